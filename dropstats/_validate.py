@@ -1,0 +1,139 @@
+"""One style of message for every bad argument: what was expected, what came and where."""
+
+import math
+import os
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The largest integer below which every integer is a double, so that counts can be answered in doubles.
+MAX_NEURONS = 2**53
+# Sums over trials are kept in int64.
+MAX_TRIALS = 2**63 - 1
+
+RNG = None | int | np.random.SeedSequence | np.random.Generator
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def integer(value: Any, name: str, *, minimum: int, maximum: int) -> int:
+    """Return `value` as an int in [minimum, maximum]; 1e6 is taken, 1.5, True and "3" are not."""
+    # a 0-d array is a number to its user
+    scalar = value.item() if isinstance(value, np.ndarray | np.generic) and value.ndim == 0 else value
+    if isinstance(scalar, bool) or not isinstance(scalar, Real):
+        raise TypeError(f"{name} must be an integer; got {_show(value)} of type {type(value).__name__}")
+    if not isinstance(scalar, Integral) and not (math.isfinite(scalar) and scalar == math.floor(scalar)):
+        raise ValueError(f"{name} must be an integer; got {_show(value)}")
+    number = int(scalar)
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}; got {_show(value)}")
+    if number > maximum:
+        raise ValueError(f"{name} must be at most {maximum}; got {_show(value)}")
+    return number
+
+
+def neurons(n: Any, name: str = "n", *, minimum: int = 0) -> int:
+    """Return a number of neurons, 0 to 2^53."""
+    return integer(n, name, minimum=minimum, maximum=MAX_NEURONS)
+
+
+def trials(value: Any, name: str = "trials", *, minimum: int = 1) -> int:
+    """Return a number of trials, 1 to 2^63 - 1."""
+    return integer(value, name, minimum=minimum, maximum=MAX_TRIALS)
+
+
+def _real_array(values: Any, name: str) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # ragged nested sequences
+        raise TypeError(f"{name} must be real numbers; got {_show(values)}") from error
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be real numbers; got {_show(values)} of dtype {array.dtype}")
+    return array.astype(np.float64)
+
+
+def _unit_interval(array: NDArray[np.float64], name: str) -> None:
+    bad = ~((array >= 0) & (array <= 1))  # NaN compares False, so it is bad
+    if bad.any():
+        where = np.unravel_index(int(np.argmax(bad)), array.shape)
+        place = "" if array.ndim == 0 else f" at index {int(where[0]) if array.ndim == 1 else tuple(map(int, where))}"
+        raise ValueError(f"{name} must be in [0, 1]; got {float(array[where])!r}{place}")
+
+
+def probability(value: Any, name: str = "p") -> float:
+    """Return a single probability as a float in [0, 1]."""
+    array = _real_array(value, name)
+    if array.ndim != 0:
+        raise ValueError(f"{name} must be a single number; got an array of shape {array.shape}")
+    _unit_interval(array, name)
+    return float(array) + 0.0  # -0.0 becomes 0.0
+
+
+def probabilities(values: Any, n: int, name: str = "p") -> float | NDArray[np.float64]:
+    """Return one probability, or a read-only (n,) array of them where they differ."""
+    array = _real_array(values, name)
+    if array.ndim == 0:
+        return probability(values, name)
+    if array.shape != (n,):
+        raise ValueError(f"{name} must be a number or an array of shape ({n},); got shape {array.shape}")
+    _unit_interval(array, name)
+    array = array + 0.0
+    if n and (array == array[0]).all():
+        return float(array[0])
+    array.flags.writeable = False
+    return array
+
+
+def closed_interval(value: Any, name: str) -> tuple[int | None, int | None]:
+    """Return a closed interval of counts, from an int or a pair whose None leaves an end open."""
+    bound: Callable[[Any, str], int] = lambda v, what: integer(v, what, minimum=-(2**63), maximum=2**63)  # noqa: E731
+    if not isinstance(value, tuple | list):
+        count = bound(value, name)
+        return count, count
+    if len(value) != 2:
+        raise ValueError(f"{name} must be an integer or a pair (low, high); got {_show(value)}")
+    low = None if value[0] is None else bound(value[0], f"{name}[0]")
+    high = None if value[1] is None else bound(value[1], f"{name}[1]")
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"{name} must be an interval (low, high) with low <= high; got ({low}, {high})")
+    return low, high
+
+
+def memory(nbytes: int, what: str) -> None:
+    """Raise MemoryError where `what` would need more than this machine's memory."""
+    try:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system: let the allocation itself speak
+        return
+    if nbytes > available:
+        raise MemoryError(
+            f"{what} would need {nbytes / 2**30:.3g} GiB; this machine has {available / 2**30:.3g} GiB of memory"
+        )
+
+
+def generator(rng: RNG) -> np.random.Generator:
+    """Return a Generator: `rng` itself, or a new one from None, an int or a SeedSequence."""
+    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(seed_sequence(rng))
+
+
+def seed_sequence(rng: RNG) -> np.random.SeedSequence:
+    """Return the SeedSequence that `rng` stands for; a Generator is advanced by drawing 128 bits from it."""
+    if isinstance(rng, np.random.SeedSequence):
+        return rng
+    if isinstance(rng, np.random.Generator):
+        return np.random.SeedSequence([int(word) for word in rng.integers(2**32, size=4)])
+    if rng is None:
+        return np.random.SeedSequence()
+    if isinstance(rng, bool) or not isinstance(rng, Integral):
+        raise TypeError(
+            f"rng must be None, an int, a SeedSequence or a Generator; got {_show(rng)} of type {type(rng).__name__}"
+        )
+    if rng < 0:
+        raise ValueError(f"rng must not be negative; got {_show(rng)}")
+    return np.random.SeedSequence(int(rng))

@@ -1,0 +1,267 @@
+"""Tally: sums over masks, all that a comparison with a law needs, mergeable with ``+``."""
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dropstats import _validate
+from dropstats.laws import Law, Network
+
+# Names of the moments that a tally estimates, in the order of scipy's 'mvsk'.
+MOMENTS = ("mean", "variance", "skewness", "kurtosis")
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Sums over masks.
+
+    Attributes
+    ----------
+    trials : int
+        Number of masks.
+    drops : ndarray of int64, shape (n,)
+        How often each neuron was dropped.
+    histogram : ndarray of int64, shape (n + 1,)
+        How many masks dropped 0, 1, ..., n neurons.
+    layers : tuple of Tally
+        For masks of a network, the tally of each of its parts; otherwise empty.
+
+    Examples
+    --------
+    >>> both = tally([[1, 0, 0], [1, 1, 0]]) + tally([[1, 1, 1]])
+    >>> both.trials, both.drops.tolist(), both.histogram.tolist()
+    (3, [0, 1, 2], [1, 1, 1, 0])
+    >>> both.mean
+    1.0
+    """
+
+    trials: int
+    drops: NDArray[np.int64]
+    histogram: NDArray[np.int64]
+    layers: tuple["Tally", ...] = ()
+
+    def __post_init__(self) -> None:
+        for array in (self.drops, self.histogram):
+            array.flags.writeable = False
+
+    @property
+    def n(self) -> int:
+        """Number of neurons in a mask."""
+        return int(self.drops.shape[0])
+
+    def __add__(self, other: Self) -> "Tally":
+        if not isinstance(other, Tally):
+            return NotImplemented
+        if other.n != self.n or len(other.layers) != len(self.layers):
+            raise ValueError(
+                f"tallies must be of masks of one kind; got {self.n} neurons in {len(self.layers) or 1} parts "
+                f"and {other.n} in {len(other.layers) or 1}"
+            )
+        return Tally(
+            self.trials + other.trials,
+            self.drops + other.drops,
+            self.histogram + other.histogram,
+            tuple(map(add, self.layers, other.layers)),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tally):
+            return NotImplemented
+        return (
+            self.trials == other.trials
+            and np.array_equal(self.drops, other.drops)
+            and np.array_equal(self.histogram, other.histogram)
+            and self.layers == other.layers
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Tally(trials={self.trials}, n={self.n}, mean={self.mean:.6g}, variance={self.variance:.6g})"
+
+    def _central_moment(self, order: int) -> float:
+        """Return the average of (count - mean)^order over the trials."""
+        seen = np.flatnonzero(self.histogram)
+        weights = self.histogram[seen] / self.trials
+        return float(np.sum(weights * (seen - self.mean) ** order))
+
+    @property
+    def mean(self) -> float:
+        """Mean number of dropped neurons."""
+        seen = np.flatnonzero(self.histogram)
+        # in Python integers: the sum of counts can pass 2^63
+        total = sum(map(int.__mul__, seen.tolist(), self.histogram[seen].tolist()))
+        return total / self.trials
+
+    @property
+    def variance(self) -> float:
+        """Unbiased variance of the number of dropped neurons; NaN for a single trial."""
+        return self._central_moment(2) * self.trials / (self.trials - 1) if self.trials > 1 else float("nan")
+
+    @property
+    def skewness(self) -> float:
+        """Skewness of the number of dropped neurons; NaN where the variance is 0."""
+        variance = self._central_moment(2)
+        return self._central_moment(3) / variance**1.5 if variance else float("nan")
+
+    @property
+    def kurtosis(self) -> float:
+        """Excess kurtosis of the number of dropped neurons; NaN where the variance is 0."""
+        variance = self._central_moment(2)
+        return self._central_moment(4) / variance**2 - 3 if variance else float("nan")
+
+    def standard_error(self, moment: str = "mean") -> float:
+        """Return the standard error of an estimated moment, by the delta method from the tally itself.
+
+        Parameters
+        ----------
+        moment : {'mean', 'variance', 'skewness', 'kurtosis'}
+
+        Returns
+        -------
+        float
+            Standard error, of order trials**-0.5; NaN where the variance is 0.
+
+        Notes
+        -----
+        A. Stuart, J. K. Ord (1994). Kendall's Advanced Theory of Statistics, 6th ed., vol. 1, section 10.
+        """
+        if moment not in MOMENTS:
+            raise ValueError(f"moment must be one of {', '.join(MOMENTS)}; got {moment!r}")
+        variance = self._central_moment(2)
+        if not variance:
+            return float("nan")
+        standardised = [self._central_moment(order) / variance ** (order / 2) for order in range(9)]
+        return moment_standard_error(moment, variance, standardised, self.trials)
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """Observed drop rate of each neuron, of shape (n,)."""
+        return self.drops / self.trials
+
+    def rate_intervals(self, confidence: float = 0.99) -> NDArray[np.float64]:
+        """Return exact confidence intervals of the neurons' drop rates.
+
+        Each interval covers its rate with at least the stated probability, neuron by neuron (not jointly).
+
+        Parameters
+        ----------
+        confidence : float
+            Coverage of each interval, in [0, 1).
+
+        Returns
+        -------
+        ndarray, shape (n, 2)
+            Lower and upper ends.
+
+        Notes
+        -----
+        C. J. Clopper, E. S. Pearson (1934). The use of confidence or fiducial limits illustrated in the case of the
+        binomial. Biometrika 26, 404-413. doi:10.1093/biomet/26.4.404
+
+        Examples
+        --------
+        >>> tally([[1], [0]] * 5).rate_intervals(0.95).round(4)
+        array([[0.1871, 0.8129]])
+        """
+        from scipy.special import betainccinv, betaincinv
+
+        tail = (1 - _validate.probability(confidence, "confidence")) / 2
+        if tail == 0:
+            raise ValueError("confidence must be below 1; got 1.0")
+        dropped = self.drops.astype(np.float64)
+        kept = self.trials - dropped
+        # betaincinv wants positive parameters; where a count is 0 the end is 0 or 1 anyway
+        low = np.where(dropped > 0, betaincinv(np.maximum(dropped, 1), kept + 1, tail), 0.0)
+        high = np.where(kept > 0, betainccinv(dropped + 1, np.maximum(kept, 1), tail), 1.0)
+        return np.stack([low, high], axis=1)
+
+
+def moment_standard_error(moment: str, variance: float, standardised: list[float], trials: int) -> float:
+    """Return the standard error over `trials` of an estimated moment.
+
+    `standardised[r]` is the r-th central moment divided by variance**(r / 2), r = 0..8; of a law, or of a tally.
+    """
+    a3, a4, a5, a6, a8 = standardised[3], standardised[4], standardised[5], standardised[6], standardised[8]
+    squared = {
+        "mean": variance,
+        "variance": variance**2 * (a4 - 1),
+        "skewness": a6 - 6 * a4 + 9 - 3 * a3 * a5 + a3**2 * (35 + 9 * a4) / 4,
+        "kurtosis": a8 - 4 * a4 * a6 + 4 * a4**3 - a4**2 + 16 * a3**2 * (a4 + 1) - 8 * a3 * a5,
+    }
+    return float(np.sqrt(max(squared[moment], 0.0) / trials))
+
+
+def empty(law: Law) -> Tally:
+    """Return the tally of no masks of `law`, the zero of ``+``."""
+    parts = tuple(empty(part) for part in law.laws) if isinstance(law, Network) else ()
+    _validate.memory(16 * law.n, f"a tally of {law.n} neurons")
+    return Tally(0, np.zeros(law.n, np.int64), np.zeros(law.n + 1, np.int64), parts)
+
+
+def tally(masks: ArrayLike, law: Law | None = None) -> Tally:
+    """Return the tally of given masks.
+
+    Parameters
+    ----------
+    masks : array_like, shape (trials, n) or (n,)
+        Masks of booleans or of 0 and 1; 1 keeps, 0 drops. One mask may be given alone.
+    law : Network, optional
+        The network that the masks belong to: its parts are then tallied as well.
+
+    Returns
+    -------
+    Tally
+
+    Raises
+    ------
+    ValueError
+        If a mask holds anything but 0 and 1, or has the wrong number of neurons.
+
+    Examples
+    --------
+    >>> tally([[1, 0, 0], [1, 1, 0]]).histogram.tolist()
+    [0, 1, 1, 0]
+    """
+    array = _boolean_masks(masks)
+    if law is not None and array.shape[1] != law.n:
+        raise ValueError(f"masks must have the law's {law.n} neurons; got shape {array.shape}")
+    return _tally(array, law)
+
+
+def _boolean_masks(masks: Any) -> NDArray[np.bool_]:
+    array = np.asarray(masks)
+    if array.ndim not in (1, 2):
+        raise ValueError(f"masks must have shape (trials, n) or (n,); got shape {array.shape}")
+    if array.dtype.kind not in "bfiu":
+        raise TypeError(f"masks must be booleans or 0 and 1; got dtype {array.dtype}")
+    array = np.atleast_2d(array)
+    if array.shape[0] == 0:
+        raise ValueError(f"masks must hold at least one mask; got shape {array.shape}")
+    if array.dtype.kind != "b":
+        kept = array != 0
+        if not np.array_equal(array, kept):
+            where = tuple(map(int, np.argwhere(array != kept)[0]))
+            raise ValueError(f"masks must hold 0 (dropped) and 1 (kept) only; got {array[where]!r} at index {where}")
+        array = kept
+    return array
+
+
+def _tally(kept: NDArray[np.bool_], law: Law | None) -> Tally:
+    trials, n = kept.shape
+    counts = n - np.count_nonzero(kept, axis=1)
+    parts: list[Tally] = []
+    if isinstance(law, Network):
+        ends = np.cumsum([part.n for part in law.laws])
+        parts = [_tally(kept[:, end - part.n : end], part) for part, end in zip(law.laws, ends, strict=True)]
+    drops = trials - np.count_nonzero(kept, axis=0)
+    return Tally(trials, drops.astype(np.int64), np.bincount(counts, minlength=n + 1).astype(np.int64), tuple(parts))
+
+
+def total(tallies: list[Tally]) -> Tally:
+    """Return the sum of tallies."""
+    return reduce(add, tallies)
