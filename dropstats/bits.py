@@ -31,12 +31,13 @@ _ONE = np.uint64(1)
 _ALL = np.uint64(2**64 - 1)
 # Words of a slice: five buffers of 32 KiB stay in a 1 MiB L2 cache together with a tile of eight slices, and the 0.4 us
 # that NumPy needs to start an operation stay below the 1 us that 4096 words take.
-_SLICE = 2**12
+_SLICE = 2**13
 _SLICES = 8
 # Columns of a tile: with 512, runs along rows are at least 8 words, and a count of 512 * 64 neurons fits in 16 bits.
 _COLUMNS = 2**9
 # Digits compared by words. One digit more costs 0.045 ns a neuron; after 8 the undecided cost 0.07, after 7 twice that.
 _PREFIX = 8
+_DRAWN = 2
 # A p of more digits than this is looked up in a table (0.16 ns a neuron, 0.04 a digit) ...
 _SHORT = 4
 # ... if there are words enough to pay for making the table (0.2 ms).
@@ -115,28 +116,35 @@ class _Digits:
         size = shape[0] * shape[1] * shape[2]
         if not self.planes:
             dropped = np.zeros(shape, np.uint64)
+        elif len(self.planes) == 1 and self.scalar:  # p = 0.5: the random words themselves
+            dropped = _random_words(generator, size).reshape(shape)
         else:
-            dropped = self._compare(generator, size, shape)
+            dropped = self._compare(generator, shape)
         if self.certain is not None:
             dropped |= self.certain
         return dropped
 
-    def _compare(self, generator: np.random.Generator, size: int, shape: Shape) -> Words:
+    def _compare(self, generator: np.random.Generator, shape: Shape) -> Words:
         # From the last digit of the prefix to the first: where u differs from p, u < p if p's digit is 1, and what
         # later digits said no longer counts. "Differs" has probability 1/2 whatever p's digit, so it is drawn itself.
-        dropped = _random_words(generator, size).reshape(shape)
-        decided = None if self.exact else dropped.copy()
-        if not (self.scalar and self.planes[0]):
-            dropped &= self.planes[0]
-        change = np.empty_like(dropped)
-        for plane in self.planes[1:]:
-            differs = _random_words(generator, size).reshape(shape)
-            if decided is not None:
-                decided |= differs
-            np.bitwise_xor(dropped, plane, out=change)
-            change &= differs
-            dropped ^= change
-        if decided is not None:
+        depth = len(self.planes)
+        dropped = np.empty(shape, np.uint64)
+        decided = np.empty(shape, np.uint64)
+        change = np.empty((_DRAWN, *shape[1:]), np.uint64)
+        for start in range(0, shape[0], _DRAWN):
+            part = dropped[start : start + _DRAWN]
+            differs = _random_words(generator, depth * part.size).reshape(depth, *part.shape)
+            seen = decided[start : start + _DRAWN]
+            if not self.exact:
+                np.bitwise_or(differs[0], differs[1], out=seen)
+            np.bitwise_and(differs[0], self.planes[0], out=part)
+            for plane, differ in zip(self.planes[1:], differs[1:], strict=True):
+                if not self.exact:
+                    seen |= differ
+                np.bitwise_xor(part, plane, out=change[: part.shape[0]])
+                differ &= change[: part.shape[0]]
+                part ^= differ
+        if not self.exact:
             np.invert(decided, out=decided)
             decided &= self.undecided
             self._resolve(generator, dropped, decided)
@@ -296,26 +304,27 @@ class _ColumnSums:
             self.waiting[level] = None
             plane, level = carry, level + 1
 
-    def _planes(self) -> Iterator[tuple[int, Words]]:
-        for level, pair in enumerate(zip(self.totals, self.waiting, strict=True)):
-            for plane in pair:
-                if plane is not None:
-                    yield level, plane
-
     def sums(self) -> NDArray[np.int64]:
         """Return the counts, of shape (64 * columns,)."""
-        if self.rows > 16:  # halving is cheaper than unpacking down to here
-            half = self.rows // 2
-            folded = _ColumnSums(self.columns, half)
-            for level, plane in self._planes():
-                folded.add(plane[:, :half], level)
-                folded.add(plane[:, half:], level)
-            return folded.sums()
-        sums = np.zeros((self.columns, 64), np.int64)
-        for level, plane in self._planes():
-            bits = np.unpackbits(plane.view(np.uint8).reshape(self.columns, self.rows, 8), axis=-1)
-            sums += np.add.reduce(bits, axis=1, dtype=np.int64) << level
-        return sums.reshape(-1)
+        nothing = np.zeros((self.columns, self.rows), np.uint64)
+        planes = _add(self.totals, [nothing if plane is None else plane for plane in self.waiting])
+        while planes[0].shape[1] > 8:  # from there on, unpacking is cheaper than halving
+            half = planes[0].shape[1] // 2
+            planes = _add([plane[:, :half] for plane in planes], [plane[:, half:] for plane in planes])
+        bits = np.unpackbits(np.stack(planes).view(np.uint8).reshape(len(planes), self.columns, -1, 8), axis=-1)
+        digits = np.add.reduce(bits, axis=2, dtype=np.uint8).astype(np.int64).reshape(len(planes), -1)
+        return np.add.reduce(digits << np.arange(len(planes))[:, None], axis=0)
+
+
+def _add(x: list[Words], y: list[Words]) -> list[Words]:
+    """Add numbers held vertically, lowest digit first: word i of digit k is digit k of 64 numbers."""
+    carry = np.zeros_like(x[0])
+    total = []
+    for a, b in zip(x, y, strict=True):
+        odd = a ^ b
+        total.append(odd ^ carry)
+        carry = (a & b) | (odd & carry)
+    return [*total, carry]
 
 
 def count_drops(
@@ -354,8 +363,7 @@ def packed_masks(rates: NDArray[np.float64], masks: int, generator: np.random.Ge
             slices, _, rows = words.shape
             np.invert(words, out=words)
             words[:, -1] &= chunk.tail
-            view = packed[mask : mask + slices * rows, columns]
-            view.reshape(slices, rows, -1, copy=False)[...] = words.transpose(0, 2, 1)
+            packed[mask : mask + slices * rows, columns] = words.transpose(0, 2, 1).reshape(slices * rows, -1)
     return packed.view(np.uint8).reshape(masks, -1)[:, : -(-n // 8)]
 
 
