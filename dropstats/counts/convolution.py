@@ -23,7 +23,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from dropstats import _validate
-from dropstats.counts.binomial import BinomialLogs
+from dropstats.counts.binomial_logs import BinomialLogs
 
 Floats = NDArray[np.float64]
 
