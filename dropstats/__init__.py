@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dropstats import plots
     from dropstats.laws import Layer, Network, Neuron
-    from dropstats.simulation import simulate
+    from dropstats.simulation import precise_to, simulate
     from dropstats.tallies import Tally, tally
 
 __version__ = "0.1.0"
@@ -27,12 +27,13 @@ _HOMES = {
     "Network": "laws",
     "Neuron": "laws",
     "Tally": "tallies",
+    "precise_to": "simulation",
     "simulate": "simulation",
     "tally": "tallies",
 }
 _MODULES = ("plots",)
 
-__all__ = ["Layer", "Network", "Neuron", "Tally", "plots", "simulate", "tally"]
+__all__ = ["Layer", "Network", "Neuron", "Tally", "plots", "precise_to", "simulate", "tally"]
 
 
 def __getattr__(name: str) -> Any:

@@ -313,7 +313,8 @@ class _ColumnSums:
             planes = _add([plane[:, :half] for plane in planes], [plane[:, half:] for plane in planes])
         bits = np.unpackbits(np.stack(planes).view(np.uint8).reshape(len(planes), self.columns, -1, 8), axis=-1)
         digits = np.add.reduce(bits, axis=2, dtype=np.uint8).astype(np.int64).reshape(len(planes), -1)
-        return np.add.reduce(digits << np.arange(len(planes))[:, None], axis=0)
+        total: NDArray[np.int64] = np.add.reduce(digits << np.arange(len(planes))[:, None], axis=0)
+        return total
 
 
 def _add(x: list[Words], y: list[Words]) -> list[Words]:
