@@ -24,6 +24,8 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from dropstats import _validate
+
 Words = NDArray[np.uint64]
 Shape = tuple[int, int, int]
 
@@ -351,11 +353,31 @@ def count_drops(
     return counts, drops
 
 
-def packed_masks(rates: NDArray[np.float64], masks: int, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Return masks of shape (masks, ceil(n / 8)), eight neurons a byte as by ``np.packbits(masks, axis=1)``.
+def packed_masks(rates: NDArray[np.float64], masks: int, rng: _validate.RNG = None) -> NDArray[np.uint8]:
+    """Return random masks of independent neurons, eight neurons a byte as by ``np.packbits(masks, axis=1)``.
 
-    A set bit keeps a neuron, as 1 does in a mask; the bits after the last neuron are 0.
+    Parameters
+    ----------
+    rates : ndarray, shape (n,)
+        Probability that a neuron is dropped, such as ``law.rates`` of a layer, or of a network of layers.
+    masks : int
+        Number of masks.
+    rng : None, int, SeedSequence or Generator
+        Source of randomness; the same one gives the same masks.
+
+    Returns
+    -------
+    ndarray of uint8, shape (masks, ceil(n / 8))
+        A set bit keeps a neuron, as 1 does in a mask; the bits after the last neuron are 0.
+
+    Examples
+    --------
+    >>> from dropstats import Layer
+    >>> packed = packed_masks(Layer(100, 0.1).rates, 3, rng=0)
+    >>> packed.shape, np.unpackbits(packed, axis=1, count=100).shape
+    ((3, 13), (3, 100))
     """
+    generator = _validate.generator(rng)
     n = rates.shape[0]
     packed = np.empty((masks, -(-n // 64)), np.uint64)
     for start, chunk in _chunks(rates, masks):
@@ -365,7 +387,7 @@ def packed_masks(rates: NDArray[np.float64], masks: int, generator: np.random.Ge
             np.invert(words, out=words)
             words[:, -1] &= chunk.tail
             packed[mask : mask + slices * rows, columns] = words.transpose(0, 2, 1).reshape(slices * rows, -1)
-    return packed.view(np.uint8).reshape(masks, -1)[:, : -(-n // 8)]
+    return packed.view(np.uint8).reshape(masks, 8 * packed.shape[1])[:, : -(-n // 8)]
 
 
 def kept_masks(rates: NDArray[np.float64], masks: int, generator: np.random.Generator) -> NDArray[np.bool_]:

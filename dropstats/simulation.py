@@ -302,9 +302,9 @@ class _Run:
 def _workers(executor: Any) -> int:
     # concurrent.futures and loky, then mpi4py, then Dask; none has a public name for all
     for name in ("_max_workers", "num_workers"):
-        number = getattr(executor, name, None)
+        number: Any = getattr(executor, name, None)
         if isinstance(number, int) and number > 0:
-            return number
+            return int(number)
     client: Any = getattr(executor, "_client", None)
     if hasattr(client, "nthreads"):
         return max(sum(client.nthreads().values()), 1)
