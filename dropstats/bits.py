@@ -309,6 +309,8 @@ class _ColumnSums:
     def sums(self) -> NDArray[np.int64]:
         """Return the counts, of shape (64 * columns,)."""
         nothing = np.zeros((self.columns, self.rows), np.uint64)
+        if not self.totals:
+            return np.zeros(64 * self.columns, np.int64)
         planes = _add(self.totals, [nothing if plane is None else plane for plane in self.waiting])
         while planes[0].shape[1] > 8:  # from there on, unpacking is cheaper than halving
             half = planes[0].shape[1] // 2

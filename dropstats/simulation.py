@@ -307,7 +307,7 @@ def _workers(executor: Any) -> int:
             return int(number)
     client: Any = getattr(executor, "_client", None)
     if hasattr(client, "nthreads"):
-        return max(sum(client.nthreads().values()), 1)
+        return max(int(sum(client.nthreads().values())), 1)
     return os.cpu_count() or 1
 
 
