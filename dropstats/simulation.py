@@ -27,10 +27,11 @@ from dropstats.tallies import Tally
 # Of a law, and in order of all its parts: how often each neuron was dropped, and how many masks dropped 0..n.
 _Sums = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
-# A block takes about 6 ms at p = 0.5 and 0.1 s at most (0.3 s at any p): long against the 0.2 ms that a process pool
-# and the 1-2 ms that Dask needs for a task, short against the patience of who presses Ctrl-C.
+# A block takes 5 ms at p = 0.5, 16 ms at any p, and four times that in runs of more than 10^11 neurons: long against
+# the 0.2 ms that a process pool and the 1 to 2 ms that Dask needs for a task, short against the patience of who
+# presses Ctrl-C, also where a law samples at 5 ns a neuron (0.3 and 1.3 s).
 _BLOCK_NEURONS = 2**26
-_LARGEST_BLOCK_NEURONS = 2**30
+_LARGEST_BLOCK_NEURONS = 2**28
 _BLOCKS = 2**10  # what a run is cut into between these bounds
 # Masks of a block at least, so that a block's work outweighs its result of 16 bytes a neuron,
 _FEWEST_MASKS = 2**6

@@ -256,7 +256,7 @@ if __name__ == "__main__":
     }}["{kind}"]
     executor = make()
     try:
-        ds.simulate({law}, 10**11, rng=0, executor=executor, progress=ready)
+        ds.simulate({law}, rng=0, executor=executor, progress=ready)
     except KeyboardInterrupt:
         if executor:
             executor.shutdown()
@@ -267,7 +267,7 @@ if __name__ == "__main__":
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are of POSIX")
 @pytest.mark.parametrize("kind", ["serial", "threads", "processes"])
-@pytest.mark.parametrize("law", ["ds.Layer(1024, 0.1)", "Sampled(256)"])
+@pytest.mark.parametrize("law", ["ds.Layer(1024, 0.1), 10**11", "Sampled(256), 10**8"])
 @pytest.mark.parametrize("whole_group", [True, False], ids=["terminal", "kill"])
 def test_ctrl_c_ends_everything(kind, law, whole_group, tmp_path):
     if kind != "processes" and not whole_group:
@@ -291,6 +291,6 @@ def test_ctrl_c_ends_everything(kind, law, whole_group, tmp_path):
         elapsed = time.monotonic() - begin
     assert code == 77
     # one or two seconds on an idle machine; a test machine may be busy
-    assert elapsed < 6
+    assert elapsed < 5
     _, alive = psutil.wait_procs(children, timeout=3)
     assert alive == []
