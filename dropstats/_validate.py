@@ -62,7 +62,11 @@ def _unit_interval(array: NDArray[np.float64], name: str) -> None:
     bad = ~((array >= 0) & (array <= 1))  # NaN compares False, so it is bad
     if bad.any():
         where = np.unravel_index(int(np.argmax(bad)), array.shape)
-        place = "" if array.ndim == 0 else f" at index {int(where[0]) if array.ndim == 1 else tuple(map(int, where))}"
+        place = (
+            ""
+            if array.ndim == 0
+            else f" at index {int(where[0]) if array.ndim == 1 else tuple(map(int, where))}"
+        )
         raise ValueError(f"{name} must be in [0, 1]; got {float(array[where])!r}{place}")
 
 

@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
-A command is a function that adds its parser to the others and names the function that runs it; it is registered by one
-line of ``_COMMANDS``. Bad input ends with exit status 2 and one line on stderr.
+A command is a function that adds its parser to the others and names the function that runs it; one line of
+``_COMMANDS`` registers it. Bad input ends with exit status 2 and one line on stderr.
 """
 
 import argparse
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dropstats.laws import Law
     from dropstats.tallies import Tally
 
-# Below this a probability is printed from its logarithm: doubles lose digits below 2.2e-308 and end at 5e-324.
+# Below this a probability is printed from its logarithm: doubles lose digits at 2.2e-308 and end at 5e-324.
 _SMALLEST_PRINTED = 1e-300
 
 _PROG = "dropstats"
@@ -80,7 +80,7 @@ def _one_line(message: str) -> str:
 def _parser() -> _Parser:
     parser = _Parser(
         prog=_PROG,
-        description="Exact laws and simulation of dropout masks. P is the probability that a neuron is dropped.",
+        description="Exact laws and simulation of dropout masks; P is the drop probability of a neuron.",
         epilog="examples:\n"
         "  dropstats prob 1024 0.5 --exactly 512\n"
         "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0\n"
@@ -111,7 +111,9 @@ def _command(commands: "_Commands[Any]", name: str, run: Any, summary: str, exam
 
 def _add_layer_arguments(parser: _Parser) -> None:
     parser.add_argument("n", type=_integer, metavar="N", help="number of neurons; 1e6 is taken too")
-    parser.add_argument("p", type=_number, metavar="P", help="probability that a neuron is dropped, in [0, 1]")
+    parser.add_argument(
+        "p", type=_number, metavar="P", help="probability that a neuron is dropped, in [0, 1]"
+    )
 
 
 def _integer(text: str) -> int:
@@ -152,7 +154,9 @@ def _add_prob(commands: "_Commands[Any]") -> None:
     event.add_argument("--exactly", type=_integer, metavar="K", help="exactly K neurons")
     event.add_argument("--at-least", type=_integer, metavar="K", help="K neurons or more")
     event.add_argument("--at-most", type=_integer, metavar="K", help="K neurons or fewer")
-    event.add_argument("--between", type=_integer, nargs=2, metavar=("A", "B"), help="A to B neurons, both included")
+    event.add_argument(
+        "--between", type=_integer, nargs=2, metavar=("A", "B"), help="A to B neurons, both included"
+    )
     parser.add_argument("--kept", action="store_true", help="count kept neurons, not dropped ones")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -161,8 +165,8 @@ def _prob(arguments: argparse.Namespace) -> None:
     law = dropstats.Layer(arguments.n, arguments.p)
     what = "kept" if arguments.kept else "dropped"
     low, high, event = _event(arguments, what)
-    probability = law.prob(**{what: (low, high)})
-    log = law.prob(**{what: (low, high)}, log=True)
+    asked: dict[str, Any] = {what: (low, high)}
+    probability, log = law.prob(**asked), law.prob(**asked, log=True)
     if arguments.json:
         _print_json(
             n=law.n,
@@ -210,7 +214,8 @@ def _format_probability(probability: float, log: float) -> str:
 def _print_json(**fields: object) -> None:
     """Print one JSON object; a number that is not finite, which JSON cannot write, becomes null."""
     finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in fields.items()
     }
     print(json.dumps(finite, allow_nan=False))
 
@@ -229,9 +234,15 @@ def _add_simulate(commands: "_Commands[Any]") -> None:
         "  dropstats simulate 1024 0.5 --trials 1e6 --json",
     )
     _add_layer_arguments(parser)
-    parser.add_argument("--trials", type=_integer, required=True, metavar="T", help="number of masks, such as 1e6")
-    parser.add_argument("--seed", type=_integer, metavar="S", help="seed; by default a new one, which is reported")
-    parser.add_argument("--plot", metavar="FILE", help="write the picture, simulation over law, as .png, .svg or .pdf")
+    parser.add_argument(
+        "--trials", type=_integer, required=True, metavar="T", help="number of masks, such as 1e6"
+    )
+    parser.add_argument(
+        "--seed", type=_integer, metavar="S", help="seed; by default a new one, which is reported"
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", help="write the picture, simulation over law, as .png, .svg or .pdf"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -264,21 +275,21 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 
 def _print_moments(law: "Law", tally: "Tally", seed: int) -> None:
-    """Print the first two moments beside the exact ones, and how far they are apart in the law's standard errors."""
-    mean, variance, kurtosis = (float(value) for value in law.dropped.stats("mvk"))
-    error = math.sqrt(variance / tally.trials)
-    # the exact standard error of an unbiased variance needs the excess kurtosis, which a degenerate law has not
-    excess = kurtosis + 2 + 2 / (tally.trials - 1) if tally.trials > 1 and variance else math.nan
-    variance_error = variance * math.sqrt(excess / tally.trials)
-    p = f"{law.rates[0]:g}" if law.n else "any"
-    print(f"{tally.trials:,} masks of {law.n:,} neurons, p = {p}, seed {seed}")
-    print(f"{'dropped':<10}{'simulated':>20}{'exact':>20}{'standard errors':>18}")
-    for name, simulated, exact, scale in (
-        ("mean", tally.mean, mean, error),
-        ("variance", tally.variance, variance, variance_error),
-    ):
-        apart = f"{(simulated - exact) / scale:+.2f}" if scale > 0 and math.isfinite(simulated) else "-"
-        print(f"{name:<10}{simulated:>20.10g}{exact:>20.10g}{apart:>18}")
+    """Print the moments beside the exact ones, and how far they are apart in the law's standard errors."""
+    from dropstats.comparison import moment_residuals
+    from dropstats.tallies import MOMENTS
+
+    print(f"{tally.trials:,} masks, seed {seed}: {law!r}")
+    print(f"{'dropped':<16}{'simulated':>18}{'exact':>18}{'standard errors':>18}")
+    rows = zip(MOMENTS, law.dropped.stats("mvsk"), moment_residuals(law, tally), strict=True)
+    for name, exact, apart in rows:
+        name_shown = "excess kurtosis" if name == "kurtosis" else name
+        shown = (_format(getattr(tally, name), ".10g"), _format(float(exact), ".10g"), _format(apart, "+.2f"))
+        print(f"{name_shown:<16}{shown[0]:>18}{shown[1]:>18}{shown[2]:>18}")
+
+
+def _format(value: float, spec: str) -> str:
+    return format(value, spec) if math.isfinite(value) else "-"
 
 
 _COMMANDS = (

@@ -1,4 +1,5 @@
 """Laws of counts (being written)."""
+
 from collections.abc import Iterable
 from typing import Any
 

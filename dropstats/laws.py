@@ -210,7 +210,9 @@ class Layer(_Words):
         keep = _validate.probabilities(keep, _validate.neurons(n), "keep")
         lost = (np.asarray(keep) > 0) & (1 - np.asarray(keep) == 1)
         if lost.any():
-            raise ValueError(f"keep must be 0 or at least 2^-53, or 1 - keep is 1 in floating point; got {keep!r}")
+            raise ValueError(
+                f"keep must be 0 or at least 2^-53, or 1 - keep is 1 in floating point; got {keep!r}"
+            )
         return cls(n, 1 - keep)
 
     @property
