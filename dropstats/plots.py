@@ -108,7 +108,7 @@ def _name(law: Law) -> str:
 # ---------------------------------------------------------------- plots
 
 
-def _title(ax: Axes, text: str) -> None:
+def headline(ax: Axes, text: str) -> None:
     """Set the title over a legend in one row, where nothing is drawn."""
     ax.set_title(text, loc="left", pad=30)
     ax.legend(
@@ -187,8 +187,8 @@ def frequencies(law: Law, tally: Tally, ax: Target = None, **kwargs: Any) -> Axe
     heights = seen.frequencies * seen.shares
     shown = (heights > 0) | (seen.probabilities * seen.trials >= 1)
     errors = 2 * seen.standard_errors * seen.shares
-    look: dict[str, Any] = {"fmt": "o", "color": SIMULATED, "markersize": 3.2, "elinewidth": 1.1}
-    look |= {"label": "simulated ± 2 standard errors"}
+    look: dict[str, Any] = {"fmt": "o", "color": SIMULATED, "markersize": 2.6, "elinewidth": 1.1}
+    look |= {"label": f"{tally.trials:,} masks ± 2 standard errors"}
     with _canvas(ax) as (axes, *_):
         axes.errorbar(seen.counts[shown], heights[shown], errors[shown], **(look | kwargs))
         _count_axes(axes)
@@ -255,19 +255,19 @@ def overlay(law: Law, tally: Tally, ax: Target = None) -> Axes:
     >>> layer = ds.Layer(10, 0.5)
     >>> ax = overlay(layer, ds.simulate(layer, trials=1000, rng=0), Figure())
     >>> ax.get_title(loc="left")
-    'Layer(10, 0.5): 1,000 masks over their exact law'
+    'Layer(10, 0.5): simulation over the exact law'
     """
     comparison.check(law, tally)
     low, high = (int(end) for end in law.dropped.interval(0.99))
     with _canvas(ax, panels=2) as (upper, *lower):
-        label = f"central 99 %: {low:,} to {high:,}"
-        upper.axvspan(low - 0.5, high + 0.5, color=SHADE, alpha=0.15, linewidth=0, label=label)
         pmf(law, upper, tally=tally)
         frequencies(law, tally, upper)
+        label = f"central 99 %: {low:,} to {high:,}"
+        upper.axvspan(low - 0.5, high + 0.5, color=SHADE, alpha=0.15, linewidth=0, zorder=0.5, label=label)
         if lower:
             residuals(law, tally, lower[0])
             upper.set(xlabel="")
-            _title(upper, f"{_name(law)}: {tally.trials:,} masks over their exact law")
+            headline(upper, f"{_name(law)}: simulation over the exact law")
         else:
             upper.legend()
     return upper
@@ -300,8 +300,10 @@ def running_rates(law: Law, masks: ArrayLike, ax: Target = None, *, confidence: 
             label = f"exact {100 * confidence:g} % band, p = {rate:g}"
             axes.fill_between(steps, *band.T, color=SHADE, alpha=0.25, linewidth=0, label=label)
             axes.axhline(rate, color="black", linewidth=1, linestyle="--")
-        axes.plot(steps, running, linewidth=1.2)
+        lines = axes.plot(steps, running, linewidth=1.2)
+        lines[0].set_label(f"{law.n} neurons, one line each")
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.set(xlabel="steps", ylabel="drop frequency so far", xlim=(1, kept.shape[0]), ylim=(-0.02, 1.02))
         axes.legend(loc="upper right")
     return axes
@@ -362,8 +364,9 @@ def tail(law: Law, tally: Tally, ax: Target = None, *, smallest: float = 1e-30) 
         upper.fill_between(
             k[likely], *band.T, color=SHADE, alpha=0.3, linewidth=0, label="99 % of simulations"
         )
-        label = f"{tally.trials:,} simulated masks"
-        upper.semilogy(k[seen > 0], seen[seen > 0], "o", color=SIMULATED, markersize=3.2, label=label)
+        upper.semilogy(
+            k[seen > 0], seen[seen > 0], "o", color=SIMULATED, markersize=2.2, label=f"{tally.trials:,} masks"
+        )
         _count_axes(upper)
         upper.set(xlabel="k", ylabel="P(at least k dropped)")
         upper.legend(loc="lower left")
