@@ -28,9 +28,9 @@ def integer(value: Any, name: str, *, minimum: int, maximum: int) -> int:
     scalar = value.item() if isinstance(value, np.ndarray | np.generic) and value.ndim == 0 else value
     if isinstance(scalar, bool) or not isinstance(scalar, Real):
         raise TypeError(f"{name} must be an integer; got {_show(value)} of type {type(value).__name__}")
-    if not isinstance(scalar, Integral) and not (math.isfinite(scalar) and scalar == math.floor(scalar)):
+    if not math.isfinite(scalar) or scalar != math.floor(scalar):
         raise ValueError(f"{name} must be an integer; got {_show(value)}")
-    number = int(scalar)
+    number: int = math.floor(scalar)  # type: ignore[assignment]
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}; got {_show(value)}")
     if number > maximum:
@@ -62,11 +62,7 @@ def _unit_interval(array: NDArray[np.float64], name: str) -> None:
     bad = ~((array >= 0) & (array <= 1))  # NaN compares False, so it is bad
     if bad.any():
         where = np.unravel_index(int(np.argmax(bad)), array.shape)
-        place = (
-            ""
-            if array.ndim == 0
-            else f" at index {int(where[0]) if array.ndim == 1 else tuple(map(int, where))}"
-        )
+        place = "" if array.ndim == 0 else f" at index {int(where[0]) if array.ndim == 1 else tuple(map(int, where))}"
         raise ValueError(f"{name} must be in [0, 1]; got {float(array[where])!r}{place}")
 
 

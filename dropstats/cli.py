@@ -111,9 +111,7 @@ def _command(commands: "_Commands[Any]", name: str, run: Any, summary: str, exam
 
 def _add_layer_arguments(parser: _Parser) -> None:
     parser.add_argument("n", type=_integer, metavar="N", help="number of neurons; 1e6 is taken too")
-    parser.add_argument(
-        "p", type=_number, metavar="P", help="probability that a neuron is dropped, in [0, 1]"
-    )
+    parser.add_argument("p", type=_number, metavar="P", help="probability that a neuron is dropped, in [0, 1]")
 
 
 def _integer(text: str) -> int:
@@ -154,9 +152,7 @@ def _add_prob(commands: "_Commands[Any]") -> None:
     event.add_argument("--exactly", type=_integer, metavar="K", help="exactly K neurons")
     event.add_argument("--at-least", type=_integer, metavar="K", help="K neurons or more")
     event.add_argument("--at-most", type=_integer, metavar="K", help="K neurons or fewer")
-    event.add_argument(
-        "--between", type=_integer, nargs=2, metavar=("A", "B"), help="A to B neurons, both included"
-    )
+    event.add_argument("--between", type=_integer, nargs=2, metavar=("A", "B"), help="A to B neurons, both included")
     parser.add_argument("--kept", action="store_true", help="count kept neurons, not dropped ones")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -214,8 +210,7 @@ def _format_probability(probability: float, log: float) -> str:
 def _print_json(**fields: object) -> None:
     """Print one JSON object; a number that is not finite, which JSON cannot write, becomes null."""
     finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in fields.items()
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
     }
     print(json.dumps(finite, allow_nan=False))
 
@@ -234,15 +229,9 @@ def _add_simulate(commands: "_Commands[Any]") -> None:
         "  dropstats simulate 1024 0.5 --trials 1e6 --json",
     )
     _add_layer_arguments(parser)
-    parser.add_argument(
-        "--trials", type=_integer, required=True, metavar="T", help="number of masks, such as 1e6"
-    )
-    parser.add_argument(
-        "--seed", type=_integer, metavar="S", help="seed; by default a new one, which is reported"
-    )
-    parser.add_argument(
-        "--plot", metavar="FILE", help="write the picture, simulation over law, as .png, .svg or .pdf"
-    )
+    parser.add_argument("--trials", type=_integer, required=True, metavar="T", help="number of masks, such as 1e6")
+    parser.add_argument("--seed", type=_integer, metavar="S", help="seed; by default a new one, which is reported")
+    parser.add_argument("--plot", metavar="FILE", help="write the picture, simulation over law, as .png, .svg or .pdf")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

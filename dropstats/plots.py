@@ -82,22 +82,20 @@ def save(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def _canvas(ax: Target, panels: int = 1) -> Iterator[list[Axes]]:
-    """Yield the Axes to draw on, `panels` of them where there is room, otherwise one."""
+def _canvas(ax: Target, heights: Sequence[float] = (1,)) -> Iterator[list[Axes]]:
+    """Yield the Axes to draw on: where there is room panels of these relative heights, otherwise one."""
     if isinstance(ax, Axes):
         yield [ax]
     elif isinstance(ax, Figure | SubFigure):
-        ratios = [3, 1.2][:panels]
-        yield list(ax.subplots(panels, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0])
+        axes = ax.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
+        yield list(axes[:, 0])
     elif ax is None:
         import matplotlib.pyplot as plt
 
-        with style(), _canvas(plt.figure(), panels) as axes:
+        with style(), _canvas(plt.figure(), heights) as axes:
             yield axes
     else:
-        raise TypeError(
-            f"ax must be an Axes, a Figure, a SubFigure or None; got {ax!r} of type {type(ax).__name__}"
-        )
+        raise TypeError(f"ax must be an Axes, a Figure, a SubFigure or None; got {ax!r} of type {type(ax).__name__}")
 
 
 def _name(law: Law) -> str:
@@ -111,9 +109,7 @@ def _name(law: Law) -> str:
 def headline(ax: Axes, text: str) -> None:
     """Set the title over a legend in one row, where nothing is drawn."""
     ax.set_title(text, loc="left", pad=30)
-    ax.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.3, borderpad=0, columnspacing=1.5
-    )
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.3, borderpad=0, columnspacing=1.5)
 
 
 def _count_axes(ax: Axes) -> None:
@@ -214,9 +210,7 @@ def residuals(law: Law, tally: Tally, ax: Target = None) -> Axes:
             axes.plot(counts[finite], values[finite], "o", color=SIMULATED, markersize=3.2, label="residuals")
         if not finite.all():
             edge = np.copysign(0.9 * limit, values[~finite])
-            axes.legend(
-                handles=axes.plot(counts[~finite], edge, "^", color="black", label="impossible by the law")
-            )
+            axes.legend(handles=axes.plot(counts[~finite], edge, "^", color="black", label="impossible by the law"))
         _count_axes(axes)
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set(ylabel="residual in\nstandard errors", ylim=(-limit, limit))
@@ -259,7 +253,7 @@ def overlay(law: Law, tally: Tally, ax: Target = None) -> Axes:
     """
     comparison.check(law, tally)
     low, high = (int(end) for end in law.dropped.interval(0.99))
-    with _canvas(ax, panels=2) as (upper, *lower):
+    with _canvas(ax, (3, 1.2)) as (upper, *lower):
         pmf(law, upper, tally=tally)
         frequencies(law, tally, upper)
         label = f"central 99 %: {low:,} to {high:,}"
@@ -293,10 +287,7 @@ def running_rates(law: Law, masks: ArrayLike, ax: Target = None, *, confidence: 
     running = np.cumsum(~kept, axis=0)[steps - 1] / steps[:, None]
     with _canvas(ax) as (axes, *_):
         for rate in np.unique(law.rates).tolist():
-            band = (
-                np.array([Layer(t, rate).dropped.interval(confidence) for t in steps.tolist()])
-                / steps[:, None]
-            )
+            band = np.array([Layer(t, rate).dropped.interval(confidence) for t in steps.tolist()]) / steps[:, None]
             label = f"exact {100 * confidence:g} % band, p = {rate:g}"
             axes.fill_between(steps, *band.T, color=SHADE, alpha=0.25, linewidth=0, label=label)
             axes.axhline(rate, color="black", linewidth=1, linestyle="--")
@@ -316,9 +307,7 @@ def moments(laws: Sequence[Law], tallies_: Sequence[Tally], ax: Target = None) -
     those that the law predicts, by the delta method.
     """
     rates = np.array([float(law.dropped.mean()) / max(law.n, 1) for law in laws])
-    apart = np.array(
-        [comparison.moment_residuals(law, tally) for law, tally in zip(laws, tallies_, strict=True)]
-    )
+    apart = np.array([comparison.moment_residuals(law, tally) for law, tally in zip(laws, tallies_, strict=True)])
     nudge = 0.12 * np.min(np.diff(np.unique(rates)), initial=0.1)
     with _canvas(ax) as (axes, *_):
         axes.axhspan(-_BAND, _BAND, color=SHADE, alpha=0.15, linewidth=0)
@@ -327,9 +316,7 @@ def moments(laws: Sequence[Law], tallies_: Sequence[Tally], ax: Target = None) -
             label = "excess kurtosis" if name == "kurtosis" else name
             axes.plot(rates + (index - 1.5) * nudge, apart[:, index], marker, markersize=5, label=label)
         limit = max(1.15 * np.abs(apart[np.isfinite(apart)]).max(initial=0), _BAND + 1.5)
-        axes.set(
-            xlabel="drop probability p", ylabel="empirical − exact,\nin standard errors", ylim=(-limit, limit)
-        )
+        axes.set(xlabel="drop probability p", ylabel="empirical − exact,\nin standard errors", ylim=(-limit, limit))
         axes.legend(loc="upper center", ncols=4)
     return axes
 
@@ -347,23 +334,21 @@ def tail(law: Law, tally: Tally, ax: Target = None, *, smallest: float = 1e-30) 
         The tail is drawn down to this probability.
     """
     comparison.check(law, tally)
-    first, last = int(law.dropped.ppf(0.5)), int(law.dropped.isf(smallest))
+    first = int(law.dropped.ppf(0.5))
+    last = max(int(law.dropped.isf(smallest)), int(np.flatnonzero(tally.histogram)[-1]), first)
     k = np.unique(np.linspace(first, last, 200).astype(np.int64))
     exact = law.dropped.logsf(k - 1) / math.log(10)
-    normal = log_ndtr(-(k - 0.5 - law.dropped.mean()) / law.dropped.std()) / math.log(10)
+    with np.errstate(divide="ignore"):  # a law without variance
+        normal = log_ndtr(-(k - 0.5 - law.dropped.mean()) / law.dropped.std()) / math.log(10)
     seen = tally.histogram[::-1].cumsum()[::-1][k] / tally.trials
     expected = 10.0**exact
     likely = expected * tally.trials >= 1
-    band = (
-        np.array([Layer(tally.trials, min(p, 1.0)).dropped.interval(0.99) for p in expected[likely]])
-        / tally.trials
-    )
-    with _canvas(ax, panels=2) as (upper, *lower):
+    band = np.array([Layer(tally.trials, min(p, 1.0)).dropped.interval(0.99) for p in expected[likely]])
+    band = np.maximum(band.reshape(-1, 2), 0.5) / tally.trials  # a frequency of 0 has no place on a log axis
+    with _canvas(ax, (3, 2)) as (upper, *lower):
         upper.semilogy(k, expected, color=EXACT, label="exact law")
         upper.semilogy(k, 10.0**normal, "--", color=APPROXIMATE, label="normal approximation")
-        upper.fill_between(
-            k[likely], *band.T, color=SHADE, alpha=0.3, linewidth=0, label="99 % of simulations"
-        )
+        upper.fill_between(k[likely], *band.T, color=SHADE, alpha=0.3, linewidth=0, label="99 % band")
         upper.semilogy(
             k[seen > 0], seen[seen > 0], "o", color=SIMULATED, markersize=2.2, label=f"{tally.trials:,} masks"
         )
@@ -372,9 +357,7 @@ def tail(law: Law, tally: Tally, ax: Target = None, *, smallest: float = 1e-30) 
         upper.legend(loc="lower left")
         if lower:
             ratio = np.expm1((normal - exact) * math.log(10))
-            lower[0].semilogy(
-                k, np.abs(ratio), color=APPROXIMATE, label="relative error of the normal approximation"
-            )
+            lower[0].semilogy(k, np.abs(ratio), color=APPROXIMATE)
             upper.set_xlabel("")
             lower[0].set(xlabel="k neurons or more dropped", ylabel="relative error\nof the normal")
     return upper

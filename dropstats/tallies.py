@@ -246,9 +246,7 @@ def _boolean_masks(masks: Any) -> NDArray[np.bool_]:
         kept = array != 0
         if not np.array_equal(array, kept):
             where = tuple(map(int, np.argwhere(array != kept)[0]))
-            raise ValueError(
-                f"masks must hold 0 (dropped) and 1 (kept) only; got {array[where]!r} at index {where}"
-            )
+            raise ValueError(f"masks must hold 0 (dropped) and 1 (kept) only; got {array[where]!r} at index {where}")
         array = kept
     return array
 
@@ -261,9 +259,7 @@ def _tally(kept: NDArray[np.bool_], law: Law | None) -> Tally:
         ends = np.cumsum([part.n for part in law.laws])
         parts = [_tally(kept[:, end - part.n : end], part) for part, end in zip(law.laws, ends, strict=True)]
     drops = trials - np.count_nonzero(kept, axis=0)
-    return Tally(
-        trials, drops.astype(np.int64), np.bincount(counts, minlength=n + 1).astype(np.int64), tuple(parts)
-    )
+    return Tally(trials, drops.astype(np.int64), np.bincount(counts, minlength=n + 1).astype(np.int64), tuple(parts))
 
 
 def total(tallies: list[Tally]) -> Tally:

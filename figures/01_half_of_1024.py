@@ -1,4 +1,4 @@
-"""How many of 1024 neurons are dropped at p = 0.5: the law, a million masks over it, and exactly half marked."""
+"""How many of 1024 neurons are dropped at p = 0.5: the law, a million masks, exactly half marked."""
 
 from functools import cache
 
@@ -17,9 +17,7 @@ def figure() -> Figure:
     ax.plot(512, half, "o", color="black", markersize=8, fillstyle="none")
     note = f"exactly 512:\nP = {half:.4f}"
     ax.annotate(note, (512, half), (537, 0.94 * half), va="center", arrowprops={"arrowstyle": "-"})
-    ax.annotate(
-        "", (low, 0.0012), (high, 0.0012), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0}
-    )
+    ax.annotate("", (low, 0.0012), (high, 0.0012), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0})
     ax.text(512, 0.0017, f"central 95 %: {low:.0f} to {high:.0f}", ha="center")
     plots.headline(ax, "Of 1024 neurons at p = 0.5, exactly half are dropped in 1 mask of 40")
     return ax.figure

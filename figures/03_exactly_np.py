@@ -1,7 +1,7 @@
-"""Probability that exactly np neurons are dropped, against p: symmetric about 1/2 and smallest there, on the lattice.
+"""Probability that exactly np neurons are dropped, against p: symmetric about 1/2, and smallest there.
 
-np must be an integer for "exactly np" to mean anything, so p = j / n. Between these points stands the most probable
-number, and its probability is not monotone in p.
+"Exactly np" asks for an integer np, so p = j / n. Between these points stands the most probable number, whose
+probability is not monotone in p.
 """
 
 import numpy as np
@@ -28,9 +28,7 @@ def figure() -> Figure:
     for n, (marker, colour) in STYLES.items():
         values = exactly_np(n)
         ax.semilogy(LATTICES[n], values, marker, color=colour, markersize=4, label=f"n = {n}")
-        ax.annotate(
-            f"{values.min():.4f}", (0.5, values.min()), (0, -14), textcoords="offset points", ha="center"
-        )
+        ax.annotate(f"{values.min():.4f}", (0.5, values.min()), (0, -14), textcoords="offset points", ha="center")
     ax.semilogy(
         between,
         most_probable(10, between),
@@ -40,7 +38,7 @@ def figure() -> Figure:
     )
     dip = most_probable(10, [0.55])[0]
     note = f"between lattice points, not monotone:\n{dip:.4f} at p = 0.55"
-    ax.annotate(note, (0.55, dip), (0.6, 0.45), arrowprops={"arrowstyle": "-", "color": "#0072B2"})
+    ax.annotate(note, (0.55, dip), (0.52, 0.45), arrowprops={"arrowstyle": "-", "color": "#0072B2"})
     ax.set(xlabel="drop probability p = j / n", ylabel="P(exactly np dropped)", xlim=(0, 1), ylim=(0.015, 1))
     ax.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], ["0.02", "0.05", "0.1", "0.2", "0.5", "1"], minor=False)
     ax.minorticks_off()

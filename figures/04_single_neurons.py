@@ -1,4 +1,4 @@
-"""Single neurons: how the drop frequency of each settles at p as steps go by, within the exact binomial band."""
+"""Single neurons: the drop frequency of each settles at p as steps go by, within the exact binomial band."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Empirical against exact mean, variance, skewness and excess kurtosis over a grid of p, in standard errors."""
+"""Empirical against exact mean, variance, skewness, excess kurtosis over a grid of p, in standard errors."""
 
 from functools import cache
 

@@ -1,7 +1,7 @@
 """Draw all figures, or those named, into figures/out and print their key numbers.
 
-A figure is a script NN_name.py in this folder with two functions: ``figure()`` returns the Figure, ``numbers()`` a
-dict of key numbers.
+A figure is a script NN_name.py in this folder with two functions: ``figure()`` returns the Figure, ``numbers()``
+a dict of key numbers.
 
     python figures/make.py              all figures
     python figures/make.py 01 03_half   those whose names begin so
@@ -40,9 +40,7 @@ def load(script: Path) -> ModuleType:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw figures and print their key numbers.")
     parser.add_argument("names", nargs="*", help="beginnings of names, such as 01; by default all")
-    parser.add_argument(
-        "--out", type=Path, default=FOLDER / "out", help="folder to write to; by default figures/out"
-    )
+    parser.add_argument("--out", type=Path, default=FOLDER / "out", help="folder to write to; by default figures/out")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     table = []
