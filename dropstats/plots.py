@@ -87,8 +87,8 @@ def _canvas(ax: Target, heights: Sequence[float] = (1,)) -> Iterator[list[Axes]]
     if isinstance(ax, Axes):
         yield [ax]
     elif isinstance(ax, Figure | SubFigure):
-        axes = ax.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
-        yield list(axes[:, 0])
+        panels = ax.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
+        yield list(panels[:, 0])
     elif ax is None:
         import matplotlib.pyplot as plt
 
@@ -107,9 +107,13 @@ def _name(law: Law) -> str:
 
 
 def headline(ax: Axes, text: str) -> None:
-    """Set the title over a legend in one row, where nothing is drawn."""
-    ax.set_title(text, loc="left", pad=30)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.3, borderpad=0, columnspacing=1.5)
+    """Set the title, and between it and the axes, where nothing is drawn, the legend."""
+    labels = ax.get_legend_handles_labels()[1]
+    # about 95 letters of the legend's size go into a row of the style's width; a handle takes the room of 5
+    rows = math.ceil(sum(len(label) + 5 for label in labels) / 95)
+    look = {"handlelength": 1.5, "columnspacing": 1.3, "borderpad": 0.1, "borderaxespad": 0.3}
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=math.ceil(len(labels) / max(rows, 1)), **look)
+    ax.set_title(text, loc="left", pad=10 + 18 * rows)
 
 
 def _count_axes(ax: Axes) -> None:
