@@ -141,11 +141,13 @@ def groups(law: Law, tally: Tally, fewest: float = 10) -> Groups:
     edges, probability, seen = trial_cells(law, tally)
     bounds = _pool(probability * tally.trials, seen, fewest)[:-1]
     sizes = np.diff(np.append(bounds, seen.size))
-    inside = np.add.reduceat(probability, bounds)
+    inside, trials = np.add.reduceat(probability, bounds), np.add.reduceat(seen, bounds)
+    # counts weigh by the law; where it forbids a whole group, by the trials; where there are none, alike
+    lawful, seen_at_all = np.repeat(inside > 0, sizes), np.repeat(trials > 0, sizes)
+    weights = np.where(lawful, probability, np.where(seen_at_all, seen, 1))
 
     def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        plain = np.add.reduceat(values, bounds) / sizes
-        return np.divide(np.add.reduceat(probability * values, bounds), inside, out=plain, where=inside > 0)
+        return np.add.reduceat(weights * values, bounds) / np.add.reduceat(weights, bounds)
 
     whole = inside.copy()
     whole[0] += law.dropped.cdf(edges[0] - 1)
@@ -154,7 +156,7 @@ def groups(law: Law, tally: Tally, fewest: float = 10) -> Groups:
         counts=mean((edges[:-1] + edges[1:] - 1) / 2),
         densities=mean(probability / np.diff(edges)),
         probabilities=whole,
-        frequencies=np.add.reduceat(seen, bounds) / tally.trials,
+        frequencies=trials / tally.trials,
         trials=tally.trials,
     )
 

@@ -360,8 +360,9 @@ def tail(law: Law, tally: Tally, ax: Target = None, *, smallest: float = 1e-30) 
         upper.set(xlabel="k", ylabel="P(at least k dropped)")
         upper.legend(loc="lower left")
         if lower:
-            ratio = np.expm1((normal - exact) * math.log(10))
-            lower[0].semilogy(k, np.abs(ratio), color=APPROXIMATE)
+            error = np.abs(np.expm1((normal - exact) * math.log(10)))
+            lower[0].set_yscale("log")
+            lower[0].plot(k[error > 0], error[error > 0], color=APPROXIMATE)
             upper.set_xlabel("")
             lower[0].set(xlabel="k neurons or more dropped", ylabel="relative error\nof the normal")
     return upper
