@@ -120,6 +120,7 @@ class BinomialLogs:
         exact = Fraction(n) * (1 - Fraction(p) if mirrored else Fraction(p))
         # n p as an unevaluated sum of two doubles: k - n p is then right to the last digit for every k
         self._mean = float(exact), float(exact - Fraction(float(exact)))
+        self._error = _stirling_error(np.array([self.n]))[0]
         # log1p(-p) and log(p) of the exact p
         self._log_p, self._log_q = math.log(p), math.log1p(-p)
         if mirrored:
@@ -139,7 +140,7 @@ class BinomialLogs:
         if k.size:
             rest = n - k
             d = self._deviation(k)
-            error = _stirling_error(np.array([n]))[0] - _stirling_error(k) - _stirling_error(rest)
+            error = self._error - _stirling_error(k) - _stirling_error(rest)
             value = 0.5 * np.log(n / (2 * np.pi * k) / rest) + error
             value += k * _log_excess(-d / k, self._log_p + np.log(n / k))
             value += rest * _log_excess(d / rest, self._log_q + np.log(n / rest))
