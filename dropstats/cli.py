@@ -160,9 +160,8 @@ def _add_prob(commands: "_Commands[Any]") -> None:
 def _prob(arguments: argparse.Namespace) -> None:
     law = dropstats.Layer(arguments.n, arguments.p)
     what = "kept" if arguments.kept else "dropped"
-    low, high, event = _event(arguments, what)
-    asked: dict[str, Any] = {what: (low, high)}
-    probability, log = law.prob(**asked), law.prob(**asked, log=True)
+    asked, event = _event(arguments, what)
+    probability, log = law.prob(**{what: asked}), law.prob(**{what: asked}, log=True)
     if arguments.json:
         _print_json(
             n=law.n,
@@ -175,18 +174,18 @@ def _prob(arguments: argparse.Namespace) -> None:
         print(f"P({event}) = {_format_probability(probability, log)}")
 
 
-def _event(arguments: argparse.Namespace, what: str) -> tuple[int | None, int | None, str]:
-    """Return the closed interval that was asked for, and its words."""
+def _event(arguments: argparse.Namespace, what: str) -> tuple[Any, str]:
+    """Return the count or closed interval that was asked for, as `Layer.prob` takes it, and its words."""
     if arguments.exactly is not None:
-        return arguments.exactly, arguments.exactly, f"{what} == {arguments.exactly}"
+        return arguments.exactly, f"{what} == {arguments.exactly}"
     if arguments.at_least is not None:
-        return arguments.at_least, None, f"{what} >= {arguments.at_least}"
+        return (arguments.at_least, None), f"{what} >= {arguments.at_least}"
     if arguments.at_most is not None:
-        return None, arguments.at_most, f"{what} <= {arguments.at_most}"
+        return (None, arguments.at_most), f"{what} <= {arguments.at_most}"
     low, high = arguments.between
     if low > high:
         raise ValueError(f"--between A B must have A <= B; got {low} {high}")
-    return low, high, f"{low} <= {what} <= {high}"
+    return (low, high), f"{low} <= {what} <= {high}"
 
 
 def _format_probability(probability: float, log: float) -> str:
@@ -200,7 +199,9 @@ def _format_probability(probability: float, log: float) -> str:
     log10 = log / math.log(10)
     exponent = math.floor(log10)
     # Log tails are right to 1e-11 of themselves, so the mantissa loses as many digits as the exponent has.
-    digits = max(11 - len(str(-exponent)), 1)
+    digits = 11 - len(str(-exponent))
+    if digits < 1:
+        return f"1e{round(log10)}"
     mantissa = f"{10 ** (log10 - exponent):.{digits - 1}f}"
     if mantissa.startswith("10"):  # 9.99... rounded up
         mantissa, exponent = f"{1:.{digits - 1}f}", exponent + 1
