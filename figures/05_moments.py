@@ -20,7 +20,7 @@ def figure() -> Figure:
     ax = plots.moments(LAWS, tallies(), Figure(figsize=(8, 4.2)))
     ax.set(xlim=(0, 1))
     share = np.mean(apart() < 2)
-    plots.headline(ax, f"Four moments agree with the law: {100 * share:.0f} % within 2 standard errors")
+    plots.headline(ax, f"Moments agree: {100 * share:.0f} % within 2 standard errors, 95 % expected")
     return ax.figure
 
 

@@ -276,7 +276,7 @@ def test_paths_without_a_picture(tmp_path):
         plots.save(figure, tmp_path / "picture.doc")
     with pytest.raises(ValueError, match="a picture must end in one of"):
         plots.save(figure, tmp_path / "picture")
-    with pytest.raises(OSError, match="a picture must be a file in an existing folder; got '.*nowhere"):
+    with pytest.raises(OSError, match=r"a picture must be a file in an existing folder; got '.*nowhere"):
         plots.save(figure, tmp_path / "nowhere" / "picture.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(OSError, match="a picture must be a file in an existing folder"):
