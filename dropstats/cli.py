@@ -244,7 +244,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--seed must not be negative; got {arguments.seed}")
     # 53 bits, so that every reader of JSON gets the seed back exactly
     seed = secrets.randbits(53) if arguments.seed is None else arguments.seed
-    tally = dropstats.simulate(law, arguments.trials, rng=seed)
+    tally = dropstats.simulate(law, arguments.trials, rng=seed, progress=sys.stderr.isatty())
     if arguments.json:
         _print_json(
             n=law.n,
