@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         prog = f"{_PROG} {arguments.command}"
         arguments.run(arguments)
-        sys.stdout.flush()
+        print(end="", flush=True)  # an error of writing shows now; unlike sys.stdout.flush(), fine without a stdout
     except SystemExit as end:  # argparse has printed help, the version or an error
         return end.code if isinstance(end.code, int) else 2
     except KeyboardInterrupt:
@@ -65,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # What is left in the buffer would raise again when Python flushes it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):  # a stdout that is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, TypeError, OverflowError, MemoryError, OSError) as error:
         print(f"{prog}: error: {_one_line(str(error) or type(error).__name__)}", file=sys.stderr)

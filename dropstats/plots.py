@@ -22,9 +22,9 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
 from scipy.special import log_ndtr
 
-from dropstats import comparison, tallies
+from dropstats import comparison
 from dropstats.laws import Law, Layer
-from dropstats.tallies import Tally
+from dropstats.tallies import MOMENTS, Tally, _boolean_masks
 
 # From the palette of M. Okabe, K. Ito (2008), Color universal design, which stays apart for the colour-blind.
 EXACT, SIMULATED, APPROXIMATE, SHADE = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
@@ -284,7 +284,7 @@ def running_rates(law: Law, masks: ArrayLike, ax: Target = None, *, confidence: 
     masks : array_like, shape (steps, n)
         Masks in order; 1 keeps, 0 drops.
     """
-    kept = tallies._boolean_masks(masks)
+    kept = _boolean_masks(masks)
     if kept.shape[1] != law.n:
         raise ValueError(f"masks must have the law's {law.n} neurons; got shape {kept.shape}")
     steps = np.unique(np.geomspace(1, kept.shape[0], 300).astype(np.int64))
@@ -304,19 +304,19 @@ def running_rates(law: Law, masks: ArrayLike, ax: Target = None, *, confidence: 
     return axes
 
 
-def moments(laws: Sequence[Law], tallies_: Sequence[Tally], ax: Target = None) -> Axes:
+def moments(laws: Sequence[Law], tallies: Sequence[Tally], ax: Target = None) -> Axes:
     """Draw how far moments of tallies lie from those of their laws, in standard errors, against the rate.
 
     Mean, variance, skewness and excess kurtosis of the number of dropped neurons; the standard errors are
     those that the law predicts, by the delta method.
     """
     rates = np.array([float(law.dropped.mean()) / max(law.n, 1) for law in laws])
-    apart = np.array([comparison.moment_residuals(law, tally) for law, tally in zip(laws, tallies_, strict=True)])
+    apart = np.array([comparison.moment_residuals(law, tally) for law, tally in zip(laws, tallies, strict=True)])
     nudge = 0.12 * np.min(np.diff(np.unique(rates)), initial=0.1)
     with _canvas(ax) as (axes, *_):
         axes.axhspan(-_BAND, _BAND, color=SHADE, alpha=0.15, linewidth=0)
         axes.axhline(0, color=EXACT, linewidth=1)
-        for index, (name, marker) in enumerate(zip(tallies.MOMENTS, "os^D", strict=True)):
+        for index, (name, marker) in enumerate(zip(MOMENTS, "os^D", strict=True)):
             label = "excess kurtosis" if name == "kurtosis" else name
             axes.plot(rates + (index - 1.5) * nudge, apart[:, index], marker, markersize=5, label=label)
         limit = max(1.15 * np.abs(apart[np.isfinite(apart)]).max(initial=0), _BAND + 1.5)

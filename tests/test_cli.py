@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import dropstats as ds
 from dropstats import cli
+from dropstats.simulation import simulate
 
 ROOT = Path(__file__).parents[1]
 
@@ -216,6 +217,12 @@ def test_a_bad_picture_is_refused_before_the_work(capsys, monkeypatch):
     assert (status, err.count("\n")) == (2, 1)
 
 
+SETTINGS = settings(
+    deadline=None,
+    max_examples=200,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 _WORDS = st.one_of(
     st.sampled_from(["prob", "simulate", "--exactly", "--at-least", "--at-most", "--between", "--kept", "--json"]),
     st.sampled_from(["--trials", "--seed", "--version", "-h", "0", "1", "-1", "1e3", "0.5", "1e-9", "nan", "-inf"]),
@@ -226,15 +233,21 @@ _WORDS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(SETTINGS)
 @given(words=st.lists(_WORDS, max_size=7))
-def test_no_arguments_lead_to_a_traceback(capsys, words):
+def test_no_arguments_lead_to_a_traceback(capsys, monkeypatch, words):
+    def limited(law, trials, **kwargs):
+        if law.n * trials > 1e6:
+            raise MemoryError
+        return simulate(law, trials, **kwargs)
+
+    monkeypatch.setattr("dropstats.simulation.simulate", limited)
     status, _, err = run(capsys, *words)
     assert status in {0, 2}
     assert err.count("\n") == (1 if status == 2 else 0)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(SETTINGS)
 @given(
     n=st.integers(-2, 2**53 + 1),
     p=st.floats(-0.1, 1.1),
@@ -308,6 +321,13 @@ def test_a_closed_pipe_is_no_error():
     with os.fdopen(write, "wb") as pipe:
         done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file descriptors of POSIX")
+def test_no_stdout_is_no_error():
+    command = f"'{sys.executable}' -m dropstats.cli prob 9 0.5 --exactly 3 >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

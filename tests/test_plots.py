@@ -163,6 +163,28 @@ def test_too_few_masks_are_said_to_be_so():
     assert sum(container.lines[0].get_ydata()) == pytest.approx(1)
 
 
+class Channels:
+    """A law whose counts are multiples of 8, such as of whole channels: what plots ask of a law, and no more."""
+
+    n = 64
+    dropped = stats.rv_discrete(values=(np.arange(9) * 8, stats.binom(8, 0.3).pmf(np.arange(9))))()
+
+
+def test_a_law_with_gaps_is_drawn_at_its_counts():
+    kept = np.repeat(ds.Layer(8, 0.3).sample(2000, rng=0), 8, axis=1)
+    tally = ds.tally(kept)
+    ax = plots.overlay(Channels(), tally, Figure())
+    (container,) = ax.containers
+    counts, heights = container.lines[0].get_data()
+    exact = np.isclose(counts % 8, 0)
+    assert exact.sum() >= 5
+    np.testing.assert_allclose(heights[exact], tally.histogram[np.round(counts[exact]).astype(int)] / 2000)
+    assert np.abs(drawn(ax.figure.axes[1], "residuals")[1]).max() < 4
+    # a law without its gaps is a wrong law
+    ax = plots.overlay(ds.Layer(64, 0.3), tally, Figure())
+    assert np.abs(drawn(ax.figure.axes[1], "residuals")[1]).max() > 5
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="tally must hold masks of the law's 1024 neurons; got masks of 20"):
         plots.overlay(ds.Layer(1024, 0.5), TALLY)
@@ -180,6 +202,13 @@ def test_pmf_alone():
     heights, edges, _ = steps(ax)
     np.testing.assert_array_equal(heights, LAYER.dropped.pmf(edges[:-1] + 0.5))
     assert labels(ax) == ["mine"]
+
+
+def test_pmf_of_a_law_without_bound():
+    law = ds.Layer(2**53, 0.5)
+    heights, edges, _ = steps(plots.pmf(law, Figure()))
+    assert np.sum(heights * np.diff(edges)) == pytest.approx(1, abs=3e-4)
+    assert edges[0] < law.dropped.mean() < edges[-1]
 
 
 def test_running_rates_are_cumulative_frequencies_within_the_binomial_band():
