@@ -54,12 +54,16 @@ _STIRLING_SERIES = np.array(
 )
 # 1/3, 1/5, 1/7, ...: for |x| <= 1/2 the series in (x / (2 + x))^2 <= 1/9 needs 16 terms for 1e-17
 _ATANH_SERIES = 1 / np.arange(3.0, 35.0, 2)
-# The tail integrand falls from 1 to exp(-40) = 4e-18 on the range of integration; 32 nodes integrate exponential and
-# normal decay to 1e-14. (More nodes do not help: the nodes next to the end of the range are known to 1e-16 absolute.)
+# The tail integrand falls from 1 to exp(-40) = 4e-18 on the range of integration. Three Gauss-Legendre panels of 16
+# nodes, the first of them on a ninth of the range where Poisson-like laws bend, integrate it to 3e-15 (measured against
+# 320 nodes over 4,000 random laws, n = 1 to 2^53; one panel of 32 nodes leaves 3e-11).
 _TAIL_DEPTH = 40.0
-_NODES, _WEIGHTS = leggauss(32)
-_NODES, _WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2
-# Counts evaluated at a time: 1024 x 32 nodes are 0.25 MB an array, which stays in cache.
+_PANEL_ENDS = np.linspace(0, 1, 4) ** 2
+_GAUSS_NODES, _GAUSS_WEIGHTS = leggauss(16)
+_WIDTHS = np.diff(_PANEL_ENDS)[:, None]
+_NODES = (_PANEL_ENDS[:-1, None] + _WIDTHS * (_GAUSS_NODES + 1) / 2).ravel()
+_WEIGHTS = (_WIDTHS * _GAUSS_WEIGHTS / 2).ravel()
+# Counts evaluated at a time: 1024 x 48 nodes are 0.4 MB an array, which stays in cache.
 _CHUNK = 1024
 
 
@@ -116,6 +120,7 @@ class BinomialLogs:
         exact = Fraction(n) * (1 - Fraction(p) if mirrored else Fraction(p))
         # n p as an unevaluated sum of two doubles: k - n p is then right to the last digit for every k
         self._mean = float(exact), float(exact - Fraction(float(exact)))
+        self._error = _stirling_error(np.array([self.n]))[0]
         # log1p(-p) and log(p) of the exact p
         self._log_p, self._log_q = math.log(p), math.log1p(-p)
         if mirrored:
@@ -126,8 +131,8 @@ class BinomialLogs:
 
     def pmf(self, k: Floats) -> Floats:
         """Return log P(X = k) for integers 0 <= k <= n."""
-        n, p, q = self.n, self.p, self.q
-        out = np.empty_like(k)
+        n = self.n
+        out = np.empty(k.shape)
         out[k == 0] = n * self._log_q
         out[k == n] = n * self._log_p
         inside = (k > 0) & (k < n)
@@ -135,10 +140,10 @@ class BinomialLogs:
         if k.size:
             rest = n - k
             d = self._deviation(k)
-            error = _stirling_error(np.array([n]))[0] - _stirling_error(k) - _stirling_error(rest)
+            error = self._error - _stirling_error(k) - _stirling_error(rest)
             value = 0.5 * np.log(n / (2 * np.pi * k) / rest) + error
-            value += k * _log_ratio_excess(-d / k, n * p / k)
-            value += rest * _log_ratio_excess(d / rest, n * q / rest)
+            value += k * _log_excess(-d / k, self._log_p + np.log(n / k))
+            value += rest * _log_excess(d / rest, self._log_q + np.log(n / rest))
             out[inside] = value
         return out
 
@@ -149,7 +154,7 @@ class BinomialLogs:
         are computed: of a law that hardly varies either may be next to 1.
         """
         mirror = BinomialLogs(int(self.n), self._declared, mirrored=not self._mirrored)
-        low, high = np.empty_like(k), np.empty_like(k)
+        low, high = np.empty(k.shape), np.empty(k.shape)
         upper, lower = self._deviation(k + 1) >= 0, self._deviation(k) <= 0
         high[upper] = self._upper(k[upper] + 1)
         low[lower] = mirror._upper(self.n - k[lower])
@@ -158,14 +163,16 @@ class BinomialLogs:
 
     def _upper(self, a: Floats) -> Floats:
         """Return log P(X >= a) for integers np <= a <= n."""
-        log_pmf = self.pmf(a)
-        for start in range(0, a.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            log_pmf[part] += np.log(self._upper_ratio(a[part]))
-        return np.minimum(log_pmf, 0.0)
+        out = self.pmf(a)
+        # where a < n, q >= 1 / n because a >= np: nothing below can overflow
+        (several,) = np.nonzero(a < self.n)
+        for start in range(0, several.size, _CHUNK):
+            part = several[start : start + _CHUNK]
+            out[part] += np.log(self._upper_ratio(a[part]))
+        return np.minimum(out, 0.0)
 
     def _upper_ratio(self, a: Floats) -> Floats:
-        """Return P(X >= a) / P(X = a) = a int_0^inf exp(h(s)) ds for integers np <= a <= n.
+        """Return P(X >= a) / P(X = a) = a int_0^inf exp(h(s)) ds for integers np <= a < n.
 
         It is the incomplete beta integral int_0^p t^(a-1) (1-t)^(n-a) dt with t = p exp(-s) and the integrand's value
         at s = 0 taken out. h is concave, 0 at 0 and falls from there on.
@@ -186,12 +193,9 @@ class BinomialLogs:
         return ratio
 
 
-def _log_ratio_excess(u: Floats, ratio: Floats) -> Floats:
-    """Return log(1 + u) - u where 1 + u = ratio, from whichever of the two has the digits."""
-    out = log1pmx(np.maximum(u, -0.5))
-    far = u < -0.5
-    out[far] = np.log(ratio[far]) - u[far]
-    return out
+def _log_excess(u: Floats, log_ratio: Floats) -> Floats:
+    """Return log(1 + u) - u where log(1 + u) = log_ratio, from whichever of the two has the digits."""
+    return np.where(u >= -0.5, log1pmx(np.maximum(u, -0.5)), log_ratio - u)
 
 
 def _exponent(s: Floats, y: Floats, r: float, kept_out: float, kept_in: float, d: Floats) -> Floats:
@@ -219,6 +223,6 @@ def entropy(n: int, p: float) -> float:
         return 0.5 * math.log(2 * math.pi * math.e * variance) + (4 * p * (1 - p) - 1) / (12 * variance)
     # beyond 40 sd + 40 on either side of the mean the terms add less than 1e-17
     reach = 40 * (math.sqrt(variance) + 1)
-    k = np.arange(max(0.0, math.floor(n * p - reach)), min(float(n), math.ceil(n * p + reach)) + 1)
+    k = np.arange(max(0.0, math.floor(n * p - reach)), min(float(n), math.ceil(n * p + reach)) + 1, dtype=np.float64)
     log_pmf = BinomialLogs(n, p).pmf(k)
     return -float(np.sum(np.exp(log_pmf) * log_pmf))
