@@ -31,15 +31,15 @@ Shape = tuple[int, int, int]
 
 _ONE = np.uint64(1)
 _ALL = np.uint64(2**64 - 1)
-# Words of a slice: five buffers of 32 KiB stay in a 1 MiB L2 cache together with a tile of eight slices, and the 0.4 us
-# that NumPy needs to start an operation stay below the 1 us that 4096 words take.
+# Words of a slice, and slices of a tile: NumPy needs 0.4 us to start an operation, and 4 us to start a draw, which are
+# to stay below the 2 us and 64 us that 2^13 and 2^15 words take; while what is worked on stays in a 1 MiB L2 cache.
 _SLICE = 2**13
 _SLICES = 8
-# Columns of a tile: with 512, runs along rows are at least 8 words, and a count of 512 * 64 neurons fits in 16 bits.
+_DRAWN = 2  # slices whose digits are drawn at once
+# Columns of a tile: with 512, runs along rows are at least 16 words, and a count of 512 * 64 neurons fits in 16 bits.
 _COLUMNS = 2**9
 # Digits compared by words. One digit more costs 0.045 ns a neuron; after 8 the undecided cost 0.07, after 7 twice that.
 _PREFIX = 8
-_DRAWN = 2
 # A p of more digits than this is looked up in a table (0.16 ns a neuron, 0.04 a digit) ...
 _SHORT = 4
 # ... if there are words enough to pay for making the table (0.2 ms).
@@ -268,6 +268,9 @@ class _Chunk:
 
 
 def _chunks(rates: NDArray[np.float64], masks: int) -> Iterator[tuple[int, _Chunk]]:
+    # glibc returns arrays of more than 128 KiB to the system when they are freed, and to fault the next one in again
+    # takes as long as to fill it; once an array of a few MiB has been freed, it keeps smaller ones. Elsewhere: nothing.
+    np.empty(2**22, np.uint8)
     step = 64 * _COLUMNS
     for start in range(0, rates.shape[0], step):
         yield start, _Chunk(rates[start : start + step], masks)

@@ -313,10 +313,10 @@ def test_the_check_fails_for_p_rounded_to_eight_bits():
 @pytest.mark.parametrize(
     ("p", "n", "masks", "expected"),
     [
-        (0.5, 16, 2, None),
-        (0.1, 16, 2, None),
-        (0.1, 1024, 300, None),
-        ("ramp", 16, 2, None),
+        (0.5, 16, 2, [[48, 161], [68, 69]]),
+        (0.1, 16, 2, [[251, 253], [255, 255]]),
+        (0.1, 1024, 300, [[255, 255], [255, 255]]),
+        ("ramp", 16, 2, [[241, 198], [239, 192]]),
     ],
 )
 def test_golden_masks(p, n, masks, expected):
