@@ -106,7 +106,8 @@ def test_blocks_depend_on_n_and_trials_alone_and_stay_within_bounds():
         sizes = [simulation._block_trials(n, trials) for trials in (1, 1000, 10**6, 10**12, 2**63 - 1)]
         assert all(a <= b for a, b in pairwise(sizes))
         assert all(1 <= size <= 2**20 for size in sizes)
-    assert simulation._block_trials(1024, 2**63 - 1) == 2**20
+    assert simulation._block_trials(1024, 2**63 - 1) == 2**18
+    assert simulation._block_trials(1, 2**63 - 1) == 2**20
     assert simulation._block_trials(10**8, 1) == 1
 
 
