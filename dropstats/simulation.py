@@ -105,7 +105,7 @@ def simulate(
     """
     trials = _validate.trials(trials)
     _check(law, executor, until)
-    total = _flat(tallies.empty(law))
+    total = _zeros(law)
     run = _Run(law, trials, _block_trials(law.n, trials), _validate.seed_sequence(rng), [])
     done = 0
     results = run.serially() if executor is None else run.on(executor, ordered=until is not None)
@@ -342,7 +342,7 @@ def _sums(law: Law, size: int, generator: np.random.Generator, stop: list[bool])
 def _sums_of_samples(
     law: Law, size: int, generator: np.random.Generator, stop: list[bool]
 ) -> tuple[NDArray[np.intp], _Sums]:
-    counts, total = np.empty(size, np.intp), _flat(tallies.empty(law))
+    counts, total = np.empty(size, np.intp), _zeros(law)
     step = max(_SAMPLED_NEURONS // max(law.n, 1), 1)
     for start in range(0, size, step):
         if stop:
@@ -360,8 +360,11 @@ def _sums_of_samples(
 
 
 def _flat(tally: Tally) -> _Sums:
-    pair = (tally.drops.copy(), tally.histogram.copy())
-    return [pair, *(below for layer in tally.layers for below in _flat(layer))]
+    return [(tally.drops, tally.histogram), *(below for layer in tally.layers for below in _flat(layer))]
+
+
+def _zeros(law: Law) -> _Sums:
+    return [(np.zeros_like(drops), np.zeros_like(histogram)) for drops, histogram in _flat(tallies.empty(law))]
 
 
 def _add(total: _Sums, more: _Sums) -> None:
