@@ -19,7 +19,7 @@ over columns, a neuron's probability is constant along a run, and the slices are
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
-from math import comb
+from math import comb, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,10 @@ _PATTERNS_OF_WEIGHT = [comb(_PATTERN, weight) for weight in range(_PATTERN + 1)]
 
 def _random_words(generator: np.random.Generator, size: int) -> Words:
     return generator.integers(0, 2**64 - 1, size, dtype=np.uint64, endpoint=True)
+
+
+def _random_indices(generator: np.random.Generator, size: int) -> NDArray[np.uint16]:
+    return _random_words(generator, -(-size // 4)).view(np.uint16)[:size]
 
 
 def _split(x: NDArray[np.float64], digits: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -115,11 +119,10 @@ class _Digits:
 
     def fill(self, generator: np.random.Generator, shape: Shape) -> Words:
         """Return random words of the given shape; neuron dropped = bit set."""
-        size = shape[0] * shape[1] * shape[2]
         if not self.planes:
             dropped = np.zeros(shape, np.uint64)
         elif len(self.planes) == 1 and self.scalar:  # p = 0.5: the random words themselves
-            dropped = _random_words(generator, size).reshape(shape)
+            dropped = _random_words(generator, prod(shape)).reshape(shape)
         else:
             dropped = self._compare(generator, shape)
         if self.certain is not None:
@@ -189,24 +192,26 @@ class _Table:
     def __init__(self, p: float) -> None:
         numerator, denominator = p.as_integer_ratio()
         # of a pattern by its weight, in units of their sum over all patterns
-        self.weights = [numerator**k * (denominator - numerator) ** (_PATTERN - k) for k in range(_PATTERN + 1)]
-        self.stages: list[NDArray[np.uint8]] = []
+        self.weights = tuple(numerator**k * (denominator - numerator) ** (_PATTERN - k) for k in range(_PATTERN + 1))
+        self.stages: dict[int, tuple[NDArray[np.uint8], tuple[int, ...]]] = {}
 
-    def stage(self, index: int) -> NDArray[np.uint8]:
-        """Return the table of the patterns (index 0), of its remainder (1), of the remainder's remainder ..."""
-        while index >= len(self.stages):
-            total = sum(map(int.__mul__, _PATTERNS_OF_WEIGHT, self.weights))
-            places = [_INDICES * weight // total for weight in self.weights]
-            self.weights = [_INDICES * weight % total for weight in self.weights]
-            self.stages.append(np.repeat(_PATTERNS, np.repeat(places, _PATTERNS_OF_WEIGHT)))
+    def stage(self, index: int) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+        """Return the table of patterns (index 0), of its remainder (1), ..., and the weights of what it cuts off."""
+        if index not in self.stages:
+            weights = self.stage(index - 1)[1] if index else self.weights
+            total = sum(map(int.__mul__, _PATTERNS_OF_WEIGHT, weights))
+            places = [_INDICES * weight // total for weight in weights]
+            table = np.repeat(_PATTERNS, np.repeat(places, _PATTERNS_OF_WEIGHT))
+            # threads share a table; whichever comes here last puts in what is there already
+            self.stages[index] = table, tuple(_INDICES * weight % total for weight in weights)
         return self.stages[index]
 
     def fill(self, generator: np.random.Generator, shape: Shape) -> Words:
         """Return random words of the given shape; neuron dropped = bit set."""
         words = np.empty(shape, np.uint64)
         patterns = words.reshape(-1).view(np.uint8)
-        index = self._indices(generator, patterns.size)
-        table = self.stage(0)
+        index = _random_indices(generator, patterns.size)
+        table = self.stage(0)[0]
         wide = np.empty(min(_LOOKUPS, index.size), np.intp)
         for start in range(0, index.size, _LOOKUPS):
             part = index[start : start + _LOOKUPS]
@@ -217,16 +222,12 @@ class _Table:
         depth = 0
         while remaining.size:
             depth += 1
-            table = self.stage(depth)
-            index = self._indices(generator, remaining.size)
+            table = self.stage(depth)[0]
+            index = _random_indices(generator, remaining.size)
             found = index < table.size
             patterns[remaining[found]] = table[index[found]]
             remaining = remaining[~found]
         return words
-
-    @staticmethod
-    def _indices(generator: np.random.Generator, size: int) -> NDArray[np.uint16]:
-        return _random_words(generator, -(-size // 4)).view(np.uint16)[:size]
 
 
 _table = lru_cache(maxsize=16)(_Table)
@@ -397,5 +398,4 @@ def packed_masks(rates: NDArray[np.float64], masks: int, rng: _validate.RNG = No
 
 def kept_masks(rates: NDArray[np.float64], masks: int, generator: np.random.Generator) -> NDArray[np.bool_]:
     """Return masks of shape (masks, n), True where a neuron is kept."""
-    packed = packed_masks(rates, masks, generator)
-    return np.unpackbits(packed, axis=1, count=rates.shape[0]).view(np.bool_)
+    return np.unpackbits(packed_masks(rates, masks, generator), axis=1, count=rates.shape[0]).view(np.bool_)

@@ -155,15 +155,14 @@ def test_all_outcomes_of_the_indices_and_what_is_left_are_the_probability_of_eac
         on_the_way = [np.full(bits._INDICES, bits._INDICES - 1) for _ in range(depth)]
         fake = Source(*map(indices, on_the_way), indices(np.arange(bits._INDICES)), np.full(2**15, 0, np.uint64))
         patterns = table.fill(fake, (1, 1, bits._INDICES // 8)).reshape(-1).view(np.uint8)
-        decided = table.stage(depth).size
+        decided = table.stage(depth)[0].size
         for pattern, count in enumerate(np.bincount(patterns[:decided], minlength=256)):
             got[pattern] += reach * Fraction(int(count), bits._INDICES)
         reach *= Fraction(bits._INDICES - decided, bits._INDICES)
     assert (reach == 0) == (p in (1 / 4, 3 / 4))  # 16 bits are all that these need
-    fresh = bits._Table(p)
-    fresh.stage(0 if not reach else 2)  # of which what is left makes the next
-    total = sum(map(int.__mul__, bits._PATTERNS_OF_WEIGHT, fresh.weights))
-    left = [reach * Fraction(weight, total) if reach else 0 for weight in fresh.weights]
+    weights = table.stage(depth if reach else 0)[1]  # of what is left, which the next table is made from
+    total = sum(map(int.__mul__, bits._PATTERNS_OF_WEIGHT, weights))
+    left = [reach * Fraction(weight, total) if reach else 0 for weight in weights]
     expected = pattern_probabilities(p)
     for pattern in range(256):
         weight = pattern.bit_count()
@@ -177,7 +176,7 @@ def test_patterns_have_their_probability_at_every_depth_of_the_table(p):
     for depth in range(6):
         if not reach:
             break
-        counts = np.bincount(table.stage(depth), minlength=256)
+        counts = np.bincount(table.stage(depth)[0], minlength=256)
         by_weight = [{int(counts[i]) for i in range(256) if i.bit_count() == k} for k in range(9)]
         for weight, different in enumerate(by_weight):
             assert len(different) == 1  # patterns of one weight have the same number of places
@@ -188,24 +187,25 @@ def test_patterns_have_their_probability_at_every_depth_of_the_table(p):
         assert sum(part * comb(8, k) for k, part in enumerate(left)) == reach
         assert reach <= Fraction(256, 2**16) ** (depth + 1)
         # what the next table is made from is what is left, exactly
-        total = sum(map(int.__mul__, bits._PATTERNS_OF_WEIGHT, table.weights))
+        weights = table.stage(depth)[1]
+        total = sum(map(int.__mul__, bits._PATTERNS_OF_WEIGHT, weights))
         if reach:
-            assert [Fraction(w, total) * reach for w in table.weights] == left
+            assert [Fraction(w, total) * reach for w in weights] == left
 
 
 def test_the_remainder_of_a_table_is_drawn_where_the_index_lies_beyond_its_end():
     table = bits._Table(0.1)
-    size = table.stage(0).size
+    size = table.stage(0)[0].size
     assert 65536 - 256 <= size < 65536
     index = np.zeros(16, np.uint16)
     index[5], index[9] = size, 65535
     found = np.array([7, 65535, 0, 0], np.uint16)  # the first is found, the other falls through again
     fake = Source(indices(index), indices(found), indices([11, 0, 0, 0]))
     patterns = table.fill(fake, (1, 1, 2)).reshape(-1).view(np.uint8)
-    assert patterns[5] == table.stage(1)[7]
-    assert patterns[9] == table.stage(2)[11]
+    assert patterns[5] == table.stage(1)[0][7]
+    assert patterns[9] == table.stage(2)[0][11]
     others = np.delete(patterns, [5, 9])
-    assert (others == table.stage(0)[0]).all()
+    assert (others == table.stage(0)[0][0]).all()
 
 
 # --- masks and counts -----------------------------------------------------------------------------------------------
