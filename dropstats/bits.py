@@ -9,11 +9,9 @@ decides "dropped" (u < p) with probability p itself, not p rounded to some numbe
 - `_Table` looks up the pattern of 8 neurons at a random 16-bit index, and draws the 0.2 % that fall on the table's
   remainder exactly. It serves one p for many neurons: two random bits a neuron instead of eight.
 
-All words come from ``Generator.integers`` over the full range of uint64: it uses all bits of every BitGenerator
-(``random_raw`` of MT19937 fills 32 of 64) and lets other threads run, which ``random_raw`` does not.
-
-Words are laid out (slice, column, row): a column is 64 neurons, a row a mask. So counts of a mask add contiguous runs
-over columns, a neuron's probability is constant along a run, and the slices are added up by carry-save adders.
+Words come from ``Generator.integers``, which fills 64 bits with any BitGenerator (``random_raw`` of MT19937 fills 32)
+and lets other threads run. They are laid out (slice, column, row): a column is 64 neurons, a row a mask. So a mask's
+count adds contiguous runs, a neuron's p is constant along a run, and carry-save adders add the slices.
 """
 
 import sys
