@@ -36,9 +36,10 @@ _SLICES = 8
 _DRAWN = 2  # slices whose digits are drawn at once
 # Columns of a tile: with 512, runs along rows are at least 16 words, and a count of 512 * 64 neurons fits in 16 bits.
 _COLUMNS = 2**9
-# Digits compared by words. One digit more costs 0.045 ns a neuron; after 8 the undecided cost 0.07, after 7 twice that.
+# Digits compared by words; those left undecided are compared one by one. With 7, 8, 9, 10 of them a neuron of own p
+# took 0.49, 0.47, 0.48, 0.51 ns.
 _PREFIX = 8
-# A p of more digits than this is looked up in a table (0.16 ns a neuron, 0.04 a digit) ...
+# A p of more digits than this is looked up in a table (0.20 ns a neuron; 0.04 a digit) ...
 _SHORT = 4
 # ... if there are words enough to pay for making the table (0.2 ms).
 _WORTH_A_TABLE = 2**12

@@ -171,9 +171,10 @@ def test_a_run_of_1e12_trials_makes_no_list_of_blocks():
 
 
 def test_a_killed_worker_of_a_process_pool_ends_the_run_and_leaves_nothing():
+    before = set(multiprocessing.active_children())  # the Dask cluster's, if another test has started it
     with processes(2) as executor, pytest.raises(BrokenExecutor, match=r"a worker process died .* block \d of 7"):
         ds.simulate(Killing(300), TRIALS // 2, rng=5, executor=executor)
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= before
 
 
 @pytest.mark.filterwarnings("ignore")  # of the cluster, about the worker it lost
