@@ -7,6 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from cases import EDGE_LAWS
+from cases import LAWS as CASES
 from scipy import stats
 
 import dropstats as ds
@@ -165,6 +167,27 @@ def test_tallies_follow_their_law_and_no_other(name, wrong_rates, wrong_count):
     if wrong_count:
         assert histogram_pvalue(tally, law) > ALPHA
         assert histogram_pvalue(tally, wrong_count) < ALPHA
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_law_is_simulated_as_it_says_and_not_as_a_wrong_law_says(case):
+    """Neuron by neuron (exact, Bonferroni) and in total (normal)."""
+    tally = ds.simulate(case.law, 400_000, rng=77)
+
+    def pvalue(law):
+        total = (tally.mean - law.dropped.mean()) / (law.dropped.std() / np.sqrt(tally.trials))
+        return min(rates_pvalue(tally, law), 2 * stats.norm.sf(abs(total)))
+
+    assert pvalue(case.law) > ALPHA
+    assert pvalue(case.wrong) < ALPHA
+
+
+@pytest.mark.parametrize("law", [law for law in EDGE_LAWS if law.n < 2**40], ids=repr)
+def test_laws_at_the_ends_of_their_range_are_simulated(law):
+    tally = ds.simulate(law, 100, rng=1)
+    assert tally.drops[law.rates == 0].sum() == 0
+    assert (tally.drops[law.rates == 1] == 100).all()
+    assert law.sample(3, rng=1).shape == (3, law.n)
 
 
 def test_a_network_follows_its_law_and_its_parts_theirs():
