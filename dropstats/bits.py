@@ -27,12 +27,10 @@ from dropstats import _validate
 Words = NDArray[np.uint64]
 Shape = tuple[int, int, int]
 
-_ONE = np.uint64(1)
-_ALL = np.uint64(2**64 - 1)
-# Words of a slice, and slices of a tile: NumPy needs 0.4 us to start an operation, and 4 us to start a draw, which are
-# to stay below the 2 us and 64 us that 2^13 and 2^15 words take; while what is worked on stays in a 1 MiB L2 cache.
-_SLICE = 2**13
-_SLICES = 8
+_ONE, _ALL = np.uint64(1), np.uint64(2**64 - 1)
+# Words of a slice, slices of a tile: to start an operation takes NumPy 0.4 us, a draw 4 us, which should stay below the
+# 2 and 120 us that 2^13 and 2^16 words take, while what is worked on stays in or near an L2 cache of 1 MiB.
+_SLICE, _SLICES = 2**13, 8
 _DRAWN = 2  # slices whose digits are drawn at once
 # Columns of a tile: with 512, runs along rows are at least 16 words, and a count of 512 * 64 neurons fits in 16 bits.
 _COLUMNS = 2**9
@@ -270,8 +268,8 @@ class _Chunk:
 
 
 def _chunks(rates: NDArray[np.float64], masks: int) -> Iterator[tuple[int, _Chunk]]:
-    # glibc returns arrays of more than 128 KiB to the system when they are freed, and to fault the next one in again
-    # takes as long as to fill it; once an array of a few MiB has been freed, it keeps smaller ones. Elsewhere: nothing.
+    # glibc gives freed arrays of over 128 KiB back to the system, and faulting in the next takes as long as filling it;
+    # once one of a few MiB has been freed, it keeps smaller ones.
     np.empty(2**22, np.uint8)
     step = 64 * _COLUMNS
     for start in range(0, rates.shape[0], step):
@@ -281,8 +279,8 @@ def _chunks(rates: NDArray[np.float64], masks: int) -> Iterator[tuple[int, _Chun
 class _ColumnSums:
     """Counts of set bits at each place of a word, over many words: vertical counters by carry-save adders.
 
-    A level holds planes of words whose bits count 2^level. Three planes of a level become one of it and one of the
-    next in five operations, so a word costs five operations in all and none is unpacked before the end.
+    A level holds planes of words whose bits count 2^level. Three of a level become one of it and one of the next in
+    five operations, which is what a word costs in all; none is unpacked before the end.
 
     Source: W. Mula, N. Kurz, D. Lemire (2018). Faster population counts using AVX2 instructions. The Computer
     Journal 61, 111-120. doi:10.1093/comjnl/bxx046 (Harley-Seal)
