@@ -1,6 +1,7 @@
 """Laws of whole numbers of steps: the wait until every neuron has been dropped, the longest run of drops."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ Pieces = tuple[tuple[float, int], ...]
 
 # A tail below exp(-50) = 2e-22 adds nothing to a sum of order 1 in doubles.
 _LOG_NOTHING = 50.0
+# A sum over more values than this is taken as an integral.
+_ADDED = 2**18
 # Values worked on at once.
 _CHUNK = 2**16
 
@@ -171,9 +174,10 @@ class WaitingTime(_Steps):
             return math.inf, math.nan
         last = (math.log(self._count()) + _LOG_NOTHING + math.log(2)) / slowest
         direct = min(math.ceil(last) + 2, 4096)
-        t = np.arange(direct, dtype=np.float64)
+        # of X - 1, so that the variance keeps its digits where all is done in the first step
+        t = np.arange(1, direct, dtype=np.float64)
         sf = -np.expm1(self._log_missing(t))
-        first, second = [float(np.sum(sf))], [float(np.sum((2 * t + 1) * sf))]
+        first, second = [float(np.sum(sf))], [float(np.sum((2 * t - 1) * sf))]
         if last > direct:
             # sum_{t >= M} g(t) = int_{M-1/2}^inf g + g'(M-1/2)/24 - ...; the next term is below 1e-13 of the mean for
             # M = 4096, where what has not decayed decays by less than 1% a step
@@ -183,9 +187,9 @@ class WaitingTime(_Steps):
             around = -np.expm1(self._log_missing(start * (1 + np.array([-1e-4, 0, 1e-4]))))
             slope = (around[2] - around[0]) / (2e-4 * start)
             first += [float(np.sum(weights * tail)), slope / 24]
-            second += [float(np.sum(weights * (2 * nodes + 1) * tail)), (2 * around[1] + (2 * start + 1) * slope) / 24]
+            second += [float(np.sum(weights * (2 * nodes - 1) * tail)), (2 * around[1] + (2 * start - 1) * slope) / 24]
         mean = math.fsum(first)
-        return mean, max(math.fsum(second) - mean**2, 0.0)
+        return 1 + mean, max(math.fsum(second) - mean**2, 0.0)
 
 
 @dataclass(frozen=True)
@@ -227,22 +231,36 @@ class LongestRun(_Steps):
             return float(self.steps), 0.0
         reach = (math.log(total) + math.log(self.steps + 1) + _LOG_NOTHING) / -math.log(top)
         last = min(self.steps, math.ceil(reach) + 1)
-        if last <= 2**20:
-            k, weights = np.arange(1, last + 1, dtype=np.float64), np.ones(last)
-        else:
-            k, weights = self._nodes(last)
-        parts = [self._tails(k[i : i + _CHUNK]) for i in range(0, k.size, _CHUNK)]
-        below, reaching = (np.concatenate(side) for side in zip(*parts, strict=True))
-        mean = float(np.sum(weights * reaching))
+        mean = self._sum(last, last, lambda k, below, reaching: reaching)
         # around the mean, from both tails, so that a small variance keeps its digits
         centre = math.floor(mean)
-        spread = np.where(k <= centre, (2 * (centre - k) + 1) * below, (2 * (k - centre) - 1) * reaching)
-        return mean, max(float(np.sum(weights * spread)) - (mean - centre) ** 2, 0.0)
+        spread = self._sum(
+            last,
+            centre,
+            lambda k, below, reaching: np.where(
+                k < centre + 0.5, (2 * (centre - k) + 1) * below, (2 * (k - centre) - 1) * reaching
+            ),
+        )
+        if last > _ADDED:
+            spread += 1 / 12  # what the integral leaves out where the slope jumps by 2: Euler-Maclaurin's 2/24
+        return mean, max(spread - (mean - centre) ** 2, 0.0)
 
-    def _nodes(self, last: int) -> tuple[Array, Array]:
-        """Nodes and weights for sum_{k=1}^{last} g(k) = int_{1/2}^{last+1/2} g, g smooth between T/2, T/3, ..."""
+    def _sum(self, last: int, edge: int, function: Callable[[Array, Array, Array], Array]) -> float:
+        """Sum of function(k, P(L < k), P(L >= k)) over k = 1..last, where it may jump after k = edge."""
+        if last <= _ADDED:
+            k, weights = np.arange(1, last + 1, dtype=np.float64), np.ones(last)
+        else:
+            k, weights = self._nodes(last, edge)
+        total = 0.0
+        for start in range(0, k.size, _CHUNK):
+            part = k[start : start + _CHUNK]
+            total += float(np.sum(weights[start : start + _CHUNK] * function(part, *self._tails(part))))
+        return total
+
+    def _nodes(self, last: int, edge: int) -> tuple[Array, Array]:
+        """Nodes and weights for sum_{k=1}^{last} g(k) = int_{1/2}^{last+1/2} g, g smooth between T/2, T/3, ... and `edge`."""
         low, high = 0.5, last + 0.5
-        kinks = [self.steps / j for j in range(1, 13)]
+        kinks = [edge + 0.5, *(self.steps / j for j in range(1, 13))]
         edges = np.concatenate([np.geomspace(low, high, 1 + 8 * math.ceil(math.log(high / low))), kinks])
         # runs as long as a large part of all steps: the geometric panels are too wide there
         edges = np.concatenate([edges, np.linspace(low, high, 65)])
@@ -261,33 +279,32 @@ def _run_tails(p: float, steps: int, k: Array) -> tuple[Array, Array]:
     with np.errstate(under="ignore"):
         expected = steps * q * np.exp(k * log_p)
     rare, many = possible & (expected <= 4), possible & (expected > 4)
-    reaching[rare] = _de_moivre(log_p, q, steps, k[rare])
-    below[rare] = 1 - reaching[rare]
+    below[rare], reaching[rare] = _de_moivre(log_p, q, steps, k[rare])
     below[many] = _leading_pole(p, q, steps, k[many])
     reaching[many] = 1 - below[many]
     return below, reaching
 
 
-def _de_moivre(log_p: float, q: float, steps: int, k: Array) -> Array:
-    """P(L >= k) by inclusion and exclusion; its terms fall like 4^j / j!, so about 30 matter."""
-    total = np.zeros(k.shape)
-    if not k.size:
-        return total
+def _de_moivre(log_p: float, q: float, steps: int, k: Array) -> tuple[Array, Array]:
+    """P(L < k) and P(L >= k) by inclusion and exclusion; its terms fall like 4^j / j!, so about 30 matter."""
     power = np.exp(k * log_p)
-    for j in range(1, 80):
+    # k may lie up to 1 above steps, where a sum over k is an integral
+    room = np.maximum(steps - k, 0)
+    reaching = power * (1 + q * room)
+    below = -np.expm1(k * log_p + np.log1p(q * room))
+    for j in range(2, 80):
         room = steps - j * k
-        used = room >= 0
-        if not used.any():
+        if not (room >= 0).any():
             break
         # C(room, j - 1) (q p^k)^(j-1), factor by factor
-        product = np.where(used, power, 0.0)
+        product = np.where(room >= 0, power, 0.0)
         for i in range(j - 1):
             product = product * np.maximum(room - i, 0) * (q * power) / (i + 1)
-        term = product * (1 + q * np.maximum(room - j + 1, 0) / j)
-        total = total + (term if j % 2 else -term)
-        if (term <= 1e-18 * np.abs(total)).all():
+        term = product * (1 + q * np.maximum(room - j + 1, 0) / j) * (-1) ** j
+        reaching, below = reaching - term, below + term
+        if (np.abs(term) <= 1e-18 * reaching).all():
             break
-    return np.clip(total, 0.0, 1.0)
+    return np.clip(below, 0.0, 1.0), np.clip(reaching, 0.0, 1.0)
 
 
 def _leading_pole(p: float, q: float, steps: int, k: Array) -> Array:
