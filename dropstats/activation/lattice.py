@@ -20,8 +20,8 @@ _DENOMINATOR = 10**5
 # Largest table (128 MiB) and most additions (about half a minute) that an exact law may take.
 _POINTS = 2**24
 _ADDITIONS = 2 * 10**10
-# Values are matched to lattice points within this fraction of the spacing.
-_SLACK = 1e-6
+# Values are matched to lattice points within this fraction of the spacing: 2^24 points carry that much rounding.
+_SLACK = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
