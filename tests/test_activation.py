@@ -1,5 +1,6 @@
 """Pre-activations: reference values, enumeration of all masks, simulation, bad input."""
 
+import itertools
 import math
 
 import numpy as np
@@ -423,7 +424,9 @@ def test_many_thresholds_and_cells_broadcast():
     assert side.mean.shape == side.skewness.shape == side.kurtosis.shape == (5, 4)
     assert side.covariance.shape == (5, 4, 4)
     np.testing.assert_allclose(np.diagonal(side.covariance, axis1=1, axis2=2), side.variance)
-    np.testing.assert_allclose(side.covariance[3], PreActivation(weights, inputs[3], Layer(30, 0.4)).training.covariance)
+    np.testing.assert_allclose(
+        side.covariance[3], PreActivation(weights, inputs[3], Layer(30, 0.4)).training.covariance
+    )
     np.testing.assert_allclose(side.cumulants[:, 3, 2], one.cumulants)
     assert PreActivation(weights[:, 0], inputs, Layer(30, 0.4)).training.mean.shape == (5,)
     assert isinstance(one.mean, float)
@@ -440,7 +443,7 @@ def test_normal_sigmoid_against_adaptive_quadrature(mean, deviation):
     points = sorted({-12.0, 12.0, min(max(-mean / deviation, -12), 12), min(deviation, 12)})
     expected = sum(
         quad(lambda z: expit(mean + deviation * z) * stats.norm.pdf(z), a, b, epsabs=1e-16, epsrel=1e-12, limit=500)[0]
-        for a, b in zip(points, points[1:], strict=False)
+        for a, b in itertools.pairwise(points)
     )
     assert got == pytest.approx(expected, rel=1e-10, abs=1e-15)
 
@@ -648,7 +651,10 @@ def test_the_variance_of_dependent_neurons_would_be_wrong():
         (([1, 2], [1, math.nan], Layer(2, 0.5)), r"inputs must be finite; got nan at index 1"),
         (([[[1]]], [1], Layer(1, 0.5)), r"weights must have shape \(n,\) or \(n, outputs\); got shape \(1, 1, 1\)"),
         (([1], [[[1]]], Layer(1, 0.5)), r"inputs must have shape \(n,\) or \(batch, n\); got shape \(1, 1, 1\)"),
-        (([1, 2], [1, 2], Layer(3, 0.5)), r"each of the 2 inputs, or for each of the 2 weights; got n = 3 and .* \(2,\)"),
+        (
+            ([1, 2], [1, 2], Layer(3, 0.5)),
+            r"2 inputs, or for each of the 2 weights; got n = 3 and .* \(2,\)",
+        ),
         (([1, 2], [1, 2], Layer(2, 0.5), "invert"), r"scaling must be 'inverted', 'direct' or None; got 'invert'"),
         (([1, 2], [1, 2], Layer(2, [0.5, 1.0])), r"inverted scaling 1/\(1 - p\) is undefined at p = 1; .* neuron 1"),
     ],
@@ -686,7 +692,7 @@ def test_bad_questions():
     with pytest.raises(ValueError, match=r"variance_shift needs a batch of inputs, of shape \(batch, n\); got \(2,\)"):
         _ = PreActivation([1, 2], [1, 2], Layer(2, 0.5)).variance_shift
     many = PreActivation(np.r_[1e-5, np.ones(400)], np.ones(401), Layer(401, 0.5)).training
-    with pytest.raises(ValueError, match="lattice points .* use cdf, sf and pdf"):
+    with pytest.raises(ValueError, match=r"lattice points .* use cdf, sf and pdf"):
         many.lattice()
     with pytest.raises(ValueError, match="lie on no common lattice"):
         PreActivation(np.sqrt(np.arange(2.0, 32)), np.ones(30), Layer(30, 0.5)).training.expect(np.tanh)
@@ -707,7 +713,10 @@ def test_bad_questions():
         (lambda: effective_learning_rate(0.0, 0.5), "lr must be positive; got 0.0"),
         (lambda: effective_learning_rate(0.1, 0.5, -1), "weight_decay must not be negative; got -1"),
         (lambda: ridge_penalty([1], [1], Layer(1, 1.0)), "undefined at p = 1"),
-        (lambda: ridge_solution([[1.0]], [1, 2], Layer(1, 0.5)), r"got inputs of shape \(1, 1\), targets of shape \(2,\)"),
+        (
+            lambda: ridge_solution([[1.0]], [1, 2], Layer(1, 0.5)),
+            r"inputs of shape \(1, 1\), targets of shape \(2,\)",
+        ),
         (lambda: ridge_solution([[1.0]], [1], Layer(1, 0.5), -1), "weight_decay must not be negative; got -1"),
         (lambda: ridge_solution([[1.0]], [1], Layer(1, 1.0)), "undefined at p = 1"),
     ],

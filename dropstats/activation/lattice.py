@@ -42,7 +42,7 @@ class LatticeLaw:
     >>> from dropstats import Layer, PreActivation
     >>> law = PreActivation([1] * 100, [1] * 100, Layer(100, 0.4), scaling=None).training.lattice()
     >>> round(law.pmf(60), 10), law.interval(0.95)
-    (0.0812191450, (50.0, 69.0))
+    (0.081219145, (50.0, 69.0))
     """
 
     span: float
@@ -52,7 +52,7 @@ class LatticeLaw:
     @property
     def values(self) -> Array:
         """The lattice points, one for each of `masses`."""
-        return self.span * (self.start + np.arange(self.masses.size))
+        return self.span * (self.start + np.arange(self.masses.size, dtype=np.float64))
 
     @cached_property
     def _lower(self) -> Array:

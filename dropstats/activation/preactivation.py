@@ -186,9 +186,9 @@ class MaskedSum:
 
         Notes
         -----
-        Relative error below 3% in tails of 1e-5 of 40 unequal terms, where the normal law is 18 times too large. It is no
-        approximation, but still within exact bounds (Chernoff's, and the atoms at the ends), where fewer than about one
-        neuron is expected to be dropped, or kept: there use `lattice`.
+        Relative error below 3% in tails of 1e-5 of 40 unequal terms, where the normal law is 18 times too large. Where
+        fewer than about one neuron is expected to be dropped, or kept, it is no approximation, though still within
+        exact bounds (Chernoff's, and the atoms at the ends): use `lattice` there.
 
         R. Lugannani, S. Rice (1980). Saddle point approximation for the distribution of the sum of independent random
         variables. Advances in Applied Probability 12, 475-490. doi:10.2307/1426607

@@ -39,7 +39,8 @@ class Rows:
     @property
     def fixed(self) -> Array:
         """What the neurons that are always kept contribute, of shape (rows,)."""
-        return np.where(self.rates == 0, self.terms, 0.0).sum(axis=1)
+        total: Array = np.where(self.rates == 0, self.terms, 0.0).sum(axis=1)
+        return total
 
     def free(self) -> "Rows":
         """The rows without the neurons that are always kept."""

@@ -236,9 +236,7 @@ def ridge_solution(inputs: ArrayLike, targets: ArrayLike, law: Law, weight_decay
     decay = float(_validate.finite(weight_decay, "weight_decay", ndim=(0,), shape="()"))
     if decay < 0:
         raise ValueError(f"weight_decay must not be negative; got {weight_decay!r}")
-    # with weights 1 the variance of an example's term i alone is (p_i/q_i) x_bi^2
-    PreActivation(np.ones(x.shape[1]), x, law)  # the checks of the law
-    gram = x.T @ x
-    spread = law.rates / (1 - law.rates) * np.diag(gram)
-    result: Array = np.linalg.solve(gram + np.diag(spread + decay), x.T @ y)
-    return result
+    # column i of the sums x_bi m_i / q_i, whose variances over masks, added up, are (p_i/q_i) sum_b x_bi^2
+    spread = PreActivation(np.eye(x.shape[1]), x, law).training.variance.sum(axis=0)
+    solution: Array = np.linalg.solve(x.T @ x + np.diag(spread + decay), x.T @ y).astype(np.float64)
+    return solution

@@ -1,8 +1,8 @@
 """How many different masks occur in a run of steps, and whether one comes twice.
 
 Masks of equal probability form a class: those with j dropped neurons, where all rates are equal, or with j_1, j_2, ...
-dropped of each rate. A class is described by its probability as a whole and that of one of its masks, so that the number
-of masks in it, up to 2^n, is never needed itself.
+dropped of each rate. A class is described by its probability as a whole and that of one of its masks, so that the
+number of masks in it, up to 2^n, is never needed itself.
 """
 
 import math
@@ -105,14 +105,14 @@ def expected_distinct(pieces: Pieces, steps: int) -> float:
 
 def log_all_distinct(pieces: Pieces, steps: int) -> float:
     """Log of the probability that no mask comes twice."""
-    free = sum(number for p, number in pieces if 0 < p < 1)
+    free = sum(number for p, number in pieces if 0 < p < 1)  # up to here 2^free masks
     if free < 63 and steps > 2**free:
         return -math.inf
     if free <= _ENUMERATED:
         return _log_distinct_enumerated(pieces, steps)
     if free < 63 and steps == 2**free:  # every mask once, in any order
         log_masks = sum(number * (math.log(p) + math.log1p(-p)) for p, number in pieces if 0 < p < 1)
-        return math.lgamma(steps + 1) + 2 ** (free - 1) * log_masks
+        return math.lgamma(steps + 1) + float(2 ** (free - 1)) * log_masks
     log_pairs = math.log(steps) * 2 + log_power_sum(pieces, 2)
     if log_pairs < math.log(_FEW_PAIRS):
         return math.log1p(-_repeat_series(pieces, steps))
@@ -257,7 +257,9 @@ def _all_classes(pieces: Sequence[tuple[float, int]]) -> Classes:
     """Return every class, the rarest as well."""
     size = math.prod(number + 1 for _, number in pieces)
     if size > _CLASSES:
-        raise ValueError(f"masks of this law fall into {size} classes of equal probability; at most {_CLASSES} are done")
+        raise ValueError(
+            f"masks of this law fall into {size} classes of equal probability; at most {_CLASSES} are done"
+        )
     from scipy.special import gammaln
 
     log_number, log_mask = np.zeros(1), np.zeros(1)
