@@ -259,7 +259,7 @@ class LongestRun(_Steps):
         return total
 
     def _nodes(self, last: int, edge: int) -> tuple[Array, Array]:
-        """Nodes and weights for sum_{k=1}^{last} g(k) = int_{1/2}^{last+1/2} g, smooth but at T/2, T/3, ... and edge."""
+        """Nodes and weights for sum_{k=1}^{last} g(k) = int_{1/2}^{last+1/2} g, smooth but at T/2, T/3, ..., edge."""
         low, high = 0.5, last + 0.5
         kinks = [edge + 0.5, *(self.steps / j for j in range(1, 13))]
         edges = np.concatenate([np.geomspace(low, high, 1 + 8 * math.ceil(math.log(high / low))), kinks])
