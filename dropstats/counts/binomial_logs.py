@@ -132,7 +132,7 @@ class BinomialLogs:
     def pmf(self, k: Floats) -> Floats:
         """Return log P(X = k) for integers 0 <= k <= n."""
         n = self.n
-        out = np.empty_like(k)
+        out = np.empty(k.shape)
         out[k == 0] = n * self._log_q
         out[k == n] = n * self._log_p
         inside = (k > 0) & (k < n)
@@ -154,7 +154,7 @@ class BinomialLogs:
         are computed: of a law that hardly varies either may be next to 1.
         """
         mirror = BinomialLogs(int(self.n), self._declared, mirrored=not self._mirrored)
-        low, high = np.empty_like(k), np.empty_like(k)
+        low, high = np.empty(k.shape), np.empty(k.shape)
         upper, lower = self._deviation(k + 1) >= 0, self._deviation(k) <= 0
         high[upper] = self._upper(k[upper] + 1)
         low[lower] = mirror._upper(self.n - k[lower])
@@ -223,6 +223,6 @@ def entropy(n: int, p: float) -> float:
         return 0.5 * math.log(2 * math.pi * math.e * variance) + (4 * p * (1 - p) - 1) / (12 * variance)
     # beyond 40 sd + 40 on either side of the mean the terms add less than 1e-17
     reach = 40 * (math.sqrt(variance) + 1)
-    k = np.arange(max(0.0, math.floor(n * p - reach)), min(float(n), math.ceil(n * p + reach)) + 1)
+    k = np.arange(max(0.0, math.floor(n * p - reach)), min(float(n), math.ceil(n * p + reach)) + 1, dtype=np.float64)
     log_pmf = BinomialLogs(n, p).pmf(k)
     return -float(np.sum(np.exp(log_pmf) * log_pmf))
