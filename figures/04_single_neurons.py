@@ -7,7 +7,7 @@ from dropstats import plots
 from dropstats.plots import Figure
 
 LAW = ds.Layer(6, 0.3)
-masks = cache(lambda: LAW.sample(10_000, rng=4))
+masks = cache(lambda: LAW.sample(10_000, rng=5))
 
 
 def figure() -> Figure:

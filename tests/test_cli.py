@@ -303,6 +303,15 @@ def test_console_blocks_of_the_readme(capsys, tmp_path, monkeypatch):
             assert re.fullmatch(re.escape(expected).replace(r"\.\.\.", ".+"), out)
 
 
+def test_the_readme_has_two_commands_and_ci_runs_the_second():
+    (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    first, second = block.splitlines()
+    assert first.endswith("figures/make.py")
+    pattern = re.search(r"grep -E '(.*?)' README.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))[1]
+    assert not re.search(pattern, first)
+    assert re.search(pattern, second)
+
+
 def test_the_command_line_is_quick_to_load():
     code = "import sys, dropstats.cli; print({'matplotlib', 'scipy.stats', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

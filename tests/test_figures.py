@@ -158,7 +158,8 @@ def test_single_neurons_settle_within_their_band():
     rates = ds.tally(module.masks()).rates
     assert sorted(values[-1] for _, values in lines) == pytest.approx(sorted(rates))
     numbers = module.numbers()
-    assert numbers["99 % band, from"] < rates.min() < rates.max() < numbers["99 % band, to"]
+    low, high = ds.Layer(10_000, 0.3).dropped.interval(1 - 1e-6)  # six neurons leave it in 6 of a million runs
+    assert low / 10_000 <= rates.min() < rates.max() <= high / 10_000
     # the binomial's standard deviation is 0.0046; 99 % lie within 2.6 of them
     assert numbers["99 % band, to"] - numbers["99 % band, from"] == pytest.approx(2 * 2.576 * 0.0045826, rel=0.02)
 
