@@ -141,7 +141,7 @@ class TrainingRun:
 
     def _any_never(self, *, dropped: bool) -> float:
         none = math.fsum(number * float(log1m_exp(np.array(log))) for log, number in self._log_never(dropped=dropped))
-        return -math.expm1(none)
+        return 0.0 - math.expm1(none)  # 0.0, not -0.0, where nothing is left
 
     def steps_until_all(self, what: Literal["dropped", "kept", "both"] = "dropped") -> WaitingTime:
         """Return the law of the first step by which every neuron has been dropped (kept; both).
