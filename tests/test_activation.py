@@ -476,9 +476,11 @@ def disagreements(pre, z):
         "variance": ((centred**2).mean() - k2, math.sqrt(m4 - k2**2)),
         "skewness": ((centred**3).mean() - k3, math.sqrt(m6 - k3**2)),
         "tail": ((z > y).mean() - exact, math.sqrt(exact * (1 - exact))),
+        "relu": (relu(z - 20).mean() - side.expect(lambda z: relu(z - 20)), relu(z - 20).std()),
+        "sigmoid": (expit(z - 20).mean() - side.expect(lambda z: expit(z - 20)), expit(z - 20).std()),
     }
-    # a union bound over the four, normal limits of 40,000 masks
-    limit = stats.norm.isf(FALSE_ALARM / 8)
+    # a union bound over the six, normal limits of 40,000 masks
+    limit = stats.norm.isf(FALSE_ALARM / 12)
     return {name for name, (difference, error) in checks.items() if abs(difference) * scale > limit * error}
 
 
@@ -494,7 +496,7 @@ def test_simulated_masks_agree(judged):
 @pytest.mark.parametrize(
     ("wrong", "seen"),
     [
-        (Layer(40, 0.7), {"mean", "variance", "skewness", "tail"}),  # p for q
+        (Layer(40, 0.7), {"mean", "variance", "skewness", "tail", "relu", "sigmoid"}),  # p for q
         (Layer(40, 0.31), {"mean"}),
         (Layer(40, np.r_[np.full(20, 0.44), np.full(20, 0.16)]), {"mean"}),
     ],
@@ -505,6 +507,37 @@ def test_simulated_masks_of_a_wrong_law_disagree(judged, wrong, seen):
 
 def test_unscaled_masks_disagree_with_inverted_scaling(judged):
     assert {"mean", "variance"} <= disagreements(judged, simulate(judged, Layer(40, 0.3)) * 0.7)
+
+
+@pytest.mark.parametrize("per_weight", [False, True])
+def test_simulated_covariance_between_outputs(per_weight):
+    generator = np.random.default_rng(7)
+    weights, inputs = generator.standard_normal((10, 2)), generator.standard_normal(10)
+    on_inputs = PreActivation(weights, inputs, Layer(10, 0.3)).training
+    on_weights = PreActivation(weights, inputs, Layer(20, 0.3)).training
+    masks = Layer(20 if per_weight else 10, 0.3).sample(SIMULATED, rng=8) / 0.7
+    z = np.einsum("tio,io,i->to", masks.reshape(SIMULATED, 10, -1) * np.ones(2), weights, inputs)
+    right, wrong = (on_weights, on_inputs) if per_weight else (on_inputs, on_weights)
+    product = np.prod(z - right.mean, axis=1)
+    error = Z * product.std() / math.sqrt(SIMULATED)
+    assert abs(product.mean() - right.covariance[0, 1]) < error
+    assert abs(product.mean() - wrong.covariance[0, 1]) > error
+
+
+@pytest.mark.parametrize(("p", "agrees"), [(0.4, True), (0.45, False)])
+def test_simulated_regularisers(p, agrees):
+    """Expected losses over simulated masks, least squares and logistic, against the penalties."""
+    case = MOMENTS["wager"][0]
+    x, w, y = matrix(case["X"]), numbers(case["beta"]), numbers(case["y"])
+    z = (Layer(3, p).sample(SIMULATED * 4, rng=9).reshape(SIMULATED, 4, 3) / (1 - p) * x) @ w
+    pre = PreActivation(w, x, Layer(3, 0.4))
+    softplus = lambda z: np.logaddexp(0, z)  # noqa: E731
+    losses = {
+        "squares": (0.5 * np.sum((y - z) ** 2, axis=1), 0.5 * np.sum((y - x @ w) ** 2) + ridge_penalty(w, x, pre.law)),
+        "logistic": (np.sum(softplus(z), axis=1), np.sum(pre.training.expect(softplus))),
+    }
+    for values, exact in losses.values():
+        assert bool(abs(values.mean() - exact) < Z * values.std() / math.sqrt(SIMULATED)) is agrees
 
 
 # ---------------------------------------------------------------- variance shift, ridge, learning rate

@@ -567,6 +567,10 @@ def disagreements(run, masks):
     longest = longest_drops(masks)
     unions = (masks[:, 0] | masks[:, 1]).sum(axis=1)
     jaccard = (masks[:, 0] & masks[:, 1]).sum(axis=1)[unions > 0] / unions[unions > 0]
+    ever = (dropped[:, 0] | dropped[:, 1]).sum(axis=1)
+    alike = (dropped[:, 0] & dropped[:, 1]).sum(axis=1)[ever > 0] / ever[ever > 0]
+    kept_by = (masks.cumsum(axis=1) > 0).all(axis=2)
+    both_by = kept_by & (dropped.cumsum(axis=1) > 0).all(axis=2)
     wait, any_run, one = run.steps_until_all("dropped"), run.longest_run_of_any(), run.longest_run(0)
     samples = {
         "any never dropped": (first_all, run.any_never_dropped, None),
@@ -583,6 +587,14 @@ def disagreements(run, masks):
         "longest of one, tail": (longest[:, 0] >= 4, one.sf(3), None),
         "hamming": ((masks[:, 0] != masks[:, 1]).sum(axis=1), run.hamming.mean(), run.hamming.std()),
         "jaccard": (jaccard, run.jaccard_kept.mean, run.jaccard_kept.std),
+        "jaccard, dropped": (alike, run.jaccard_dropped.mean, run.jaccard_dropped.std),
+        "wait for kept": (kept_by[:, 1], run.steps_until_all("kept").cdf(2), None),
+        "wait for both": (both_by[:, 9], run.steps_until_all("both").cdf(10), None),
+        "never kept in two": (
+            (~masks[:, :2].any(axis=1)).sum(axis=1),
+            TrainingRun(run.law, 2).never_kept.mean(),
+            TrainingRun(run.law, 2).never_kept.std(),
+        ),
     }
     limit = stats.norm.isf(FALSE_ALARM / 2 / len(samples))
     found = set()
@@ -610,8 +622,11 @@ def test_simulated_runs_agree(law):
             Layer(6, 0.23),
             {"wait", "distinct", "repeat in ten", "longest of any", "longest of one"},
         ),
-        (Layer(6, 0.05), {"any never dropped", "never dropped", "wait"}),
-        (Layer(6, 0.8), {"longest of one, tail", "jaccard", "wait"}),
+        (Layer(6, 0.05), {"any never dropped", "never dropped", "wait", "wait for both"}),
+        (
+            Layer(6, 0.8),
+            {"longest of one, tail", "jaccard", "jaccard, dropped", "wait", "wait for kept"} | {"never kept in two"},
+        ),
         # the right mean rate, but unequal
         (Layer(6, [0.05, 0.1, 0.15, 0.25, 0.3, 0.35]), {"longest of one", "never dropped", "hamming"}),
     ],
