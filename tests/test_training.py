@@ -403,6 +403,14 @@ def test_uniform_birthdays_in_integers():
         assert run.prob_all_distinct == pytest.approx(math.exp(exact), rel=1e-10)
 
 
+@pytest.mark.parametrize(("n", "steps"), [(60, 10**9), (80, 10**12), (105, 2**53)])
+def test_birthdays_of_very_many_steps(n, steps):
+    # log prod (1 - i/N), i < T, by powers of i/N, of which a third is below 1e-12 here
+    masks, t = 2**n, Fraction(steps)
+    log = -t * (t - 1) / 2 / masks - (t - 1) * t * (2 * t - 1) / 12 / masks**2
+    assert TrainingRun(Layer(n, 0.5), steps).prob_all_distinct == pytest.approx(math.exp(log), rel=1e-10)
+
+
 def test_repeats_on_both_sides_of_the_series(monkeypatch):
     run = TrainingRun(Layer(64, 0.1), 19)
     series = run.any_repeat

@@ -228,7 +228,7 @@ class TrainingRun:
         """Probability that no mask comes twice, T! [x^T] prod over masks of (1 + P(mask) x), exactly.
 
         The popular exp(-C(T,2) prod (p^2 + q^2)) is wrong by factors where p is far from 1/2, as masks are then far
-        from equally probable. The coefficient is taken by a contour integral through its saddlepoint, in O(n sqrt(T)).
+        from equally probable. The coefficient is taken by a contour integral through its saddlepoint, in O(n).
 
         Examples
         --------
