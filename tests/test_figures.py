@@ -288,9 +288,8 @@ def test_over_the_steps():
     module = load("11")
     upper, lower = draw(module).axes
     steps, mean = line(upper, "a neuron: mean, 95 %")
-    at = np.searchsorted(steps, 10**4)
-    assert np.interp(10**4, steps, mean) == pytest.approx(12.6206, abs=0.5)
-    assert (steps[-1], at < steps.size) == (10**6, True)
+    # theory: 9.3001 in 1000 steps, 12.6206 in 10,000; between the points drawn the mean is nearly linear in log steps
+    np.testing.assert_allclose(np.interp(np.log([1e3, 1e4]), np.log(steps), mean), [9.3001, 12.6206], atol=0.01)
     for ax, label in ((upper, "a neuron: mean, 95 %"), (lower, "32 neurons, p = 0.1")):
         few, seen = line(ax, "simulated")
         exact = np.interp(np.log(few), np.log(line(ax, label)[0]), line(ax, label)[1])
