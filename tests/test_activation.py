@@ -437,7 +437,7 @@ def test_many_thresholds_and_cells_broadcast():
 def test_normal_sigmoid_against_adaptive_quadrature(mean, deviation):
     from scipy.integrate import quad
 
-    from dropstats.activation.preactivation import _normal_sigmoid
+    from dropstats.activation.masked_sum import _normal_sigmoid
 
     got = float(_normal_sigmoid(np.array(mean), np.array(deviation)))
     points = sorted({-12.0, 12.0, min(max(-mean / deviation, -12), 12), min(deviation, 12)})
