@@ -11,7 +11,7 @@ from walk import compare, number, reference
 
 import dropstats as ds
 from dropstats import Layer, Network, Neuron, TrainingRun, passes_needed
-from dropstats.training.times import LongestRun
+from dropstats.training.longest_run import LongestRun
 
 DYNAMICS = reference("dynamics")
 # Chance that a check by simulation fails although all is right; seeds are fixed, so a failure is a bug.
@@ -322,7 +322,7 @@ def run_lengths(masks):
 def test_a_long_sum_as_an_integral(p, steps, monkeypatch):
     law = LongestRun(((p, 1),), steps)
     integral = law._moments()
-    monkeypatch.setattr("dropstats.training.times._ADDED", 2**30)
+    monkeypatch.setattr("dropstats.training.longest_run._ADDED", 2**30)
     added = law._moments()
     assert integral[0] == pytest.approx(added[0], rel=1e-11)
     assert integral[1] == pytest.approx(added[1], rel=1e-8)

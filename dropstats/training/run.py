@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from dropstats import _quadrature, _validate
 from dropstats.laws import Law
 from dropstats.training import subnetworks
-from dropstats.training.times import LongestRun, WaitingTime, log1m_exp
+from dropstats.training.longest_run import LongestRun
+from dropstats.training.times import WaitingTime, log1m_exp
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
