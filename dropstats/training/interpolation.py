@@ -12,6 +12,8 @@ Array = NDArray[np.float64]
 # 16 Chebyshev points a piece; a piece is done when its last coefficients are below 1e-12, a tenth of what is promised.
 _DEGREE = 15
 _TOLERANCE = 1e-12
+# No piece is halved where there would be more than this many; noise of the function itself is no reason to.
+_PIECES = 2**12
 # Pieces are halved at most this often: down to a kink, next to which a piece is too short to matter.
 _HALVINGS = 48
 
@@ -24,12 +26,12 @@ class Interpolant:
     function : callable
         Takes an array and returns one of that shape.
     edges : sequence of float
-        Ends of the pieces to begin with; a piece is halved until it is smooth, or shorter than `shortest`.
-    shortest : float
-        Length at which a piece is left as it is.
+        Ends of the pieces to begin with; a piece is halved until it is smooth, or shorter than half a step.
+    weigh : callable
+        What an error matters where the function has this value.
     """
 
-    def __init__(self, function: Callable[[Array], Array], edges: Sequence[float], shortest: float = 0.5) -> None:
+    def __init__(self, function: Callable[[Array], Array], edges: Sequence[float], weigh: Callable[[Array], Array]) -> None:
         points = chebyshev.chebpts1(_DEGREE + 1)
         to_coefficients = np.linalg.inv(chebyshev.chebvander(points, _DEGREE))
         todo, done = np.array(list(itertools.pairwise(sorted(edges)))), []
@@ -37,8 +39,9 @@ class Interpolant:
             middle, half = todo.mean(axis=1), np.diff(todo, axis=1)[:, 0] / 2
             values = function((middle[:, None] + half[:, None] * points).ravel()).reshape(-1, _DEGREE + 1)
             coefficients = values @ to_coefficients.T
-            fine = np.abs(coefficients[:, -3:]).sum(axis=1) <= _TOLERANCE
-            fine |= (2 * half <= shortest) | (halving == _HALVINGS)
+            error = np.abs(coefficients[:, -3:]).sum(axis=1) * weigh(values).max(axis=1)
+            fine = (error <= _TOLERANCE) | (half <= 0.25) | (halving == _HALVINGS)
+            fine |= len(done) + 2 * len(todo) > _PIECES
             done += list(zip(middle[fine], half[fine], coefficients[fine], strict=True))
             left = todo[~fine]
             if not left.size:

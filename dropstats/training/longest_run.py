@@ -114,7 +114,12 @@ class LongestRun(Steps):
             middle = (low + high) / 2
             low, high = (middle, high) if self._log_below(np.array([middle]))[0] < -LOG_NOTHING else (low, middle)
         inside = [self.steps / j for j in range(1, 13) if low < self.steps / j < last + 0.5]
-        smooth = Interpolant(lambda k: np.log(-self._log_below(k)), [low, *inside, last + 0.5])
+
+        def log_minus_log(k: Array) -> Array:
+            return np.log(-np.maximum(self._log_below(k), -LOG_NOTHING))
+
+        # an error e of log S, S = -log P(L < k), is one of S exp(-S) e in P(L < k) and of e, relatively, in a small S
+        smooth = Interpolant(log_minus_log, [low, *inside, last + 0.5], lambda y: (1 + np.exp(y)) * np.exp(-np.exp(y)))
 
         def tails(k: Array) -> tuple[Array, Array]:
             with np.errstate(over="ignore"):
@@ -208,6 +213,14 @@ def _leading_pole(p: Array, q: Array, steps: int, k: Array) -> Array:
     # A x^-1 = S(y) / (-E'(x) x) with S = sum_{i<k} y^i = size / y and -E'(x) x = (q/p) sum i y^i, y = e^h
     amplitude = size * np.exp(-h) / (q / p * slope)
     log_x = h - np.log(p)
+    # x - 1 = q p^k x^(k+1), where it is small, has the digits that the difference lacks and a large T asks for
+    log_rise = np.log(np.expm1(np.maximum(log_x, 1e-300)))
+    for _ in range(4):
+        rise = np.exp(log_rise)
+        share = (k + 1) * rise / (1 + rise)
+        excess = log_rise - (k + 1) * np.log1p(rise) - np.log(q) - k * np.log(p)
+        log_rise = log_rise - np.where(share < 0.5, excess / (1 - np.minimum(share, 0.5)), 0.0)
+    log_x = np.where((k + 1) * np.exp(log_rise) < 0.5, np.log1p(np.exp(log_rise)), log_x)
     with np.errstate(under="ignore"):
         return np.clip(amplitude * np.exp(-steps * log_x), 0.0, 1.0)
 

@@ -285,22 +285,28 @@ class TrainingRun:
         with np.errstate(divide="ignore"):
             log_empty = float(np.sum(2 * m * np.log1p(-r)))
         some = -math.expm1(log_empty)
-        # y = 1 - s: by y near 0, where the generating function of many neurons lives, by s near 0 for the logarithm
-        near, w_near = _quadrature.logarithmic(1e-20 / m.sum(), 0.5)
-        far, w_far = _quadrature.logarithmic(1e-20, 0.5)
-        y, s = np.concatenate([near, 1 - far]), np.concatenate([1 - near, far])
-        weights = np.concatenate([w_near, w_far])
-        minus_log_s = np.concatenate([-np.log1p(-near), -np.log(far)])
-        g = (1 - r) ** 2 + u * s[:, None]
-        log_g = np.where(y[:, None] <= 0.5, np.log1p(-u * np.minimum(y, 0.5)[:, None]), np.log(g))
+        y, s, weights, minus_log_s = _unit_nodes(float(np.sum(m * u)))
+        size = max(1, 2**18 // y.size)
+        blocks = [(r[i : i + size, None], m[i : i + size]) for i in range(0, r.size, size)]  # of bounded memory
+        log_generating, hits = np.zeros(y.size), np.zeros(y.size)
+        for rate, number in blocks:
+            either = rate * (2 - rate)
+            g = (1 - rate) ** 2 + either * s
+            log_generating += number @ np.where(y <= 0.5, np.log1p(-either * np.minimum(y, 0.5)), np.log(g))
+            hits += number @ (rate**2 / g)
         with np.errstate(under="ignore"):
-            generating = np.exp(log_g @ m)
-        mean = float(np.sum(weights * generating * ((m * r**2) / g).sum(axis=1))) / some
+            generating = np.exp(log_generating)
+        mean = float(np.sum(weights * generating * hits)) / some
         # of I - mean U, whose terms have these means and second moments, so that no digits cancel
-        first = r**2 - mean * u
-        second = r**2 * (1 - mean) ** 2 + (u - r**2) * mean**2
-        cross = ((m * first) / g).sum(axis=1) ** 2 - (m * (first / g) ** 2).sum(axis=1)
-        inner = ((m * second) / g).sum(axis=1) + s * cross
+        first, squares, second = np.zeros(y.size), np.zeros(y.size), np.zeros(y.size)
+        for rate, number in blocks:
+            either, both = rate * (2 - rate), rate**2
+            g = (1 - rate) ** 2 + either * s
+            of_one = (both - mean * either) / g
+            first += number @ of_one
+            squares += number @ of_one**2
+            second += number @ ((both * (1 - mean) ** 2 + (either - both) * mean**2) / g)
+        inner = second + s * (first**2 - squares)
         variance = float(np.sum(weights * minus_log_s * generating * inner)) / some
         return Similarity(mean, math.sqrt(max(variance, 0.0)))
 
@@ -338,6 +344,22 @@ class TrainingRun:
             return counts.of_rates([(both, self.steps)])
         # the chance to be missed, p + p' - p p', keeps the digits that 1 - q q' would lose
         return counts.of_rates([(p + other * (1 - p), self.steps)]).mirror()
+
+
+def _unit_nodes(union: float) -> tuple[Array, Array, Array, Array]:
+    """Nodes y = 1 - s, s, weights and -log s for int_0^1 ds of what is near exp(-union y) or smaller."""
+    # by y near 0, where the generating function of many neurons lives, by s near 0 for the logarithm; a panel that
+    # begins at 0 is narrower than anything that varies, panels of ratio sqrt(e) are exact to 1e-15
+    start = 1e-2 / (1 + union)
+    first, w_first = _quadrature.panels(np.array([0.0, start]))
+    near, w_near = _quadrature.logarithmic(start, 0.5, 0.5)
+    far, w_far = _quadrature.logarithmic(1e-20, 0.5, 0.5)
+    y = np.concatenate([first, near, 1 - far])
+    s = np.concatenate([1 - first, 1 - near, far])
+    weights = np.concatenate([w_first, w_near, w_far])
+    minus_log_s = np.concatenate([-np.log1p(-first), -np.log1p(-near), -np.log(far)])
+    matters = y * union <= 60  # the rest is below exp(-60), as 1 - u y <= exp(-u y)
+    return y[matters], s[matters], weights[matters], minus_log_s[matters]
 
 
 def passes_needed(std: ArrayLike, standard_error: ArrayLike) -> Any:
