@@ -473,7 +473,9 @@ def test_longest_runs_of_many_rates_one_by_one(low, high, steps):
     last = min(steps, math.ceil(80 / -math.log(high)))
     k = np.arange(1, last + 1)
     below = np.prod([run.longest_run(neuron).cdf(k - 1) for neuron in range(60)], axis=0)
-    reach = -np.expm1(np.sum([np.log1p(-np.minimum(run.longest_run(i).sf(k - 1), 1 - 1e-16)) for i in range(60)], axis=0))
+    reach = -np.expm1(
+        np.sum([np.log1p(-np.minimum(run.longest_run(i).sf(k - 1), 1 - 1e-16)) for i in range(60)], axis=0)
+    )
     np.testing.assert_allclose(law.cdf(k - 1), below, rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(law.sf(k - 1), reach, rtol=1e-11, atol=1e-250)
     assert law.mean() == pytest.approx(reach.sum(), rel=1e-11)

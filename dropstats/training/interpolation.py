@@ -31,10 +31,13 @@ class Interpolant:
         What an error matters where the function has this value.
     """
 
-    def __init__(self, function: Callable[[Array], Array], edges: Sequence[float], weigh: Callable[[Array], Array]) -> None:
+    def __init__(
+        self, function: Callable[[Array], Array], edges: Sequence[float], weigh: Callable[[Array], Array]
+    ) -> None:
         points = chebyshev.chebpts1(_DEGREE + 1)
         to_coefficients = np.linalg.inv(chebyshev.chebvander(points, _DEGREE))
-        todo, done = np.array(list(itertools.pairwise(sorted(edges)))), []
+        todo = np.array(list(itertools.pairwise(sorted(edges))))
+        done: list[tuple[float, float, Array]] = []
         for halving in range(_HALVINGS + 1):
             middle, half = todo.mean(axis=1), np.diff(todo, axis=1)[:, 0] / 2
             values = function((middle[:, None] + half[:, None] * points).ravel()).reshape(-1, _DEGREE + 1)

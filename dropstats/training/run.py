@@ -281,6 +281,8 @@ class TrainingRun:
         m = np.array([number for rate, number in pieces if rate > 0], dtype=np.float64)
         if not r.size:
             return Similarity(math.nan, math.nan)
+        if r.min() == 1:  # the same neurons every time
+            return Similarity(1.0, 0.0)
         u = r * (2 - r)
         with np.errstate(divide="ignore"):
             log_empty = float(np.sum(2 * m * np.log1p(-r)))

@@ -1,7 +1,6 @@
 """Laws of whole numbers of steps; the wait until every neuron has been dropped."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
