@@ -502,6 +502,19 @@ def test_overlap_of_twenty_thousand_rates():
     assert many.longest_run_of_any().mean() == pytest.approx(one.longest_run_of_any().mean(), rel=1e-8)
 
 
+def test_ends_and_nan_as_scipy_has_them():
+    run = TrainingRun(Layer(4, 0.5), 10**6)
+    assert run.longest_run().ppf([0, 1]).tolist() == [0, 10**6]
+    assert run.steps_until_all().interval(1) == (0, math.inf)
+    assert TrainingRun(Layer(4, 1.0), 9).steps_until_all().ppf(1) == 1
+    assert TrainingRun(Layer(4, 0.0), 9).longest_run().ppf(1) == 0
+    for law in (run.longest_run_of_any(), run.steps_until_all()):
+        for question in (law.cdf, law.sf, law.pmf):
+            assert math.isnan(question(math.nan))
+        assert law.cdf([-math.inf, math.inf]).tolist() == [0, 1]
+    assert TrainingRun(Layer(64, 0.1), 1).expected_distinct == 1
+
+
 # ---------------------------------------------------------------- overlap by enumeration
 
 

@@ -53,6 +53,9 @@ class LongestRun(Steps):
         p, number = np.array(sorted(self.pieces), dtype=np.float64).reshape(-1, 2).T
         return p, number
 
+    def _end(self) -> float:
+        return float(self.steps) if any(p > 0 for p, _ in self.pieces) else 0.0
+
     def _tails(self, k: Array) -> tuple[Array, Array]:
         log_below = self._log_below(k)
         return np.exp(log_below), -np.expm1(log_below)

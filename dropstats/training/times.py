@@ -29,6 +29,10 @@ class Steps:
     def _moments(self) -> tuple[float, float]:
         raise NotImplementedError
 
+    def _end(self) -> float:
+        """Largest possible value."""
+        raise NotImplementedError
+
     def cdf(self, k: ArrayLike) -> Any:
         """Return P(X <= k)."""
         return self._at(k)[0]
@@ -44,13 +48,15 @@ class Steps:
         below, above = (np.asarray(tail) for tail in self._at(np.where(whole, at, 0) - 1))
         lower, upper = (np.asarray(tail) for tail in self._at(np.where(whole, at, 0)))
         # the difference of the smaller pair of tails keeps its digits
-        return _unwrap(np.where(whole, np.where(upper < 0.5, above - upper, lower - below), 0.0))
+        mass = np.where(whole, np.where(upper < 0.5, above - upper, lower - below), 0.0)
+        return _unwrap(np.where(np.isnan(at), np.nan, mass))
 
     def _at(self, k: ArrayLike) -> tuple[Any, Any]:
         at = np.floor(np.asarray(k, dtype=np.float64)) + 1
         flat = np.maximum(at, 0).ravel()
         parts = [self._tails(flat[i : i + CHUNK]) for i in range(0, max(flat.size, 1), CHUNK)]
-        lower, upper = (np.concatenate(side).reshape(at.shape) for side in zip(*parts, strict=True))
+        sides = (np.concatenate(side).reshape(at.shape) for side in zip(*parts, strict=True))
+        lower, upper = (np.where(np.isnan(at), np.nan, side) for side in sides)
         return _unwrap(lower), _unwrap(upper)
 
     def ppf(self, q: ArrayLike) -> Any:
@@ -65,6 +71,8 @@ class Steps:
             lower, upper = self._at(k)
             return bool(lower >= q) if q < 0.5 else bool(upper <= 1 - q)
 
+        if q == 1:
+            return self._end()  # tails below 1e-308 are not the end
         if reached(0):
             return 0.0
         low, high = 0.0, 1.0
@@ -156,6 +164,10 @@ class WaitingTime(Steps):
 
     def _count(self) -> int:
         return sum(number for _, number in self.pieces)
+
+    def _end(self) -> float:
+        certain = {"dropped": (1.0,), "kept": (0.0,), "both": ()}[self.what]
+        return math.inf if any(p not in certain for p, _ in self.pieces) else float(self._count() > 0)
 
     def _slowest(self) -> float:
         """Smallest rate at which a neuron's chance to be still missing decays."""
