@@ -766,4 +766,4 @@ def test_nan_gives_nan(p):
     for question in (side.cdf, side.sf, side.pdf, law.cdf, law.sf, law.pmf):
         assert math.isnan(question(math.nan))
         assert np.isnan(question([math.nan, 1.0])).tolist() == [True, False]
-    assert law.cdf([-math.inf, math.inf]).tolist() == [0, 1]
+    assert law.cdf([-math.inf, math.inf]).tolist() == pytest.approx([0, 1])
