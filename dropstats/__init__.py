@@ -14,25 +14,58 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dropstats import plots
+    from dropstats.activation import (
+        EffectiveLearningRate,
+        PreActivation,
+        effective_learning_rate,
+        ridge_penalty,
+        ridge_solution,
+        variance_shift,
+    )
     from dropstats.laws import Layer, Network, Neuron
     from dropstats.simulation import simulate
     from dropstats.tallies import Tally, tally
+    from dropstats.training import TrainingRun, passes_needed
 
 __version__ = "0.1.0"
 
 # Public name -> the module that defines it. Modules load when a name of theirs is first asked for, so that
 # `import dropstats` is quick: neither scipy.stats nor matplotlib is loaded by it.
 _HOMES = {
+    "EffectiveLearningRate": "activation",
     "Layer": "laws",
     "Network": "laws",
     "Neuron": "laws",
+    "PreActivation": "activation",
     "Tally": "tallies",
+    "TrainingRun": "training",
+    "effective_learning_rate": "activation",
+    "passes_needed": "training",
+    "ridge_penalty": "activation",
+    "ridge_solution": "activation",
     "simulate": "simulation",
     "tally": "tallies",
+    "variance_shift": "activation",
 }
 _MODULES = ("plots",)
 
-__all__ = ["Layer", "Network", "Neuron", "Tally", "plots", "simulate", "tally"]
+__all__ = [
+    "EffectiveLearningRate",
+    "Layer",
+    "Network",
+    "Neuron",
+    "PreActivation",
+    "Tally",
+    "TrainingRun",
+    "effective_learning_rate",
+    "passes_needed",
+    "plots",
+    "ridge_penalty",
+    "ridge_solution",
+    "simulate",
+    "tally",
+    "variance_shift",
+]
 
 
 def __getattr__(name: str) -> Any:
