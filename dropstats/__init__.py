@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         variance_shift,
     )
     from dropstats.laws import Layer, Network, Neuron
-    from dropstats.simulation import simulate
+    from dropstats.simulation import precise_to, simulate
     from dropstats.tallies import Tally, tally
     from dropstats.training import TrainingRun, passes_needed
 
@@ -41,6 +41,7 @@ _HOMES = {
     "TrainingRun": "training",
     "effective_learning_rate": "activation",
     "passes_needed": "training",
+    "precise_to": "simulation",
     "ridge_penalty": "activation",
     "ridge_solution": "activation",
     "simulate": "simulation",
@@ -60,6 +61,7 @@ __all__ = [
     "effective_learning_rate",
     "passes_needed",
     "plots",
+    "precise_to",
     "ridge_penalty",
     "ridge_solution",
     "simulate",
