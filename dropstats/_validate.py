@@ -164,3 +164,14 @@ def seed_sequence(rng: RNG) -> np.random.SeedSequence:
     if rng < 0:
         raise ValueError(f"rng must not be negative; got {_show(rng)}")
     return np.random.SeedSequence(int(rng))
+
+
+def indices(values: Any, n: int, name: str) -> NDArray[np.int64]:
+    """Return places of neurons in a mask, integers from 0 to n - 1, as an array."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name} must be integers from 0 to {n - 1}; got {_show(values)} of dtype {array.dtype}")
+    bad = (array < 0) | (array >= n)
+    if bad.any():
+        raise ValueError(f"{name} must be integers from 0 to {n - 1}; got {array[bad].ravel()[0]}")
+    return array.astype(np.int64)

@@ -365,7 +365,7 @@ def packed_masks(rates: NDArray[np.float64], masks: int, generator: np.random.Ge
             np.invert(words, out=words)
             words[:, -1] &= chunk.tail
             packed[mask : mask + slices * rows, columns] = words.transpose(0, 2, 1).reshape(slices * rows, -1)
-    return packed.view(np.uint8).reshape(masks, -1)[:, : -(-n // 8)]
+    return packed.view(np.uint8).reshape(masks, 8 * packed.shape[1])[:, : -(-n // 8)]
 
 
 def kept_masks(rates: NDArray[np.float64], masks: int, generator: np.random.Generator) -> NDArray[np.bool_]:

@@ -1,0 +1,11 @@
+"""Laws of dropout masks: a neuron, a layer, a network, and the variants of dropout.
+
+A law is a frozen value: it knows exactly how masks are distributed and can sample them. In a mask 1 (True) keeps a
+neuron and 0 drops it; ``p`` is the probability that a neuron is dropped, ``q = 1 - p`` that it is kept.
+"""
+
+from dropstats.laws.base import Law
+from dropstats.laws.layers import Layer, Neuron
+from dropstats.laws.networks import Network
+
+__all__ = ["Law", "Layer", "Network", "Neuron"]
