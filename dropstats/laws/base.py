@@ -46,7 +46,6 @@ class Law(Protocol):
 class Words:
     """What follows for any law from its ``rates`` and its law of dropped neurons."""
 
-    n: int
     rates: NDArray[np.float64]
     dropped: "Count"
 
@@ -110,7 +109,8 @@ class Words:
         >>> Layer(3, [0.1, 0.2, 0.5]).covariance(2, [0, 1, 2])
         array([0.  , 0.  , 0.25])
         """
-        first, second = np.broadcast_arrays(_validate.indices(i, self.n, "i"), _validate.indices(j, self.n, "j"))
+        n = self.rates.shape[0]
+        first, second = np.broadcast_arrays(_validate.indices(i, n, "i"), _validate.indices(j, n, "j"))
         return self._covariance(first.ravel(), second.ravel()).reshape(first.shape)[()]
 
     def _covariance(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -160,7 +160,7 @@ class Independent(Words):
         array([[ True,  True, False, False],
                [ True,  True, False, False]])
         """
-        size, generator = sampling(self.n, size, rng)
+        size, generator = sampling(self.rates.shape[0], size, rng)
         return bits.kept_masks(self.rates, size, generator)
 
     def entropy_bits(self) -> float:
@@ -179,7 +179,7 @@ class Independent(Words):
     def _rate_counts(self) -> Iterator[tuple[float, int]]:
         """Yield the rates that occur, each with its number of neurons."""
         if self.rates.strides == (0,):
-            yield (self.rates[0].item() if self.n else 0.0), self.n
+            yield from ((rate, self.rates.shape[0]) for rate in self.rates[:1].tolist())
         else:
             values, occurrences = np.unique(self.rates, return_counts=True)
             yield from zip(values.tolist(), occurrences.tolist(), strict=True)

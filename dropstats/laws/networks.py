@@ -29,6 +29,7 @@ class Network(Words):
 
     Examples
     --------
+    >>> from dropstats import Layer
     >>> net = Network(Layer(784, 0.2), Layer(1024, 0.5), Layer(1024, 0.5))
     >>> net.n, round(float(net.dropped.mean()), 1), round(net.entropy_bits(), 3)
     (2832, 1180.8, 2613.992)
@@ -96,6 +97,7 @@ class Network(Words):
 
         Examples
         --------
+        >>> from dropstats import Layer
         >>> round(Network(Layer(2, 0.5), Layer(3, 0.5)).prob_any_dead(), 6)
         0.34375
         """
