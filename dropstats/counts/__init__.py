@@ -3,8 +3,9 @@
 from dropstats.counts.binomial import Bernoulli, Binomial
 from dropstats.counts.frozen import Count, Mirror
 from dropstats.counts.poisson_binomial import PoissonBinomial, of_rates
+from dropstats.counts.squares import squares
 from dropstats.counts.sums import Sum, add
-from dropstats.counts.table import Lattice, Table, certain
+from dropstats.counts.table import Lattice, Table, certain, hypergeometric
 
 __all__ = [
     "Bernoulli",
@@ -17,5 +18,7 @@ __all__ = [
     "Table",
     "add",
     "certain",
+    "hypergeometric",
     "of_rates",
+    "squares",
 ]

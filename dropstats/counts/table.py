@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _validate
-from dropstats.counts.binomial_logs import log1mexp
+from dropstats.counts.binomial_logs import BinomialLogs, log1mexp
 from dropstats.counts.frozen import Count, counts_between
 
 Floats = NDArray[np.float64]
@@ -186,3 +186,26 @@ class Lattice(Count):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.count, self.size)
+
+
+def hypergeometric(n: int, k: int, m: int) -> Table:
+    """Return the law of how many of m chosen neurons are among the k dropped of n.
+
+    P(j) = b(j; k, m / n) b(m - j; n - k, m / n) / b(m; n, m / n) with binomial probabilities b, whose logs keep their
+    digits for every n.
+
+    Source: C. Loader (2000), Fast and accurate computation of binomial probabilities, Bell Laboratories.
+
+    Examples
+    --------
+    >>> hypergeometric(4, 2, 2).pmf([0, 1, 2]).round(6)
+    array([0.166667, 0.666667, 0.166667])
+    """
+    low, high = max(0, m + k - n), min(k, m)
+    if low == high:
+        return certain(m, low)
+    _validate.memory(64 * (high - low + 1), f"the table of {high - low + 1} probabilities")
+    j = counts_between(low, high)
+    rate = m / n
+    chosen, rest, all_ = (BinomialLogs(size, rate) for size in (k, n - k, n))
+    return Table(chosen.pmf(j) + rest.pmf(m - j) - all_.pmf(np.array([float(m)])), m, low)

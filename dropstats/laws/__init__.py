@@ -5,7 +5,9 @@ neuron and 0 drops it; ``p`` is the probability that a neuron is dropped, ``q = 
 """
 
 from dropstats.laws.base import Law
+from dropstats.laws.dropblock import DropBlock
+from dropstats.laws.groups import Channels, FixedCount
 from dropstats.laws.layers import Layer, Neuron
 from dropstats.laws.networks import Network
 
-__all__ = ["Law", "Layer", "Network", "Neuron"]
+__all__ = ["Channels", "DropBlock", "FixedCount", "Law", "Layer", "Network", "Neuron"]
