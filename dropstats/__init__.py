@@ -22,7 +22,19 @@ if TYPE_CHECKING:
         ridge_solution,
         variance_shift,
     )
-    from dropstats.laws import Layer, Network, Neuron
+    from dropstats.laws import (
+        AlphaDropout,
+        AttentionDropout,
+        Channels,
+        DropBlock,
+        DropConnect,
+        DropPath,
+        FixedCount,
+        GaussianDropout,
+        Layer,
+        Network,
+        Neuron,
+    )
     from dropstats.simulation import precise_to, simulate
     from dropstats.tallies import Tally, tally
     from dropstats.training import TrainingRun, passes_needed
@@ -32,7 +44,15 @@ __version__ = "0.1.0"
 # Public name -> the module that defines it. Modules load when a name of theirs is first asked for, so that
 # `import dropstats` is quick: neither scipy.stats nor matplotlib is loaded by it.
 _HOMES = {
+    "AlphaDropout": "laws",
+    "AttentionDropout": "laws",
+    "Channels": "laws",
+    "DropBlock": "laws",
+    "DropConnect": "laws",
+    "DropPath": "laws",
     "EffectiveLearningRate": "activation",
+    "FixedCount": "laws",
+    "GaussianDropout": "laws",
     "Layer": "laws",
     "Network": "laws",
     "Neuron": "laws",
@@ -51,7 +71,15 @@ _HOMES = {
 _MODULES = ("plots",)
 
 __all__ = [
+    "AlphaDropout",
+    "AttentionDropout",
+    "Channels",
+    "DropBlock",
+    "DropConnect",
+    "DropPath",
     "EffectiveLearningRate",
+    "FixedCount",
+    "GaussianDropout",
     "Layer",
     "Network",
     "Neuron",

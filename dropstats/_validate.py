@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -175,3 +175,11 @@ def indices(values: Any, n: int, name: str) -> NDArray[np.int64]:
     if bad.any():
         raise ValueError(f"{name} must be integers from 0 to {n - 1}; got {array[bad].ravel()[0]}")
     return array.astype(np.int64)
+
+
+def choice(value: Any, name: str, known: Iterable[str]) -> str:
+    """Return one of the known names."""
+    known = tuple(known)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {_show(value)}")
+    return value

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
-# A step handles a table of states times counts at 5-10 ns an entry. The sum over all steps may be at most this, about
-# a minute, and a table at most that large (0.5 GB); measured border: see `squares`.
-_MAX_WORK = 6e9
+# Each place for a seed handles a table of states times counts, twice, at 5-10 ns an entry: all in all at most 40 s, and
+# 1 GB of tables. Feasible so are maps of 14 x 14 with any block (measured: blocks of 7 take 6 s, of 5 take 9-18 s, of
+# 3 take 30 s), 12 x 12 (1-2 s), and any height up to widths of 8 (56 x 8, blocks of 3: 0.2 s); not feasible are 16 x 16
+# with blocks of 7, or 28 x 28.
+_MAX_WORK = 5e9
 _MAX_TABLE = 6e7
 # Probabilities below this are taken from a table tilted to larger counts.
 _FLOOR = 1e-250
@@ -65,14 +67,15 @@ def _check(height: int, width: int, block: int) -> None:
     if width * math.log2(block + 1) < 62:
         codes = np.zeros(1, np.int64)
         for row in range(height - block + 1):
+            before, size = work, codes.size
             codes = np.unique(_next_row(codes, width, block))
             for place in range(width - block + 1):
                 codes = np.unique(np.concatenate([codes, _with_square(codes, place, block)]))
                 work, states = work + 2.0 * codes.size * (height * width + 1), max(states, codes.size)
                 if states > limit or work > _MAX_WORK:
                     raise _infeasible(height, width, block, f"more than {min(states, int(limit))} states")
-            if row > block and codes.size == states:  # the set of states no longer grows
-                work += 2.0 * states * (height * width + 1) * (height - block - row) * (width - block + 1)
+            if row > block and codes.size == size:  # the set of states no longer grows
+                work += (work - before) * (height - block - row)
                 if work > _MAX_WORK:
                     raise _infeasible(height, width, block, f"{states} states in each of {height} rows")
                 return
@@ -101,7 +104,7 @@ def _with_square(codes: Codes, place: int, block: int) -> Codes:
     """Return the states with a square that begins in this row at this place."""
     unit, beyond = (block + 1) ** place, (block + 1) ** (place + block)
     full = beyond - unit  # all digits of these columns at their largest, block
-    return codes - codes % beyond + codes % unit + full
+    return np.asarray(codes - codes % beyond + codes % unit + full)
 
 
 def _covered_columns(codes: Codes, width: int, block: int) -> NDArray[np.int64]:
@@ -117,14 +120,23 @@ def _covered(height: int, width: int, block: int, gamma: float, theta: float) ->
     for row in range(height):
         codes, tables = _merge(_next_row(codes, width, block), tables)
         for place in range(width - block + 1 if row <= height - block else 0):
-            moved = np.concatenate([codes, _with_square(codes, place, block)])
-            codes, tables = _merge(moved, np.concatenate([(1 - gamma) * tables, gamma * tables]))
+            codes, tables = _draw(codes, tables, place, block, gamma)
         tables = _count(tables, _covered_columns(codes, width, block), width, theta)
         largest = tables.max()
         tables /= largest
         log_scale += math.log(largest)
     total = tables.sum(axis=0)
     return total, log_scale
+
+
+def _draw(codes: Codes, tables: Floats, place: int, block: int, gamma: float) -> tuple[Codes, Floats]:
+    """Let a square begin in this row at this place with probability gamma."""
+    moved, squared = _merge(_with_square(codes, place, block), tables)  # far fewer: a square hides what was below it
+    after = np.union1d(codes, moved)
+    out = np.zeros((after.size, tables.shape[1]))
+    out[np.searchsorted(after, codes)] = (1 - gamma) * tables
+    out[np.searchsorted(after, moved)] += gamma * squared
+    return after, out
 
 
 def _merge(codes: Codes, tables: Floats) -> tuple[Codes, Floats]:

@@ -5,9 +5,26 @@ neuron and 0 drops it; ``p`` is the probability that a neuron is dropped, ``q = 
 """
 
 from dropstats.laws.base import Law
+from dropstats.laws.connections import AttentionDropout, DropConnect, DropPath
 from dropstats.laws.dropblock import DropBlock
+from dropstats.laws.factors import AlphaDropout, GaussianDropout
 from dropstats.laws.groups import Channels, FixedCount
 from dropstats.laws.layers import Layer, Neuron
 from dropstats.laws.networks import Network
+from dropstats.laws.rounded import RoundedLayer
 
-__all__ = ["Channels", "DropBlock", "FixedCount", "Law", "Layer", "Network", "Neuron"]
+__all__ = [
+    "AlphaDropout",
+    "AttentionDropout",
+    "Channels",
+    "DropBlock",
+    "DropConnect",
+    "DropPath",
+    "FixedCount",
+    "GaussianDropout",
+    "Law",
+    "Layer",
+    "Network",
+    "Neuron",
+    "RoundedLayer",
+]

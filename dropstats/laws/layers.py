@@ -124,6 +124,51 @@ class Layer(Independent):
             raise ValueError(f"keep must be 0 or at least 2^-53, or 1 - keep is 1 in floating point; got {keep!r}")
         return cls(n, 1 - keep)
 
+    @classmethod
+    def rounded(cls, n: int, p: Any, levels: int = 256, rule: str | None = None) -> "Layer":
+        """Return the layer that low-precision random numbers really give for a declared p.
+
+        Parameters
+        ----------
+        n : int
+            Number of neurons.
+        p : float or array_like of shape (n,)
+            Declared drop probability.
+        levels : int
+            Number of values of the random integers that the first two rules compare with a threshold.
+        rule : {'flash-attention-2', 'transformer-engine', 'bfloat16', 'float16'}
+            Whose arithmetic: keep if r <= floor((1 - p) (levels - 1)); drop if r < floor(p levels); drop if u < p
+            with u uniform over the multiples of 2^-7, or of 2^-10, and p rounded to that format, as TensorFlow and
+            JAX draw them (the mantissa bits of a number in [1, 2), minus 1).
+
+        Returns
+        -------
+        Layer
+            With the attributes ``declared``, ``bias`` (real minus declared p) and ``mean_factor`` (the mean of the
+            output over the input under the scale 1 / (1 - declared p)).
+
+        Raises
+        ------
+        ValueError
+            If no rule, or an unknown one, is named.
+
+        Notes
+        -----
+        The rules are those of flash-attention (commit 0251105a, ``p_dropout_in_uint8_t``) and TransformerEngine (commit
+        d0067d0d, ``bytewise_drop_prob``), float32 roundings included.
+
+        Examples
+        --------
+        >>> law = Layer.rounded(1024, 0.1, rule="flash-attention-2")
+        >>> law.p, round(law.bias, 7), round(law.mean_factor, 7)
+        (0.1015625, 0.0015625, 0.9982639)
+        >>> [Layer.rounded(1, 0.1, rule=rule).p for rule in ("transformer-engine", "bfloat16", "float16")]
+        [0.09765625, 0.1015625, 0.1005859375]
+        """
+        from dropstats.laws.rounded import RoundedLayer
+
+        return RoundedLayer(n, p, levels, rule)
+
     @property
     def rates(self) -> NDArray[np.float64]:  # type: ignore[override]
         """Drop probability of each neuron, a read-only view of shape (n,)."""
