@@ -9,6 +9,7 @@ Source: R. P. Stanley (2011), Enumerative Combinatorics, vol. 1, 2nd ed., Cambri
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -23,8 +24,8 @@ Codes = NDArray[np.int64]
 # with blocks of 7, or 28 x 28.
 _MAX_WORK = 5e9
 _MAX_TABLE = 6e7
-# Probabilities below this are taken from a table tilted to larger counts.
-_FLOOR = 1e-250
+# Where the smallest product of probabilities may be below the range of doubles, their logs are used.
+_SMALLEST_LOG = -690.0
 
 
 @lru_cache(maxsize=16)
@@ -39,28 +40,17 @@ def squares(height: int, width: int, block: int, gamma: float) -> Floats:
         If the states, or the work, are beyond what is feasible.
     """
     height, width = max(height, width), min(height, width)  # states grow with the width
-    _check(height, width, block)
-    log_pmf = np.full(height * width + 1, -np.inf)
-    theta = 0.0
-    while True:
-        table, log_scale = _covered(height, width, block, gamma, theta)
-        large = table >= _FLOOR
-        with np.errstate(divide="ignore"):
-            logs = np.log(table) + log_scale - theta * np.arange(table.size)
-        new = large & (log_pmf == -np.inf)
-        log_pmf[new] = logs[new]
-        # that all is covered is possible; once it has a probability, so has every smaller count
-        if log_pmf[-1] > -np.inf:
-            return log_pmf
-        theta = _next_tilt(gamma, block, theta)
+    seeds = (height - block + 1) * (width - block + 1)
+    # no product of probabilities is smaller than this one: where it is a normal double, no digit is lost
+    smallest = seeds * min(math.log(gamma), math.log1p(-gamma))
+    arithmetic = _LINEAR if smallest > _SMALLEST_LOG else _LOGARITHMIC
+    _check(height, width, block, arithmetic.cost)
+    table = _covered(height, width, block, gamma, arithmetic)
+    with np.errstate(divide="ignore"):
+        return np.log(table) if arithmetic is _LINEAR else table
 
 
-def _next_tilt(gamma: float, block: int, theta: float) -> float:
-    # a square more multiplies by gamma and adds block cells or more: at the end, this tilt makes up for gamma
-    return theta - math.log(gamma) / block / 4
-
-
-def _check(height: int, width: int, block: int) -> None:
+def _check(height: int, width: int, block: int, cost: float) -> None:
     """Count the states without their tables, and raise where there are too many."""
     limit = _MAX_TABLE / (height * width + 1)
     work, states = 0.0, 0
@@ -72,15 +62,15 @@ def _check(height: int, width: int, block: int) -> None:
             for place in range(width - block + 1):
                 codes = np.unique(np.concatenate([codes, _with_square(codes, place, block)]))
                 work, states = work + 2.0 * codes.size * (height * width + 1), max(states, codes.size)
-                if states > limit or work > _MAX_WORK:
+                if states > limit or cost * work > _MAX_WORK:
                     raise _infeasible(height, width, block, f"more than {min(states, int(limit))} states")
             if row > block and codes.size == size:  # the set of states no longer grows
                 work += (work - before) * (height - block - row)
-                if work > _MAX_WORK:
+                if cost * work > _MAX_WORK:
                     raise _infeasible(height, width, block, f"{states} states in each of {height} rows")
                 return
         return
-    raise _infeasible(height, width, block, f"states of {width} columns")
+    raise _infeasible(height, width, block, f"the state of {width} columns does not fit in 64 bits")
 
 
 def _infeasible(height: int, width: int, block: int, why: str) -> ValueError:
@@ -114,44 +104,62 @@ def _covered_columns(codes: Codes, width: int, block: int) -> NDArray[np.int64]:
     return number
 
 
-def _covered(height: int, width: int, block: int, gamma: float, theta: float) -> tuple[Floats, float]:
-    """Return the tilted probabilities P(k) exp(theta k) / exp(log scale) of the number covered, and the log scale."""
-    codes, tables, log_scale = np.zeros(1, np.int64), np.ones((1, 1)), 0.0
+def _covered(height: int, width: int, block: int, gamma: float, arithmetic: "_Arithmetic") -> Floats:
+    """Return the probabilities of the number of cells covered, or their logs."""
+    weights = arithmetic.of(1 - gamma, math.log1p(-gamma)), arithmetic.of(gamma, math.log(gamma))
+    codes, tables = np.zeros(1, np.int64), np.full((1, 1), arithmetic.of(1.0, 0.0))
     for row in range(height):
-        codes, tables = _merge(_next_row(codes, width, block), tables)
+        codes, tables = _merge(_next_row(codes, width, block), tables, arithmetic)
         for place in range(width - block + 1 if row <= height - block else 0):
-            codes, tables = _draw(codes, tables, place, block, gamma)
-        tables = _count(tables, _covered_columns(codes, width, block), width, theta)
-        largest = tables.max()
-        tables /= largest
-        log_scale += math.log(largest)
-    total = tables.sum(axis=0)
-    return total, log_scale
+            codes, tables = _draw(codes, tables, _with_square(codes, place, block), weights, arithmetic)
+        tables = _count(tables, _covered_columns(codes, width, block), width, arithmetic)
+    return np.asarray(arithmetic.plus.reduce(tables, axis=0))
 
 
-def _draw(codes: Codes, tables: Floats, place: int, block: int, gamma: float) -> tuple[Codes, Floats]:
-    """Let a square begin in this row at this place with probability gamma."""
-    moved, squared = _merge(_with_square(codes, place, block), tables)  # far fewer: a square hides what was below it
+@dataclass(frozen=True)
+class _Arithmetic:
+    """Numbers themselves, or their logs: what adds, what multiplies, and zero; cost is relative."""
+
+    logs: bool
+    plus: np.ufunc
+    times: np.ufunc
+    zero: float
+    cost: float
+
+    def of(self, number: float, log: float) -> float:
+        return log if self.logs else number
+
+
+_LINEAR = _Arithmetic(False, np.add, np.multiply, 0.0, 1.0)
+_LOGARITHMIC = _Arithmetic(True, np.logaddexp, np.add, -np.inf, 5.0)
+
+
+def _draw(
+    codes: Codes, tables: Floats, squared: Codes, weights: tuple[float, float], arithmetic: _Arithmetic
+) -> tuple[Codes, Floats]:
+    """Let a square begin with probability gamma; `squared` are the states if it does."""
+    moved, grown = _merge(squared, tables, arithmetic)  # far fewer: a square hides what was below it
     after = np.union1d(codes, moved)
-    out = np.zeros((after.size, tables.shape[1]))
-    out[np.searchsorted(after, codes)] = (1 - gamma) * tables
-    out[np.searchsorted(after, moved)] += gamma * squared
+    out = np.full((after.size, tables.shape[1]), arithmetic.zero)
+    out[np.searchsorted(after, codes)] = arithmetic.times(tables, weights[0])
+    where = np.searchsorted(after, moved)
+    out[where] = arithmetic.plus(out[where], arithmetic.times(grown, weights[1]))
     return after, out
 
 
-def _merge(codes: Codes, tables: Floats) -> tuple[Codes, Floats]:
+def _merge(codes: Codes, tables: Floats, arithmetic: _Arithmetic) -> tuple[Codes, Floats]:
     """Add up the tables of equal states."""
     order = np.argsort(codes, kind="stable")
     codes = codes[order]
     first = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
-    return codes[first], np.add.reduceat(tables[order], first, axis=0)
+    return codes[first], arithmetic.plus.reduceat(tables[order], first, axis=0)
 
 
-def _count(tables: Floats, covered: NDArray[np.int64], width: int, theta: float) -> Floats:
+def _count(tables: Floats, covered: NDArray[np.int64], width: int, arithmetic: _Arithmetic) -> Floats:
     """Shift each state's table by the number of cells covered in this row."""
     size = tables.shape[1]
-    out = np.zeros((tables.shape[0], size + width))
+    out = np.full((tables.shape[0], size + width), arithmetic.zero)
     for number in np.unique(covered):
         states = np.flatnonzero(covered == number)
-        out[states, number : number + size] = tables[states] * math.exp(theta * number)
+        out[states, number : number + size] = tables[states]
     return out

@@ -197,9 +197,10 @@ class Sum(Tabulated):
         if variance == 0:
             return mean, 0.0, math.nan, math.nan
         random = [(v, skewness, kurtosis) for _, v, skewness, kurtosis in moments if v > 0]
-        third = math.fsum(skewness * v**1.5 for v, skewness, _ in random)
-        fourth = math.fsum(kurtosis * v**2 for v, _, kurtosis in random)
-        return mean, variance, third / variance**1.5, fourth / variance**2
+        # factors in this order: the square of a small variance is below the range of doubles
+        third = math.fsum(skewness * math.sqrt(v) * v for v, skewness, _ in random)
+        fourth = math.fsum(kurtosis * v * v for v, _, kurtosis in random)
+        return mean, variance, third / variance / math.sqrt(variance), fourth / variance / variance
 
     def _mean_kept(self) -> float:
         return math.fsum(count._mean_kept() for count in self.counts)

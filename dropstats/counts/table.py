@@ -88,9 +88,10 @@ class Table(Count):
         pmf, k = np.exp(self.log_pmf), np.arange(self.log_pmf.size, dtype=np.float64)
         mean = float(pmf @ k)
         variance, third, fourth = (float(pmf @ (k - mean) ** order) for order in (2, 3, 4))
-        if self.log_pmf.size == 1:
-            return float(self.start), 0.0, math.nan, math.nan
-        return self.start + mean, variance, third / variance**1.5, fourth / variance**2 - 3
+        if variance == 0:
+            return self.start + mean, 0.0, math.nan, math.nan
+        # divided one by one, for the square of a small variance is below the range of doubles
+        return self.start + mean, variance, third / variance / math.sqrt(variance), fourth / variance / variance - 3
 
     def _mean_kept(self) -> float:
         return float(np.exp(self.log_pmf) @ (self.n - self.start - np.arange(self.log_pmf.size)))

@@ -70,14 +70,8 @@ class DropBlock(Words):
         if (p is None) == (gamma is None):
             raise TypeError("DropBlock takes either p= or gamma=, one of the two")
         if gamma is None:
-            p = _validate.probability(p)
-            gamma = p * (height * width) / (block**2 * self._seeds)
-            if gamma > 1:
-                most = block**2 * self._seeds / (height * width)
-                raise ValueError(
-                    f"p must be at most {most:.6g} for a {height} x {width} map and blocks of {block}, or gamma is "
-                    f"beyond 1; got {p!r}, whose gamma is {gamma:.6g}"
-                )
+            # block (length - block + 1) >= length, so this is at most p but for its last digit
+            gamma = min(_validate.probability(p) * self.n / (block**2 * self._seeds), 1.0)
         object.__setattr__(self, "gamma", _validate.probability(gamma, "gamma"))
 
     @classmethod
