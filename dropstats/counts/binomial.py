@@ -59,7 +59,7 @@ class Binomial(Count):
 
     def _pmf(self, k: Floats) -> Floats:
         if self._certain is not None:
-            return (k == self._certain).astype(np.float64)
+            return np.asarray(k == self._certain, dtype=np.float64)
         if self._boost:
             return np.asarray(stats.binom._pmf(k, self.n, self.p))
         return np.exp(self._logs.pmf(k))
