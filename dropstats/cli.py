@@ -5,6 +5,7 @@ A command is a function that adds its parser to the others and names the functio
 """
 
 import argparse
+import ast
 import json
 import math
 import os
@@ -112,8 +113,77 @@ def _command(commands: "_Commands[Any]", name: str, run: Any, summary: str, exam
 
 
 def _add_layer_arguments(parser: _Parser) -> None:
-    parser.add_argument("n", type=_integer, metavar="N", help="number of neurons; 1e6 is taken too")
-    parser.add_argument("p", type=_number, metavar="P", help="probability that a neuron is dropped, in [0, 1]")
+    parser.add_argument("n", nargs="?", type=_integer, metavar="N", help="number of neurons; 1e6 is taken too")
+    parser.add_argument(
+        "p", nargs="?", type=_number, metavar="P", help="probability that a neuron is dropped, in [0, 1]"
+    )
+    parser.add_argument(
+        "--law", metavar="LAW", help="any law, as in Python, instead of N P: 'Channels(64, 8 * 8, 0.2)'"
+    )
+
+
+def _law_of(arguments: argparse.Namespace) -> "Law":
+    """Return the law that N P or --law stand for."""
+    if arguments.law is not None:
+        if arguments.n is not None:
+            raise ValueError(f"either N P or --law is expected; got {arguments.n} and --law {arguments.law!r}")
+        return _parsed(arguments.law)
+    missing = [name for name, value in (("N", arguments.n), ("P", arguments.p)) if value is None]
+    if missing:
+        raise ValueError(f"the following arguments are required: {', '.join(missing)} (or --law)")
+    return dropstats.Layer(arguments.n, arguments.p)
+
+
+def _parsed(text: str) -> "Law":
+    """Return the law that a Python expression of laws and numbers stands for; nothing else is evaluated.
+
+    >>> _parsed("Network(Channels(64, 8 * 8, 0.2), Layer(3, [0.1, 0.2, 0.3]))").n
+    4099
+    """
+    try:
+        law = _value(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, RecursionError):
+        law = None
+    if not isinstance(law, tuple(getattr(dropstats, name) for name in _LAWS)):
+        raise ValueError(f"--law must be a law as in Python, such as 'Channels(64, 8 * 8, 0.2)'; got {text!r}")
+    return law  # type: ignore[return-value]
+
+
+def _value(node: ast.expr) -> Any:
+    match node:
+        case ast.Call(func=ast.Name(id=name)) if name in _LAWS:
+            make = getattr(dropstats, name)
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=way)) if way in _LAWS.get(name, ()):
+            make = getattr(getattr(dropstats, name), way)
+        case ast.BinOp(op=ast.Mult()):
+            left, right = _value(node.left), _value(node.right)
+            if not all(isinstance(factor, int | float) for factor in (left, right)):
+                raise SyntaxError
+            return left * right
+        case ast.List() | ast.Tuple():
+            return [_value(item) for item in node.elts]
+        case _:
+            try:
+                return ast.literal_eval(node)
+            except ValueError:
+                known = ", ".join(_LAWS)
+                raise ValueError(f"--law is made of {known} and numbers; got {ast.unparse(node)!r}") from None
+    values = {keyword.arg: _value(keyword.value) for keyword in node.keywords if keyword.arg}
+    return make(*map(_value, node.args), **values)
+
+
+# The laws of masks and their other constructors.
+_LAWS: dict[str, tuple[str, ...]] = {
+    "Neuron": (),
+    "Layer": ("keeping", "rounded"),
+    "Network": (),
+    "Channels": ("with_noise_shape", "locked"),
+    "DropBlock": ("exactly",),
+    "FixedCount": (),
+    "DropConnect": (),
+    "DropPath": (),
+    "AttentionDropout": (),
+}
 
 
 def _integer(text: str) -> int:
@@ -147,7 +217,8 @@ def _add_prob(commands: "_Commands[Any]") -> None:
         "probability that a number of neurons is dropped (or kept)",
         "  dropstats prob 1024 0.5 --exactly 512\n"
         "  dropstats prob 1024 0.5 --between 480 544\n"
-        "  dropstats prob 1024 0.1 --at-least 1000 --kept --json",
+        "  dropstats prob 1024 0.1 --at-least 1000 --kept --json\n"
+        "  dropstats prob --law 'Channels(64, 8 * 8, 0.2)' --at-most 640",
     )
     _add_layer_arguments(parser)
     event = parser.add_mutually_exclusive_group(required=True)
@@ -160,20 +231,25 @@ def _add_prob(commands: "_Commands[Any]") -> None:
 
 
 def _prob(arguments: argparse.Namespace) -> None:
-    law = dropstats.Layer(arguments.n, arguments.p)
+    law = _law_of(arguments)
     what = "kept" if arguments.kept else "dropped"
     asked, event = _event(arguments, what)
     probability, log = law.prob(**{what: asked}), law.prob(**{what: asked}, log=True)
     if arguments.json:
         _print_json(
             n=law.n,
-            p=law.p,
+            **_named(law),
             event=event,
             probability=probability,
             log10_probability=log / math.log(10) + 0.0,  # + 0.0: never -0.0
         )
     else:
         print(f"P({event}) = {_format_probability(probability, log)}")
+
+
+def _named(law: "Law") -> dict[str, Any]:
+    """Return what JSON says of a law beside n: the p of a plain layer, else the law itself."""
+    return {"p": law.p} if type(law) is dropstats.Layer and isinstance(law.p, float) else {"law": repr(law)}
 
 
 def _event(arguments: argparse.Namespace, what: str) -> tuple[Any, str]:
@@ -229,7 +305,8 @@ def _add_simulate(commands: "_Commands[Any]") -> None:
         "simulate masks of a layer and compare them with their exact law",
         "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0\n"
         "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0 --plot masks.png\n"
-        "  dropstats simulate 1024 0.5 --trials 1e6 --json",
+        "  dropstats simulate 1024 0.5 --trials 1e6 --json\n"
+        "  dropstats simulate --law 'DropBlock(28, 28, 7, p=0.1)' --trials 1e5",
     )
     _add_layer_arguments(parser)
     parser.add_argument("--trials", type=_integer, required=True, metavar="T", help="number of masks, such as 1e6")
@@ -239,9 +316,10 @@ def _add_simulate(commands: "_Commands[Any]") -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
-    law = dropstats.Layer(arguments.n, arguments.p)
+    law = _law_of(arguments)
     if arguments.plot is not None:
         dropstats.plots.check_picture_path(arguments.plot)  # before the work, not after it
+        _ = law.dropped  # which may be said to be out of reach
     if arguments.seed is not None and arguments.seed < 0:
         raise ValueError(f"--seed must not be negative; got {arguments.seed}")
     # 53 bits, so that every reader of JSON gets the seed back exactly
@@ -250,13 +328,13 @@ def _simulate(arguments: argparse.Namespace) -> None:
     if arguments.json:
         _print_json(
             n=law.n,
-            p=law.p,
+            **_named(law),
             trials=tally.trials,
             seed=seed,
             mean=tally.mean,
             variance=tally.variance,
-            expected_mean=float(law.dropped.mean()),
-            expected_variance=float(law.dropped.var()),
+            expected_mean=_exact_moments(law)[0],
+            expected_variance=_exact_moments(law)[1],
             histogram=tally.histogram.tolist(),
         )
     else:
@@ -268,16 +346,39 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 def _print_moments(law: "Law", tally: "Tally", seed: int) -> None:
     """Print the moments beside the exact ones, and how far they are apart in the law's standard errors."""
-    from dropstats.comparison import moment_residuals
     from dropstats.tallies import MOMENTS
 
+    moments = _exact_moments(law)
     print(f"{tally.trials:,} masks, seed {seed}: {law!r}")
     print(f"{'dropped':<16}{'simulated':>18}{'exact':>18}{'standard errors':>18}")
-    rows = zip(MOMENTS, law.dropped.stats("mvsk"), moment_residuals(law, tally), strict=True)
+    rows = zip(MOMENTS, moments, _apart(law, tally, moments), strict=True)
     for name, exact, apart in rows:
         name_shown = "excess kurtosis" if name == "kurtosis" else name
         shown = (_format(getattr(tally, name), ".10g"), _format(float(exact), ".10g"), _format(apart, "+.2f"))
         print(f"{name_shown:<16}{shown[0]:>18}{shown[1]:>18}{shown[2]:>18}")
+
+
+def _exact_moments(law: "Law") -> tuple[float, ...]:
+    """Return mean, variance, skewness, kurtosis; of a DropBlock whose count law is out of reach the first two."""
+    try:
+        return tuple(float(moment) for moment in law.dropped.stats("mvsk"))
+    except ValueError:
+        if not hasattr(law, "variance"):
+            raise
+        return math.fsum(law.rates), float(law.variance), math.nan, math.nan
+
+
+def _apart(law: "Law", tally: "Tally", moments: tuple[float, ...]) -> Any:
+    """Return how far simulated moments lie from the exact ones, in standard errors of the law, or of the tally."""
+    from dropstats.comparison import moment_residuals
+    from dropstats.tallies import MOMENTS
+
+    try:
+        _ = law.dropped
+    except ValueError:
+        pairs = zip(MOMENTS, moments, strict=True)
+        return [(getattr(tally, name) - exact) / tally.standard_error(name) for name, exact in pairs]
+    return moment_residuals(law, tally)
 
 
 def _format(value: float, spec: str) -> str:

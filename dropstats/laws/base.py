@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from functools import cached_property
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -187,6 +188,11 @@ class Independent(Words):
 
 def _neuron_entropy_bits(p: float) -> float:
     return 0.0 if p in (0.0, 1.0) else -(p * math.log(p) + (1 - p) * math.log1p(-p)) / math.log(2)
+
+
+def has(law: Any, word: str) -> bool:
+    """Return whether an object has an attribute, without computing it, as hasattr would."""
+    return getattr_static(law, word, None) is not None
 
 
 def sampling(n: int, size: Any, rng: _validate.RNG) -> tuple[int, np.random.Generator]:

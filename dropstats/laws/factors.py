@@ -109,7 +109,7 @@ class AlphaDropout:
     def a(self) -> float:
         """Factor of the affine map."""
         q = 1 - self.p
-        return 1 / math.sqrt(q + self.alpha_prime**2 * self.p * q)
+        return 1.0 / math.sqrt(q + self.alpha_prime**2 * self.p * q)
 
     @property
     def b(self) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropstats import _validate
-from dropstats.laws.base import Law, Words, sampling
+from dropstats.laws.base import Law, Words, has, sampling
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
@@ -41,7 +41,7 @@ class Network(Words):
 
     def __init__(self, *laws: Law) -> None:
         for index, law in enumerate(laws):
-            if not hasattr(law, "dropped") or not hasattr(law, "sample"):
+            if not all(has(law, word) for word in ("dropped", "sample")):
                 raise TypeError(
                     f"Network takes laws such as Layer(n, p); got {law!r} of type {type(law).__name__} at index {index}"
                 )

@@ -26,7 +26,7 @@ def _flash_attention(p: Floats, levels: int) -> Floats:
 
 def _transformer_engine(p: Floats, levels: int) -> Floats:
     """Drop if r < floor(p levels), r uniform over 0..levels - 1, in float32."""
-    return np.floor(p.astype(np.float32) * np.float32(levels)).astype(np.float64) / levels
+    return np.asarray(np.floor(p.astype(np.float32) * np.float32(levels)).astype(np.float64) / levels)
 
 
 def _float16(p: Floats, _: int) -> Floats:
