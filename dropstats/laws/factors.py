@@ -138,7 +138,7 @@ class AlphaDropout:
 
 
 def _below_one(p: Any) -> float:
-    p = _validate.probability(p)
-    if p == 1:
+    rate = _validate.probability(p)
+    if rate == 1:
         raise ValueError("p must be in [0, 1): at p = 1 nothing is left to scale; got 1.0")
-    return p
+    return rate
