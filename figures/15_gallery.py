@@ -27,22 +27,19 @@ def draw(name, law, mask_axes, axes) -> None:
     mask_axes.set(xticks=[], yticks=[], ylabel=name)
     mask_axes.spines[:].set_visible(True)
     k, binomial = np.arange(0, 91), ds.Layer(law.n, law.dropped.mean() / law.n).dropped
-    probability = law.dropped.pmf(k)
-    axes.vlines(k, 0, probability, color=plots.EXACT, linewidth=2.2, label="exact law of the count")
+    axes.vlines(k, 0, law.dropped.pmf(k), color=plots.EXACT, linewidth=2.2, label="exact law of the count")
     axes.plot(k, binomial.pmf(k), color=plots.SIMULATED, linewidth=1.6, label="binomial of the same mean")
-    axes.set(xlim=(-2, 90), yticks=[], ylim=(0, 1.3 * max(probability.max(), binomial.pmf(k).max())))
-    axes.set_title(
-        f"{law.dropped.var() / binomial.var():.3g} x the variance", loc="right", size=11, weight="normal", pad=2
-    )
+    axes.set(xlim=(-2, 90), ylim=(0, None), yticks=[], xlabel="dropped neurons")
+    times = law.dropped.var() / binomial.var()
+    axes.set_title(f"{times:.3g} x the variance", loc="right", size=11, weight="normal", pad=2)
 
 
 def figure() -> Figure:
     whole = Figure(figsize=(9, 8.4))
     axes = whole.subplots(4, 4, width_ratios=[1, 1.7, 1, 1.7]).reshape(-1, 2)
-    for (name, law), (mask_axes, law_axes) in zip(LAWS.items(), axes, strict=True):
-        draw(name, law, mask_axes, law_axes)
-        law_axes.set_xlabel("dropped neurons")
-    title = "A fifth of the neurons dropped on average, and eight laws of the count"
+    for (name, law), pair in zip(LAWS.items(), axes, strict=True):
+        draw(name, law, *pair)
+    title = "A fifth of the neurons dropped, and eight laws of the count"
     whole.suptitle(title, x=0.01, ha="left", weight="bold", size=12.5)
     whole.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return whole

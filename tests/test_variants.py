@@ -1,5 +1,6 @@
 """The variants of dropout: reference values, enumeration of all masks, the law of two neurons, bad input."""
 
+import doctest
 import itertools
 import json
 import math
@@ -709,3 +710,23 @@ def test_factors_are_values(noise):
 def test_refused(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_examples_of_the_page_run():
+    page = Path(__file__).parents[1] / "docs" / "variants.md"
+    failed, tried = doctest.testfile(
+        str(page), module_relative=False, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
+    assert failed == 0
+    assert tried > 20
+
+
+def test_the_page_names_every_variant():
+    page = (Path(__file__).parents[1] / "docs" / "variants.md").read_text(encoding="utf-8")
+    import dropstats.laws
+
+    for name in set(dropstats.laws.__all__) - {"Law", "Neuron", "RoundedLayer"}:
+        assert f"`{name}" in page, name
