@@ -457,6 +457,16 @@ def test_simulate_takes_every_law(case):
     assert abs(tally.mean - mean) <= 6 * error + 1e-9
 
 
+@pytest.mark.parametrize("case", LAWS, ids=lambda case: case.name)
+def test_plots_take_every_law(case):
+    from dropstats import plots
+
+    tally = ds.simulate(case.law, 500, rng=3)
+    for ax in (plots.overlay(case.law, tally, plots.Figure()), plots.tail(case.law, tally, plots.Figure())):
+        ax.figure.draw_without_rendering()
+        assert ax.get_ylabel()
+
+
 def test_entropies():
     assert Channels(10, 7, 0.5).entropy_bits() == 10
     assert Channels(10, 7, 0.5).log2_subnetworks == 10
@@ -496,6 +506,10 @@ def test_dropblock_says_what_is_not_feasible_and_answers_the_rest():
     with pytest.raises(ValueError, match="more than"):
         _ = DropBlock(16, 16, 7, p=0.1).dropped
     assert law.prob(kept=784) == law.prob(dropped=(0, 0)) == pytest.approx((1 - law.gamma) ** 484, rel=1e-12)
+    assert law.prob(dropped=(1, None)) == law.prob(kept=(None, 783)) == pytest.approx(1 - (1 - law.gamma) ** 484)
+    assert law.prob(dropped=(1, None), log=True) == pytest.approx(math.log1p(-((1 - law.gamma) ** 484)))
+    assert DropBlock(28, 28, 7, gamma=0).prob(dropped=0) == 1
+    assert DropBlock(28, 28, 7, gamma=1).prob(dropped=(None, 0), log=True) == -math.inf
     tally = ds.simulate(law, 4000, rng=0)
     assert abs(tally.mean - law.n * law.fraction) < 5 * (law.variance / 4000) ** 0.5
     # the variance of a sample variance, from the law's own kurtosis estimated by the tally
@@ -698,6 +712,13 @@ def test_factors_are_values(noise):
             ValueError,
             "levels belongs to the rules flash-attention-2, transformer-engine; got 128 with rule 'bfloat16'",
         ),
+        (
+            lambda: Layer.rounded(5, 1.0, rule="bfloat16").mean_factor,
+            ValueError,
+            "mean_factor needs a declared p below 1",
+        ),
+        (lambda: DropBlock(28, 28, 7, p=0.1).prob(), TypeError, "prob takes either dropped= or kept="),
+        (lambda: DropBlock(28, 28, 7, p=0.1).prob(dropped=True), TypeError, "dropped must be an integer; got True"),
         (lambda: Layer(5, 0.1).covariance(0, 5), ValueError, "j must be integers from 0 to 4; got 5"),
         (lambda: Layer(5, 0.1).covariance([0, -1], 2), ValueError, "i must be integers from 0 to 4; got -1"),
         (

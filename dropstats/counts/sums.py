@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
+from dropstats import _validate
 from dropstats.counts.binomial import Binomial
 from dropstats.counts.convolution import Group, Table, TiltedLogs, check_work, convolve, trim
 from dropstats.counts.frozen import Count
@@ -78,7 +79,9 @@ class _Binomials:
             for group, p, q in zip(self.groups, up, down, strict=True)
         ]
         start, pmf = convolve(tilted)
-        spread = np.zeros((pmf.size - 1) * self.step + 1)
+        size = (pmf.size - 1) * self.step + 1
+        _validate.memory(32 * size, f"the table of {size} probabilities")
+        spread = np.zeros(size)
         spread[:: self.step] = pmf
         return Table(self.first + start * self.step, spread)
 
@@ -111,6 +114,16 @@ class _Counted:
 
 
 def _product(a: Table, b: Table) -> Table:
+    if np.count_nonzero(a.pmf) > np.count_nonzero(b.pmf):
+        a, b = b, a
+    (points,) = np.nonzero(a.pmf)
+    # tables of multiples of counts are mostly zeros; a pass over b for each point then costs less than all products
+    if 8 * points.size < a.pmf.size:
+        check_work(points.size, b.pmf.size)
+        out = np.zeros(a.pmf.size + b.pmf.size - 1)
+        for point in points.tolist():
+            out[point : point + b.pmf.size] += a.pmf[point] * b.pmf
+        return trim(Table(a.start + b.start, out))
     check_work(a.pmf.size, b.pmf.size)
     return trim(Table(a.start + b.start, np.convolve(a.pmf, b.pmf)))
 

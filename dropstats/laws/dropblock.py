@@ -170,11 +170,20 @@ class DropBlock(Words):
     def prob(self, *, dropped: Any = None, kept: Any = None, log: bool = False) -> float:
         """Return the probability of a number, or an interval of numbers, of dropped (or kept) neurons.
 
-        As for every law; that nothing is dropped, (1 - gamma)^seeds, needs no law of the count. See `Layer.prob`.
+        As for every law, see `Layer.prob`; that nothing is dropped, (1 - gamma)^seeds, or something, needs no law of
+        the count and is answered for every size.
         """
-        if (dropped in (0, (0, 0)) and kept is None) or (kept == self.n and dropped is None):
-            value = self._seeds * self._log_q
-            return value if log else math.exp(value)
+        if (dropped is None) != (kept is None):
+            low, high = _validate.closed_interval(*((dropped, "dropped") if kept is None else (kept, "kept")))
+            low, high = 0 if low is None else low, self.n if high is None else high
+            if dropped is None:
+                low, high = self.n - high, self.n - low
+            nothing = self._seeds * self._log_q if self.gamma else 0.0
+            if low <= 0 == high:
+                return nothing if log else math.exp(nothing)
+            if low == 1 and high >= self.n and 0 < self.gamma < 1:
+                something = -math.expm1(nothing)
+                return math.log(something) if log else something
         return super().prob(dropped=dropped, kept=kept, log=log)
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> NDArray[np.bool_]:

@@ -96,6 +96,8 @@ class RoundedLayer(Layer):
     @property
     def mean_factor(self) -> float | Floats:
         """Mean of an output over its input where kept neurons are scaled by 1 / (1 - declared p): 1 without a bias."""
+        if np.any(np.asarray(self.declared) == 1):
+            raise ValueError("mean_factor needs a declared p below 1: at 1 nothing is kept to be scaled")
         return (1 - self.p) / (1 - self.declared)
 
     def __eq__(self, other: object) -> bool:
