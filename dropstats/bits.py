@@ -9,36 +9,35 @@ decides "dropped" (u < p) with probability p itself, not p rounded to some numbe
 - `_Table` looks up the pattern of 8 neurons at a random 16-bit index, and draws the 0.2 % that fall on the table's
   remainder exactly. It serves one p for many neurons: two random bits a neuron instead of eight.
 
-All words come from ``Generator.integers`` over the full range of uint64: it uses all bits of every BitGenerator
-(``random_raw`` of MT19937 fills 32 of 64) and lets other threads run, which ``random_raw`` does not.
-
-Words are laid out (slice, column, row): a column is 64 neurons, a row a mask. So counts of a mask add contiguous runs
-over columns, a neuron's probability is constant along a run, and the slices are added up by carry-save adders.
+Words come from ``Generator.integers``, which fills 64 bits with any BitGenerator (``random_raw`` of MT19937 fills 32)
+and lets other threads run. They are laid out (slice, column, row): a column is 64 neurons, a row a mask. So a mask's
+count adds contiguous runs, a neuron's p is constant along a run, and carry-save adders add the slices.
 """
 
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
-from math import comb
+from math import comb, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dropstats import _validate
+
 Words = NDArray[np.uint64]
 Shape = tuple[int, int, int]
 
-_ONE = np.uint64(1)
-_ALL = np.uint64(2**64 - 1)
-# Words of a slice: five buffers of 32 KiB stay in a 1 MiB L2 cache together with a tile of eight slices, and the 0.4 us
-# that NumPy needs to start an operation stay below the 1 us that 4096 words take.
-_SLICE = 2**13
-_SLICES = 8
-# Columns of a tile: with 512, runs along rows are at least 8 words, and a count of 512 * 64 neurons fits in 16 bits.
+_ONE, _ALL = np.uint64(1), np.uint64(2**64 - 1)
+# Words of a slice, slices of a tile: to start an operation takes NumPy 0.4 us, a draw 4 us, which should stay below the
+# 2 and 120 us that 2^13 and 2^16 words take, while what is worked on stays in or near an L2 cache of 1 MiB.
+_SLICE, _SLICES = 2**13, 8
+_DRAWN = 2  # slices whose digits are drawn at once
+# Columns of a tile: with 512, runs along rows are at least 16 words, and a count of 512 * 64 neurons fits in 16 bits.
 _COLUMNS = 2**9
-# Digits compared by words. One digit more costs 0.045 ns a neuron; after 8 the undecided cost 0.07, after 7 twice that.
+# Digits compared by words; those left undecided are compared one by one. With 7, 8, 9, 10 of them a neuron of own p
+# took 0.49, 0.47, 0.48, 0.51 ns.
 _PREFIX = 8
-_DRAWN = 2
-# A p of more digits than this is looked up in a table (0.16 ns a neuron, 0.04 a digit) ...
+# A p of more digits than this is looked up in a table (0.20 ns a neuron; 0.04 a digit) ...
 _SHORT = 4
 # ... if there are words enough to pay for making the table (0.2 ms).
 _WORTH_A_TABLE = 2**12
@@ -54,6 +53,10 @@ _PATTERNS_OF_WEIGHT = [comb(_PATTERN, weight) for weight in range(_PATTERN + 1)]
 
 def _random_words(generator: np.random.Generator, size: int) -> Words:
     return generator.integers(0, 2**64 - 1, size, dtype=np.uint64, endpoint=True)
+
+
+def _random_indices(generator: np.random.Generator, size: int) -> NDArray[np.uint16]:
+    return _random_words(generator, -(-size // 4)).view(np.uint16)[:size]
 
 
 def _split(x: NDArray[np.float64], digits: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -113,11 +116,10 @@ class _Digits:
 
     def fill(self, generator: np.random.Generator, shape: Shape) -> Words:
         """Return random words of the given shape; neuron dropped = bit set."""
-        size = shape[0] * shape[1] * shape[2]
         if not self.planes:
             dropped = np.zeros(shape, np.uint64)
         elif len(self.planes) == 1 and self.scalar:  # p = 0.5: the random words themselves
-            dropped = _random_words(generator, size).reshape(shape)
+            dropped = _random_words(generator, prod(shape)).reshape(shape)
         else:
             dropped = self._compare(generator, shape)
         if self.certain is not None:
@@ -156,7 +158,9 @@ class _Digits:
         flat = dropped.reshape(-1)
         where = np.flatnonzero(undecided != 0)
         words = undecided.reshape(-1).take(where)
-        column = where // rows % columns * 64
+        column = where // rows  # by divisions alone: NumPy's % takes ten times as long as its //
+        column -= column // columns * columns
+        column *= 64
         while where.size:
             lane = words & np.negative(words)  # the lowest of them
             neuron = None if self.scalar else column + np.bitwise_count(lane - _ONE)
@@ -167,10 +171,10 @@ class _Digits:
             if tie.size:
                 rest = np.broadcast_to(self.beyond, tie.shape) if neuron is None else self.beyond[neuron[tie]]
                 less[tie] = bernoulli(rest, generator)
-            flat[where[less]] |= lane[less]
+            flat[where] |= lane * less
             words ^= lane
             more = np.flatnonzero(words != 0)
-            where, words, column = where[more], words[more], column[more]
+            where, words, column = where.take(more), words.take(more), column.take(more)
 
 
 class _Table:
@@ -187,24 +191,26 @@ class _Table:
     def __init__(self, p: float) -> None:
         numerator, denominator = p.as_integer_ratio()
         # of a pattern by its weight, in units of their sum over all patterns
-        self.weights = [numerator**k * (denominator - numerator) ** (_PATTERN - k) for k in range(_PATTERN + 1)]
-        self.stages: list[NDArray[np.uint8]] = []
+        self.weights = tuple(numerator**k * (denominator - numerator) ** (_PATTERN - k) for k in range(_PATTERN + 1))
+        self.stages: dict[int, tuple[NDArray[np.uint8], tuple[int, ...]]] = {}
 
-    def stage(self, index: int) -> NDArray[np.uint8]:
-        """Return the table of the patterns (index 0), of its remainder (1), of the remainder's remainder ..."""
-        while index >= len(self.stages):
-            total = sum(map(int.__mul__, _PATTERNS_OF_WEIGHT, self.weights))
-            places = [_INDICES * weight // total for weight in self.weights]
-            self.weights = [_INDICES * weight % total for weight in self.weights]
-            self.stages.append(np.repeat(_PATTERNS, np.repeat(places, _PATTERNS_OF_WEIGHT)))
+    def stage(self, index: int) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+        """Return the table of patterns (index 0), of its remainder (1), ..., and the weights of what it cuts off."""
+        if index not in self.stages:
+            weights = self.stage(index - 1)[1] if index else self.weights
+            total = sum(map(int.__mul__, _PATTERNS_OF_WEIGHT, weights))
+            places = [_INDICES * weight // total for weight in weights]
+            table = np.repeat(_PATTERNS, np.repeat(places, _PATTERNS_OF_WEIGHT))
+            # threads share a table; whichever comes here last puts in what is there already
+            self.stages[index] = table, tuple(_INDICES * weight % total for weight in weights)
         return self.stages[index]
 
     def fill(self, generator: np.random.Generator, shape: Shape) -> Words:
         """Return random words of the given shape; neuron dropped = bit set."""
         words = np.empty(shape, np.uint64)
         patterns = words.reshape(-1).view(np.uint8)
-        index = self._indices(generator, patterns.size)
-        table = self.stage(0)
+        index = _random_indices(generator, patterns.size)
+        table = self.stage(0)[0]
         wide = np.empty(min(_LOOKUPS, index.size), np.intp)
         for start in range(0, index.size, _LOOKUPS):
             part = index[start : start + _LOOKUPS]
@@ -215,16 +221,12 @@ class _Table:
         depth = 0
         while remaining.size:
             depth += 1
-            table = self.stage(depth)
-            index = self._indices(generator, remaining.size)
+            table = self.stage(depth)[0]
+            index = _random_indices(generator, remaining.size)
             found = index < table.size
             patterns[remaining[found]] = table[index[found]]
             remaining = remaining[~found]
         return words
-
-    @staticmethod
-    def _indices(generator: np.random.Generator, size: int) -> NDArray[np.uint16]:
-        return _random_words(generator, -(-size // 4)).view(np.uint16)[:size]
 
 
 _table = lru_cache(maxsize=16)(_Table)
@@ -266,6 +268,9 @@ class _Chunk:
 
 
 def _chunks(rates: NDArray[np.float64], masks: int) -> Iterator[tuple[int, _Chunk]]:
+    # glibc gives freed arrays of over 128 KiB back to the system, and faulting in the next takes as long as filling it;
+    # once one of a few MiB has been freed, it keeps smaller ones.
+    np.empty(2**22, np.uint8)
     step = 64 * _COLUMNS
     for start in range(0, rates.shape[0], step):
         yield start, _Chunk(rates[start : start + step], masks)
@@ -274,8 +279,8 @@ def _chunks(rates: NDArray[np.float64], masks: int) -> Iterator[tuple[int, _Chun
 class _ColumnSums:
     """Counts of set bits at each place of a word, over many words: vertical counters by carry-save adders.
 
-    A level holds planes of words whose bits count 2^level. Three planes of a level become one of it and one of the
-    next in five operations, so a word costs five operations in all and none is unpacked before the end.
+    A level holds planes of words whose bits count 2^level. Three of a level become one of it and one of the next in
+    five operations, which is what a word costs in all; none is unpacked before the end.
 
     Source: W. Mula, N. Kurz, D. Lemire (2018). Faster population counts using AVX2 instructions. The Computer
     Journal 61, 111-120. doi:10.1093/comjnl/bxx046 (Harley-Seal)
@@ -307,6 +312,8 @@ class _ColumnSums:
     def sums(self) -> NDArray[np.int64]:
         """Return the counts, of shape (64 * columns,)."""
         nothing = np.zeros((self.columns, self.rows), np.uint64)
+        if not self.totals:
+            return np.zeros(64 * self.columns, np.int64)
         planes = _add(self.totals, [nothing if plane is None else plane for plane in self.waiting])
         while planes[0].shape[1] > 8:  # from there on, unpacking is cheaper than halving
             half = planes[0].shape[1] // 2
@@ -351,11 +358,31 @@ def count_drops(
     return counts, drops
 
 
-def packed_masks(rates: NDArray[np.float64], masks: int, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Return masks of shape (masks, ceil(n / 8)), eight neurons a byte as by ``np.packbits(masks, axis=1)``.
+def packed_masks(rates: NDArray[np.float64], masks: int, rng: _validate.RNG = None) -> NDArray[np.uint8]:
+    """Return random masks of independent neurons, eight neurons a byte as by ``np.packbits(masks, axis=1)``.
 
-    A set bit keeps a neuron, as 1 does in a mask; the bits after the last neuron are 0.
+    Parameters
+    ----------
+    rates : ndarray, shape (n,)
+        Probability that a neuron is dropped, such as ``law.rates`` of a layer, or of a network of layers.
+    masks : int
+        Number of masks.
+    rng : None, int, SeedSequence or Generator
+        Source of randomness; the same one gives the same masks.
+
+    Returns
+    -------
+    ndarray of uint8, shape (masks, ceil(n / 8))
+        A set bit keeps a neuron, as 1 does in a mask; the bits after the last neuron are 0.
+
+    Examples
+    --------
+    >>> from dropstats import Layer
+    >>> packed = packed_masks(Layer(100, 0.1).rates, 3, rng=0)
+    >>> packed.shape, np.unpackbits(packed, axis=1, count=100).shape
+    ((3, 13), (3, 100))
     """
+    generator = _validate.generator(rng)
     n = rates.shape[0]
     packed = np.empty((masks, -(-n // 64)), np.uint64)
     for start, chunk in _chunks(rates, masks):
@@ -370,5 +397,4 @@ def packed_masks(rates: NDArray[np.float64], masks: int, generator: np.random.Ge
 
 def kept_masks(rates: NDArray[np.float64], masks: int, generator: np.random.Generator) -> NDArray[np.bool_]:
     """Return masks of shape (masks, n), True where a neuron is kept."""
-    packed = packed_masks(rates, masks, generator)
-    return np.unpackbits(packed, axis=1, count=rates.shape[0]).view(np.bool_)
+    return np.unpackbits(packed_masks(rates, masks, generator), axis=1, count=rates.shape[0]).view(np.bool_)

@@ -27,10 +27,11 @@ from dropstats.tallies import Tally
 # Of a law, and in order of all its parts: how often each neuron was dropped, and how many masks dropped 0..n.
 _Sums = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
-# A block takes about 6 ms at p = 0.5 and 0.1 s at most (0.3 s at any p): long against the 0.2 ms that a process pool
-# and the 1-2 ms that Dask needs for a task, short against the patience of who presses Ctrl-C.
+# A block takes 5 ms at p = 0.5, 16 ms at any p, and four times that in runs of more than 10^11 neurons: long against
+# the 0.2 ms that a process pool and the 1 to 2 ms that Dask needs for a task, short against the patience of who
+# presses Ctrl-C, also where a law samples at 5 ns a neuron (0.3 and 1.3 s).
 _BLOCK_NEURONS = 2**26
-_LARGEST_BLOCK_NEURONS = 2**30
+_LARGEST_BLOCK_NEURONS = 2**28
 _BLOCKS = 2**10  # what a run is cut into between these bounds
 # Masks of a block at least, so that a block's work outweighs its result of 16 bytes a neuron,
 _FEWEST_MASKS = 2**6
@@ -104,7 +105,7 @@ def simulate(
     """
     trials = _validate.trials(trials)
     _check(law, executor, until)
-    total = _flat(tallies.empty(law))
+    total = _zeros(law)
     run = _Run(law, trials, _block_trials(law.n, trials), _validate.seed_sequence(rng), [])
     done = 0
     results = run.serially() if executor is None else run.on(executor, ordered=until is not None)
@@ -302,12 +303,12 @@ class _Run:
 def _workers(executor: Any) -> int:
     # concurrent.futures and loky, then mpi4py, then Dask; none has a public name for all
     for name in ("_max_workers", "num_workers"):
-        number = getattr(executor, name, None)
+        number: Any = getattr(executor, name, None)
         if isinstance(number, int) and number > 0:
-            return number
+            return int(number)
     client: Any = getattr(executor, "_client", None)
     if hasattr(client, "nthreads"):
-        return max(sum(client.nthreads().values()), 1)
+        return max(int(sum(client.nthreads().values())), 1)
     return os.cpu_count() or 1
 
 
@@ -341,7 +342,7 @@ def _sums(law: Law, size: int, generator: np.random.Generator, stop: list[bool])
 def _sums_of_samples(
     law: Law, size: int, generator: np.random.Generator, stop: list[bool]
 ) -> tuple[NDArray[np.intp], _Sums]:
-    counts, total = np.empty(size, np.intp), _flat(tallies.empty(law))
+    counts, total = np.empty(size, np.intp), _zeros(law)
     step = max(_SAMPLED_NEURONS // max(law.n, 1), 1)
     for start in range(0, size, step):
         if stop:
@@ -359,8 +360,11 @@ def _sums_of_samples(
 
 
 def _flat(tally: Tally) -> _Sums:
-    pair = (tally.drops.copy(), tally.histogram.copy())
-    return [pair, *(below for layer in tally.layers for below in _flat(layer))]
+    return [(tally.drops, tally.histogram), *(below for layer in tally.layers for below in _flat(layer))]
+
+
+def _zeros(law: Law) -> _Sums:
+    return [(np.zeros_like(drops), np.zeros_like(histogram)) for drops, histogram in _flat(tallies.empty(law))]
 
 
 def _add(total: _Sums, more: _Sums) -> None:
