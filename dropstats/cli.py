@@ -5,7 +5,6 @@ A command is a function that adds its parser to the others and names the functio
 """
 
 import argparse
-import ast
 import json
 import math
 import os
@@ -19,8 +18,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import dropstats
 
 if TYPE_CHECKING:
-    from dropstats.laws import Law
+    from dropstats.laws import Law, Layer
     from dropstats.tallies import Tally
+    from dropstats.training import TrainingRun
 
 # Below this a probability is printed from its logarithm: doubles lose digits at 2.2e-308 and end at 5e-324.
 _SMALLEST_PRINTED = 1e-300
@@ -113,6 +113,13 @@ def _command(commands: "_Commands[Any]", name: str, run: Any, summary: str, exam
 
 
 def _add_layer_arguments(parser: _Parser) -> None:
+    """Take N and P."""
+    parser.add_argument("n", type=_integer, metavar="N", help="number of neurons; 1e6 is taken too")
+    parser.add_argument("p", type=_number, metavar="P", help="probability that a neuron is dropped, in [0, 1]")
+
+
+def _add_law_arguments(parser: _Parser) -> None:
+    """Take N and P, or any law."""
     parser.add_argument("n", nargs="?", type=_integer, metavar="N", help="number of neurons; 1e6 is taken too")
     parser.add_argument(
         "p", nargs="?", type=_number, metavar="P", help="probability that a neuron is dropped, in [0, 1]"
@@ -124,66 +131,16 @@ def _add_layer_arguments(parser: _Parser) -> None:
 
 def _law_of(arguments: argparse.Namespace) -> "Law":
     """Return the law that N P or --law stand for."""
+    from dropstats.laws.written import written
+
     if arguments.law is not None:
         if arguments.n is not None:
             raise ValueError(f"either N P or --law is expected; got {arguments.n} and --law {arguments.law!r}")
-        return _parsed(arguments.law)
+        return written(arguments.law, "--law")
     missing = [name for name, value in (("N", arguments.n), ("P", arguments.p)) if value is None]
     if missing:
         raise ValueError(f"the following arguments are required: {', '.join(missing)} (or --law)")
     return dropstats.Layer(arguments.n, arguments.p)
-
-
-def _parsed(text: str) -> "Law":
-    """Return the law that a Python expression of laws and numbers stands for; nothing else is evaluated.
-
-    >>> _parsed("Network(Channels(64, 8 * 8, 0.2), Layer(3, [0.1, 0.2, 0.3]))").n
-    4099
-    """
-    try:
-        law = _value(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, RecursionError):
-        law = None
-    if not isinstance(law, tuple(getattr(dropstats, name) for name in _LAWS)):
-        raise ValueError(f"--law must be a law as in Python, such as 'Channels(64, 8 * 8, 0.2)'; got {text!r}")
-    return law  # type: ignore[return-value]
-
-
-def _value(node: ast.expr) -> Any:
-    match node:
-        case ast.Call(func=ast.Name(id=name)) if name in _LAWS:
-            make = getattr(dropstats, name)
-        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=way)) if way in _LAWS.get(name, ()):
-            make = getattr(getattr(dropstats, name), way)
-        case ast.BinOp(op=ast.Mult()):
-            left, right = _value(node.left), _value(node.right)
-            if not all(isinstance(factor, int | float) for factor in (left, right)):
-                raise SyntaxError
-            return left * right
-        case ast.List() | ast.Tuple():
-            return [_value(item) for item in node.elts]
-        case _:
-            try:
-                return ast.literal_eval(node)
-            except ValueError:
-                known = ", ".join(_LAWS)
-                raise ValueError(f"--law is made of {known} and numbers; got {ast.unparse(node)!r}") from None
-    values = {keyword.arg: _value(keyword.value) for keyword in node.keywords if keyword.arg}
-    return make(*map(_value, node.args), **values)
-
-
-# The laws of masks and their other constructors.
-_LAWS: dict[str, tuple[str, ...]] = {
-    "Neuron": (),
-    "Layer": ("keeping", "rounded"),
-    "Network": (),
-    "Channels": ("with_noise_shape", "locked"),
-    "DropBlock": ("exactly",),
-    "FixedCount": (),
-    "DropConnect": (),
-    "DropPath": (),
-    "AttentionDropout": (),
-}
 
 
 def _integer(text: str) -> int:
@@ -220,7 +177,7 @@ def _add_prob(commands: "_Commands[Any]") -> None:
         "  dropstats prob 1024 0.1 --at-least 1000 --kept --json\n"
         "  dropstats prob --law 'Channels(64, 8 * 8, 0.2)' --at-most 640",
     )
-    _add_layer_arguments(parser)
+    _add_law_arguments(parser)
     event = parser.add_mutually_exclusive_group(required=True)
     event.add_argument("--exactly", type=_integer, metavar="K", help="exactly K neurons")
     event.add_argument("--at-least", type=_integer, metavar="K", help="K neurons or more")
@@ -308,7 +265,7 @@ def _add_simulate(commands: "_Commands[Any]") -> None:
         "  dropstats simulate 1024 0.5 --trials 1e6 --json\n"
         "  dropstats simulate --law 'DropBlock(28, 28, 7, p=0.1)' --trials 1e5",
     )
-    _add_layer_arguments(parser)
+    _add_law_arguments(parser)
     parser.add_argument("--trials", type=_integer, required=True, metavar="T", help="number of masks, such as 1e6")
     parser.add_argument("--seed", type=_integer, metavar="S", help="seed; by default a new one, which is reported")
     parser.add_argument("--plot", metavar="FILE", help="write the picture, simulation over law, as .png, .svg or .pdf")
@@ -385,9 +342,90 @@ def _format(value: float, spec: str) -> str:
     return format(value, spec) if math.isfinite(value) else "-"
 
 
+# ---------------------------------------------------------------- layer
+
+# A line of the summary: its words, what it shows, and its fields in JSON.
+_Fact = tuple[str, str, dict[str, Any]]
+
+
+def _add_layer(commands: "_Commands[Any]") -> None:
+    parser = _command(
+        commands,
+        "layer",
+        _layer,
+        "what dropout does to a layer, in a mask and over a training run",
+        "  dropstats layer 1024 0.5 --steps 10000\n  dropstats layer 64 0.1 --steps 1e6 --json",
+    )
+    _add_layer_arguments(parser)
+    parser.add_argument("--steps", type=_integer, default=10_000, metavar="T", help="steps of the run (10000)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _layer(arguments: argparse.Namespace) -> None:
+    law = dropstats.Layer(arguments.n, arguments.p)
+    if law.n == 0:
+        raise ValueError("N must be at least 1; got 0")
+    run = dropstats.TrainingRun(law, arguments.steps)
+    facts = [*_mask_facts(law, float(law.rates[0])), *_run_facts(run)]
+    if arguments.json:
+        fields = {name: value for *_, named in facts for name, value in named.items()}
+        _print_json(n=law.n, p=law.p, steps=run.steps, **fields)
+        return
+    print(f"{law.n:,} neurons, each dropped with probability {law.p:.6g}; {run.steps:,} steps")
+    for words, shown, _ in facts:
+        print(f"  {words:<52}{shown:>26}")
+
+
+def _mask_facts(law: "Layer", p: float) -> list[_Fact]:
+    """What one mask does, and the scaling that goes with it."""
+    low, high = (int(end) for end in law.dropped.interval(0.99))
+    scale = 1 / (1 - p) if p < 1 else math.nan  # undefined at p = 1, as is what follows from it
+    # of relu(Z), Z standard normal: mean 1/sqrt(2 pi), variance 1/2 - 1/(2 pi)
+    moments = ((0.0, 1.0), (1 / math.sqrt(2 * math.pi), 0.5 - 0.5 / math.pi))
+    plain, relu = (dropstats.variance_shift(p, *pair) if p < 1 else math.nan for pair in moments)
+    mode = min(math.floor((law.n + 1) * p), law.n)
+    return [
+        _number_fact("neurons dropped in a mask, on average", "mean", float(law.dropped.mean())),
+        _number_fact("... give or take (standard deviation)", "standard_deviation", float(law.dropped.std())),
+        ("... in 99 of 100 masks", f"{low:,} to {high:,}", {"central_99": [low, high]}),
+        _probability_fact(f"P(exactly {mode:,}, the most probable number)", "most_probable", law, mode),
+        _probability_fact("P(all dropped, so that nothing passes)", "all_dropped", law, law.n),
+        _number_fact("kept activations are multiplied by 1/(1-p) =", "scale", scale),
+        _number_fact("variance inference/training, inputs of mean 0", "variance_ratio", plain),
+        _number_fact("... behind a ReLU of standard normal inputs", "variance_ratio_relu", relu),
+    ]
+
+
+def _run_facts(run: "TrainingRun") -> list[_Fact]:
+    """What the masks of a training run do."""
+    return [
+        _number_fact("steps until all were dropped, on average", "steps_until_dropped", run.steps_until_all().mean()),
+        _number_fact("... until all were kept", "steps_until_kept", run.steps_until_all("kept").mean()),
+        _number_fact("P(some neuron is never dropped)", "any_never_dropped", run.any_never_dropped),
+        _number_fact("P(some neuron is never kept)", "any_never_kept", run.any_never_kept),
+        _number_fact("longest run of drops of a neuron, on average", "longest_run", run.longest_run().mean()),
+        _number_fact("... of the worst neuron", "longest_run_of_any", run.longest_run_of_any().mean()),
+        _number_fact("different subnetworks in the run, on average", "distinct_subnetworks", run.expected_distinct),
+        _number_fact("P(some subnetwork comes twice)", "any_repeat", run.any_repeat),
+    ]
+
+
+def _number_fact(words: str, name: str, value: float) -> _Fact:
+    return words, "never" if value == math.inf else _format(value, ",.6g"), {name: value}
+
+
+def _probability_fact(words: str, name: str, law: "Law", dropped: int) -> _Fact:
+    probability, log = law.prob(dropped=dropped), law.prob(dropped=dropped, log=True)
+    # six digits, as the other lines have
+    shown = f"{probability:.6g}" if probability >= _SMALLEST_PRINTED else _format_probability(probability, log)
+    fields = {f"prob_{name}": probability, f"log10_prob_{name}": log / math.log(10) + 0.0}
+    return words, shown, fields | ({name: dropped} if name == "most_probable" else {})
+
+
 _COMMANDS = (
     _add_prob,
     _add_simulate,
+    _add_layer,
 )
 
 

@@ -1,7 +1,8 @@
 """What a mask does to the input of the next neuron: its law, its scaling, and what follows for training."""
 
 from dropstats.activation.lattice import LatticeLaw
-from dropstats.activation.preactivation import MaskedSum, PreActivation
+from dropstats.activation.masked_sum import MaskedSum
+from dropstats.activation.preactivation import PreActivation
 from dropstats.activation.scaling import (
     EffectiveLearningRate,
     effective_learning_rate,

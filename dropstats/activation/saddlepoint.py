@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 # Below this |u| the difference 1/u - 1/w is taken from its series: the terms left out are of order u^4 / 5000 of the
 # standardised seventh cumulant, while the direct difference loses digits as 1e-16 / u^2.
 _SERIES = 0.05
-# Newton's method gains digits quadratically; 200 steps also cover the bracketing from 1e-300 to 1e300 by doubling.
+# Newton's method takes about 10 steps; halving a bracket all the way down from 1e300 to 1e-300 takes 2000.
 _ITERATIONS = 2200
 
 
@@ -39,7 +39,8 @@ class Rows:
     @property
     def fixed(self) -> Array:
         """What the neurons that are always kept contribute, of shape (rows,)."""
-        return np.where(self.rates == 0, self.terms, 0.0).sum(axis=1)
+        total: Array = np.where(self.rates == 0, self.terms, 0.0).sum(axis=1)
+        return total
 
     def free(self) -> "Rows":
         """The rows without the neurons that are always kept."""
@@ -106,8 +107,7 @@ def solve(rows: Rows, y: Array) -> Array:
     """Return the saddlepoint s of each row, K'(s) = y, for y strictly between the row's ends."""
     mean, variance = derivatives(rows, np.zeros(y.shape))
     deviation = np.sqrt(variance)
-    point = np.zeros(y.shape)
-    low, high = np.full(y.shape, -np.inf), np.full(y.shape, np.inf)
+    low, high = np.where(y >= mean, 0.0, -np.inf), np.where(y <= mean, 0.0, np.inf)
     step = (y - mean) / variance
     # a saddlepoint further than a few units of 1/deviation is approached by doubling: K'' may vanish there
     point = np.clip(step, -1 / deviation, 1 / deviation)
@@ -124,7 +124,7 @@ def solve(rows: Rows, y: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             new = at - excess / curvature
         lower, upper = low[active], high[active]
-        outside = ~((new > lower) & (new < upper)) | ~np.isfinite(new)
+        outside = ~((new >= lower) & (new <= upper)) | ~np.isfinite(new)
         bracketed = np.isfinite(lower) & np.isfinite(upper)
         doubled = 2 * at + np.sign(-excess) / deviation[active]
         far = ~bracketed & (np.abs(new) > np.abs(doubled))
@@ -171,7 +171,7 @@ def point(rows: Rows, y: Array, span: float = 0.0) -> Point:
             half = s * span / 2
             ratio = np.where(np.abs(half) < 1e-2, -half * (1 - 7 * half**2 / 60) / 6, (1 / np.sinh(half)) - 1 / half)
             difference = difference + ratio * span / (2 * deviation)
-    log_density = -exponent - 0.5 * np.log(2 * math.pi * cumulants[1])
+        log_density = -exponent - 0.5 * np.log(2 * math.pi * cumulants[1])
     return Point(s, w, u, difference, log_density)
 
 
@@ -205,10 +205,22 @@ def tails(rows: Rows, y: Array, span: float = 0.0) -> tuple[Array, Array]:
     if index.size:
         part = Rows(rows.terms[index], np.broadcast_to(rows.rates, rows.terms.shape)[index])
         found = point(part, at[index], span)
-        # between the ends neither tail is smaller than the atom at its end
+        # Two exact bounds hold the approximation where it breaks down, near an end with a heavy atom: neither tail is
+        # smaller than the atom at its end, nor the tail away from the mean larger than Chernoff's exp(-w^2/2), which
+        # meets that atom at the end itself.
         first, last = np.exp(log_low[index]), np.exp(log_high[index])
-        upper[index] = np.clip(_tail(found.w, found.difference), last, 1 - first)
-        lower[index] = np.clip(_tail(-found.w, -found.difference), first, 1 - last)
+        chernoff, rest = np.exp(-0.5 * found.w**2), -np.expm1(-0.5 * found.w**2)
+        above = found.w > 0
+        upper[index] = np.clip(
+            _tail(found.w, found.difference),
+            np.where(above, last, np.maximum(last, rest)),
+            np.where(above, np.minimum(chernoff, 1 - first), 1 - first),
+        )
+        lower[index] = np.clip(
+            _tail(-found.w, -found.difference),
+            np.where(above, np.maximum(first, rest), first),
+            np.where(above, 1 - last, np.minimum(chernoff, 1 - last)),
+        )
     return lower, upper
 
 

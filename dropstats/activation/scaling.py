@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _validate
-from dropstats.activation.preactivation import PreActivation, _scalar
+from dropstats.activation.masked_sum import scalar
+from dropstats.activation.preactivation import PreActivation
 from dropstats.laws import Law
 
 Array = NDArray[np.float64]
@@ -92,7 +93,7 @@ def variance_shift(
             f"got correlation {correlation!r}, n = {n}, cos2 = {cos2!r}"
         )
     # (c^2 + v)/q - c^2 = v/q + c^2 p/q, without the difference
-    return _scalar((v + shared) / (v / q + c**2 * (1 - q) / q + shared))
+    return scalar((v + shared) / (v / q + c**2 * (1 - q) / q + shared))
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def effective_learning_rate(lr: float, p: ArrayLike, weight_decay: float = 0.0) 
     if decay < 0:
         raise ValueError(f"weight_decay must not be negative; got {weight_decay!r}")
     steps = (rate / q, rate + 0 * q, rate / np.sqrt(q), rate / q**2, decay * q, decay * q**2)
-    return EffectiveLearningRate(*map(_scalar, steps))
+    return EffectiveLearningRate(*map(scalar, steps))
 
 
 def ridge_penalty(weights: ArrayLike, inputs: ArrayLike, law: Law, curvature: ArrayLike | None = None) -> float:
@@ -236,9 +237,7 @@ def ridge_solution(inputs: ArrayLike, targets: ArrayLike, law: Law, weight_decay
     decay = float(_validate.finite(weight_decay, "weight_decay", ndim=(0,), shape="()"))
     if decay < 0:
         raise ValueError(f"weight_decay must not be negative; got {weight_decay!r}")
-    # with weights 1 the variance of an example's term i alone is (p_i/q_i) x_bi^2
-    PreActivation(np.ones(x.shape[1]), x, law)  # the checks of the law
-    gram = x.T @ x
-    spread = law.rates / (1 - law.rates) * np.diag(gram)
-    result: Array = np.linalg.solve(gram + np.diag(spread + decay), x.T @ y)
-    return result
+    # column i of the sums x_bi m_i / q_i, whose variances over masks, added up, are (p_i/q_i) sum_b x_bi^2
+    spread = PreActivation(np.eye(x.shape[1]), x, law).training.variance.sum(axis=0)
+    solution: Array = np.linalg.solve(x.T @ x + np.diag(spread + decay), x.T @ y).astype(np.float64)
+    return solution

@@ -162,9 +162,10 @@ class WaitingTime(_Steps):
 
     def _slowest(self) -> float:
         """Smallest rate at which a neuron's chance to be still missing decays."""
-        rates = [_log_rates(p) for p, _ in self.pieces]
-        pick = {"dropped": lambda r: -r[1], "kept": lambda r: -r[0], "both": lambda r: -max(r)}[self.what]
-        return min(map(pick, rates))
+        logs = [_log_rates(p) for p, _ in self.pieces]
+        if self.what == "both":
+            return min(-max(pair) for pair in logs)
+        return min(-pair[1 if self.what == "dropped" else 0] for pair in logs)
 
     def _moments(self) -> tuple[float, float]:
         if not self._count():
@@ -258,7 +259,7 @@ class LongestRun(_Steps):
         return total
 
     def _nodes(self, last: int, edge: int) -> tuple[Array, Array]:
-        """Nodes and weights for sum_{k=1}^{last} g(k) = int_{1/2}^{last+1/2} g, g smooth between T/2, T/3, ... and `edge`."""
+        """Nodes and weights for sum_{k=1}^{last} g(k) = int_{1/2}^{last+1/2} g, smooth but at T/2, T/3, ..., edge."""
         low, high = 0.5, last + 0.5
         kinks = [edge + 0.5, *(self.steps / j for j in range(1, 13))]
         edges = np.concatenate([np.geomspace(low, high, 1 + 8 * math.ceil(math.log(high / low))), kinks])
