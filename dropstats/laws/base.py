@@ -192,7 +192,8 @@ def _neuron_entropy_bits(p: float) -> float:
 
 def has(law: Any, word: str) -> bool:
     """Return whether an object has an attribute, without computing it, as hasattr would."""
-    return getattr_static(law, word, None) is not None
+    missing = object()
+    return getattr_static(law, word, missing) is not missing
 
 
 def sampling(n: int, size: Any, rng: _validate.RNG) -> tuple[int, np.random.Generator]:
