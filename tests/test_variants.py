@@ -524,6 +524,15 @@ def test_the_map_of_the_paper_is_exact():
     assert law.prob(dropped=0) == pytest.approx(float(law.dropped.pmf(0)), rel=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 4, 1), (6, 6, 6), (7, 9, 3), (64, 40, 11)])
+@pytest.mark.parametrize("p", [0.0, 1e-300, 1e-9, 0.1, 0.3, 0.7, 0.999, 1 - 2**-53, 1.0])
+def test_the_gamma_that_drops_exactly_p(shape, p):
+    law = DropBlock.exactly(*shape, p)
+    assert law.fraction == pytest.approx(p, rel=2e-14)
+    assert law.gamma <= p
+    assert DropBlock(*shape, p=p).fraction <= p * (1 + 1e-14)
+
+
 def test_dropblock_of_tiny_gamma_keeps_its_digits():
     law = DropBlock(5, 5, 4, gamma=1e-120)
     # all is covered exactly when all four corners are: all four seeds

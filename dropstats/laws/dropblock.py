@@ -87,11 +87,11 @@ class DropBlock(Words):
         p, shape = _validate.probability(p), _shape(height, width, block)
         if p in (0.0, 1.0):
             return cls(*shape, gamma=p)
-        # log(1 - gamma) as the unknown keeps the digits of gammas next to 0 and to 1; the fraction is below gamma
-        # times block^2 and above gamma, so the root lies between
-        reach, low = np.unique(_reach(*shape), return_counts=True), math.log1p(-p)
+        # log(1 - gamma) as the unknown keeps the digits of gammas next to 0 and to 1. A neuron that n seeds reach is
+        # dropped with probability 1 - (1 - gamma)^n: too often for (1 - p)^2, too rarely for (1 - p)^(1 / 4 n)
+        reach, low = np.unique(_reach(*shape), return_counts=True), 2 * math.log1p(-p)
         share = reach[1] / reach[1].sum()
-        high = low / (4 * reach[0][-1])
+        high = low / (8 * reach[0][-1])
         root = brentq(lambda log_q: -np.expm1(reach[0] * log_q) @ share - p, low, high, xtol=1e-300, rtol=1e-15)
         return cls(*shape, gamma=-math.expm1(root))
 
