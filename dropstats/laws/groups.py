@@ -270,8 +270,8 @@ class FixedCount(Words):
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> NDArray[np.bool_]:
         """Return bool masks of shape (size, n), True = kept; see `Layer.sample`."""
         size, generator = sampling(self.n, size, rng)
-        masks = np.broadcast_to(np.arange(self.n) >= self.k, (size, self.n))
-        return generator.permuted(masks, axis=1)
+        masks = np.tile(np.arange(self.n) >= self.k, (size, 1))
+        return generator.permuted(masks, axis=1, out=masks)
 
     def _covariance(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
         variance = self.k * (self.n - self.k) / self.n**2
@@ -291,3 +291,9 @@ class FixedCount(Words):
         rate = self.k / self.n
         log_mass = self.k * math.log(rate) + (self.n - self.k) * math.log1p(-rate)
         return float(Binomial(self.n, rate).logpmf(self.k) - log_mass) / math.log(2)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.n}, {self.k})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.n, self.k)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network(Words):
-    """Several laws, independent of each other, whose masks are concatenated in order: a Poisson-binomial law.
+    """Several laws, independent of each other, whose masks are concatenated in order.
 
+    The number dropped is Poisson-binomial where all neurons are independent, else the exact sum of the parts' numbers.
     A network is itself a law, so networks nest.
 
     Parameters
