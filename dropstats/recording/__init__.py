@@ -1,12 +1,12 @@
 """Recording: masks that an implementation made, in call order, bit-packed.
 
-Outputs are read in their own library (numpy, torch, jax, tensorflow, keras): ``y != 0`` is taken there, so that
-neither bfloat16 nor ``requires_grad`` nor a device stands in the way, and only bits and a few values move.
+Outputs are read in their own library (numpy, torch, jax, tensorflow, keras): ``y != 0`` is taken there, so
+that neither bfloat16 nor ``requires_grad`` nor a device stands in the way, and only bits move.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, islice
 from os import PathLike
 from typing import Any, Self, TypeVar
 
@@ -20,7 +20,7 @@ Packed = NDArray[np.uint8]
 R = TypeVar("R", bound="Recording")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recording:
     """Masks of an implementation in call order, with what was declared and where they come from.
 
@@ -39,11 +39,11 @@ class Recording:
     packed : ndarray of uint8, shape (trials, ceil(n / 8))
         The masks in the bit order of `numpy.packbits`; 1 keeps. Bits beyond the n-th are 0.
     known : ndarray of uint8 or None
-        Packed like the masks: 1 where it can be told whether the neuron was dropped. Where it cannot (the input
-        was 0 or NaN, the output NaN), the mask's own bit is 0 and says nothing. None: all are known.
+        Packed like the masks: 1 where it can be told whether the neuron was dropped. Where it cannot (the
+        input was 0 or NaN, the output NaN), the mask's own bit is 0 and says nothing. None: all are known.
     scales : mapping of float to int, or None
-        The distinct values that kept ones became and how often; None where masks carried no values. With inputs
-        other than one this is their common factor, known to a relative `scale_tolerance`.
+        The distinct values that kept ones became and how often; None where masks carried no values. With
+        inputs other than one this is their common factor, known to a relative `scale_tolerance`.
     scale_tolerance : float
         0 where the inputs were ones; otherwise the rounding of the outputs' dtype.
     dtype : str or None
@@ -73,8 +73,8 @@ class Recording:
     shape: tuple[int, ...]
     p: float | None
     source: str
-    packed: Packed = field(repr=False)
-    known: Packed | None = field(default=None, repr=False)
+    packed: Packed
+    known: Packed | None = None
     scales: Mapping[float, int] | None = None
     scale_tolerance: float = 0.0
     dtype: str | None = None
@@ -85,6 +85,16 @@ class Recording:
     infs: int = 0
     nan_inputs: int = 0
     nan_inputs_dropped: int = 0
+
+    def __repr__(self) -> str:
+        said = [f"trials={self.trials}", f"shape={self.shape}", f"p={self.p}", f"source={self.source!r}"]
+        said += [f"dropped={self.dropped}", f"judged={self.judged}"]
+        if self.scales is not None:
+            first = [f"{value!r}: {count}" for value, count in islice(self.scales.items(), 3)]
+            said += ["scales={" + ", ".join(first) + (", ...}" if len(self.scales) > 3 else "}")]
+            said += [f"dtype={self.dtype!r}"]
+        said += [f"{name}={getattr(self, name)}" for name in files.COUNTS if getattr(self, name)]
+        return f"Recording({', '.join(said)})"
 
     def masks(self, start: int = 0, stop: int | None = None) -> NDArray[np.bool_]:
         """Return masks start, ..., stop - 1 as booleans of shape (k, n); True keeps.
@@ -179,7 +189,8 @@ class Recording:
         """Return the recording in a file.
 
         Three kinds are read, none by unpickling: what `save` writes; a `.npy` file, read in slices through a
-        memory map, of masks (booleans, 0 and 1) or of dropout outputs on ones; an `.npz` file with one such array.
+        memory map, of masks (booleans, 0 and 1) or of dropout outputs on ones; an `.npz` file with one such
+        array.
 
         Parameters
         ----------
@@ -199,8 +210,8 @@ class Recording:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the recording to a compressed `.npz` file at exactly this path.
 
-        Its arrays are `version` (1), `keep` (the packed masks), `shape` (trials, n), `p`, `source`, `scale` where
-        there is a single one, and the other attributes under their names where they say something.
+        Its arrays are `version` (1), `keep` (the packed masks), `shape` (trials, n), `p`, `source`, `scale`
+        where there is a single one, and the other attributes under their names where they say something.
         """
         files.save(self, path)
 
@@ -217,8 +228,8 @@ def record(
     Parameters
     ----------
     call : callable
-        Takes nothing and returns dropout's output on an input of ones, or a mask of booleans or integers, always
-        of one shape.
+        Takes nothing and returns dropout's output on an input of ones, or a mask of booleans or integers,
+        always of one shape.
     trials : int
         Number of calls.
     p : float, optional

@@ -129,7 +129,7 @@ class Blocks:
             if tuple(map(int, block.shape[1:])) != self.shape:
                 shape = tuple(map(int, block.shape[1:]))
                 raise ValueError(
-                    f"{self.name} must all have the first one's shape {self.shape}; got {shape} at index {row}"
+                    f"{self.name} must all have the first one's shape {self.shape}; got {shape}, index {row}"
                 )
             size = int(block.shape[0])
             step = max(1, SLICE // max(self.n, 1))

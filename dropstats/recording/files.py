@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from os import PathLike, fspath
 from struct import error as StructError
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ _DAMAGE = (
     IndexError,
     MemoryError,
     NotImplementedError,
+    OSError,
     OverflowError,
     RuntimeError,
     SyntaxError,
@@ -36,7 +37,7 @@ _DAMAGE = (
 )
 _EXPECTED = "a recording (.npz with keep and shape), or a .npy or .npz file with one array of masks"
 # Counts that a Recording carries beside its masks; written where they are not 0.
-_COUNTS = ("other_scales", "unscaled", "nonzero", "nans", "infs", "nan_inputs", "nan_inputs_dropped")
+COUNTS = ("other_scales", "unscaled", "nonzero", "nans", "infs", "nan_inputs", "nan_inputs_dropped")
 # A float array with more distinct values than this is no dropout output on an input of ones.
 _MAX_VALUES = 16
 
@@ -62,7 +63,7 @@ def save(recording: "Recording", path: str | PathLike[str]) -> None:
         fields["scales"] = np.array(list(recording.scales.items()), np.float64).reshape(-1, 2)
         if len(recording.scales) == 1:
             fields["scale"] = next(iter(recording.scales))
-    for name in ("scale_tolerance", *_COUNTS):
+    for name in ("scale_tolerance", *COUNTS):
         if getattr(recording, name):
             fields[name] = getattr(recording, name)
     with open(path, "wb") as file:  # a path given to savez would get .npz appended
@@ -73,22 +74,31 @@ def load(cls: type[R], path: str | PathLike[str], p: float | None) -> R:
     """Read a recording as Recording.load says."""
     name = fspath(path)
     p = None if p is None else _validate.probability(p)
-    try:
-        content = np.load(name, mmap_mode="r", allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return _one_array(cls, content, name, p)
-        with content:
-            members = content.files
-            if "keep" in members:
-                return _packed(cls, content, name, p)
-            if len(members) != 1:
-                raise _Refused(f"an archive of {', '.join(map(repr, members[:8])) or 'nothing'}")
-            return _one_array(cls, content[members[0]], name, p)
-    except _Refused as refusal:
-        got = str(refusal)
-    except _DAMAGE as error:
-        got = f"a file that is cut off, damaged or of another kind ({_first_line(error)})"
+    with open(name, "rb") as file:
+        try:
+            return _read(cls, file, name, p)
+        except _Refused as refusal:
+            got = str(refusal)
+        except _DAMAGE as error:
+            got = f"a file that is cut off, damaged or of another kind ({_first_line(error)})"
     raise ValueError(f"{name}: expected {_EXPECTED}; got {got}")
+
+
+def _read(cls: type[R], file: IO[bytes], name: str, p: float | None) -> R:
+    magic = file.read(len(np.lib.format.MAGIC_PREFIX))
+    file.seek(0)
+    if magic == np.lib.format.MAGIC_PREFIX:
+        return _one_array(cls, np.load(name, mmap_mode="r", allow_pickle=False), name, p)
+    if not magic.startswith(b"PK"):  # what numpy would take for a pickle
+        raise _Refused("a file of another kind, by its first bytes" if magic else "an empty file")
+    # the archive is opened here, not by its name: numpy leaves a damaged one open
+    with np.load(file, allow_pickle=False) as content:
+        members = content.files
+        if "keep" in members:
+            return _packed(cls, content, name, p)
+        if len(members) != 1:
+            raise _Refused(f"an archive of {', '.join(map(repr, members[:8])) or 'nothing'}")
+        return _one_array(cls, content[members[0]], name, p)
 
 
 def _first_line(error: BaseException) -> str:
@@ -149,7 +159,7 @@ def _packed(cls: type[R], fields: Any, name: str, p: float | None) -> R:
     if p is None:
         p = _scalar(fields, "p", "fiu", None)
         p = None if p is None or np.isnan(p) else _validate.probability(p)
-    counts = {key: int(_scalar(fields, key, "iu", 0)) for key in _COUNTS}
+    counts = {key: int(_scalar(fields, key, "iu", 0)) for key in COUNTS}
     return cls(
         trials, n, trailing, p, str(_scalar(fields, "source", "US", name)), packed, known,
         scales=_scales(fields, packed), scale_tolerance=float(_scalar(fields, "scale_tolerance", "f", 0.0)),

@@ -12,7 +12,7 @@ Bits = NDArray[np.bool_]
 
 # Distinct values of kept ones that are told apart; dropout makes one, a broken one a handful.
 MAX_SCALES = 1000
-# Distinct values in a piece that are looked for one by one in the array's library; beyond, its values are moved.
+# Distinct values of a piece that are looked for one by one in the array's library; beyond, the values move.
 _QUICK_SCALES = 4
 # Pairs (input, output) from which the scale is estimated where inputs are not ones.
 _SAMPLE = 2**16
@@ -206,4 +206,5 @@ def _scale(x: NDArray[np.float64], y: NDArray[np.float64], resolution: float) ->
     factor = float(np.sum(x[close] * y[close]) / np.sum(x[close] ** 2)) if close.any() else middle
     # A rounding error is uniform over a spacing, sd = resolution / sqrt(12), and independent for distinct
     # mantissas; four standard deviations of their mean, and never more than the largest error.
-    return factor, min(resolution / 2, 4 * resolution / np.sqrt(12 * mantissas.size))
+    # At least the rounding of these sums themselves.
+    return factor, float(max(2.0**-50, min(resolution / 2, 4 * resolution / np.sqrt(12 * mantissas.size))))

@@ -2,8 +2,9 @@
 
     python tests/recordings/slices.py FOLDER_OF_THE_FULL_RECORDINGS
 
-The torch slices hold 16 of 400 calls. In the 2.3.1 recording calls 16 and 321, 26 and 317, 46 and 399, 153 and 331,
-169 and 301 are windows of one cycle of the generator and share long runs; the 2.13.0 slice has the same calls.
+The torch slices hold 16 of 400 calls. In the 2.3.1 recording calls 16 and 321, 26 and 317, 46 and 399, 153 and
+331, 169 and 301 are windows of one cycle of the generator and share long runs; the 2.13.0 slice has the same
+calls.
 """
 
 import sys
