@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dropstats import plots
     from dropstats.laws import Layer, Network, Neuron
+    from dropstats.recording import Recording, record
     from dropstats.simulation import simulate
     from dropstats.tallies import Tally, tally
 
@@ -26,13 +27,15 @@ _HOMES = {
     "Layer": "laws",
     "Network": "laws",
     "Neuron": "laws",
+    "Recording": "recording",
     "Tally": "tallies",
+    "record": "recording",
     "simulate": "simulation",
     "tally": "tallies",
 }
 _MODULES = ("plots",)
 
-__all__ = ["Layer", "Network", "Neuron", "Tally", "plots", "simulate", "tally"]
+__all__ = ["Layer", "Network", "Neuron", "Recording", "Tally", "plots", "record", "simulate", "tally"]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,20 +29,26 @@ class Law(Protocol):
     """What tallies, plots, audits and simulation ask of a law; every class of this module has it."""
 
     @property
-    def n(self) -> int: ...
+    def n(self) -> int:
+        """Number of neurons."""
 
     @property
-    def rates(self) -> NDArray[np.float64]: ...
+    def rates(self) -> NDArray[np.float64]:
+        """Drop probability of each neuron, read-only, of shape (n,)."""
 
     @property
-    def dropped(self) -> "Count": ...
+    def dropped(self) -> "Count":
+        """Law of the number of dropped neurons."""
 
     @property
-    def kept(self) -> "Count": ...
+    def kept(self) -> "Count":
+        """Law of the number of kept neurons."""
 
-    def prob(self, *, dropped: Any = None, kept: Any = None, log: bool = False) -> float: ...
+    def prob(self, *, dropped: Any = None, kept: Any = None, log: bool = False) -> float:
+        """Return the probability of a number, or an interval of numbers, of dropped (or kept) neurons."""
 
-    def sample(self, size: int = 1, rng: _validate.RNG = None) -> NDArray[np.bool_]: ...
+    def sample(self, size: int = 1, rng: _validate.RNG = None) -> NDArray[np.bool_]:
+        """Return (size, n) masks, True = kept."""
 
 
 class _Words:
@@ -82,7 +88,7 @@ class _Words:
         >>> round(layer.prob(dropped=512), 6), round(layer.prob(dropped=(480, 544)), 6)
         (0.024928, 0.957823)
         >>> round(layer.prob(kept=(1000, None), log=True), 3)
-        -597.943
+        -598.459
         """
         if (dropped is None) == (kept is None):
             raise TypeError("prob takes either dropped= or kept=, an int or an interval (low, high)")

@@ -1,0 +1,670 @@
+"""Frozen scipy distributions of counts.
+
+`Count` is a scipy frozen distribution whose methods answer directly: scipy's own machinery costs 60 us a call, and its
+ppf, isf, median, entropy and stats fail or warn for large n. A law of a count supplies a few private methods on
+integers inside its support; what scipy's methods promise beyond that (arrays, fractions, both tails, quantiles by
+search, expectations) is written once, here.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from scipy.special import ndtri
+from scipy.stats._distn_infrastructure import rv_discrete_frozen
+
+from dropstats.counts import convolution
+from dropstats.counts.binomial import BinomialLogs, entropy, log1mexp
+
+Floats = NDArray[np.float64]
+
+# Up to here the pmf, cdf and sf of scipy (Boost) are right to 7e-13 relative (measured on the reference values) and
+# are the fastest; beyond, they lose digits with n, and exp of the logs is used.
+_BOOST_N = 2**20
+# Intervals of up to this many counts are summed term by term, with full relative accuracy.
+_SUMMED = 2**16
+# Terms of an expectation held at a time, and at most summed.
+_EXPECT_CHUNK, _EXPECT_MAX = 2**18, 10**8
+# Sums of more binomials than this are sampled by inversion of the cdf rather than by adding binomial variates.
+_ADDED_VARIATES = 16
+
+
+class Count(rv_discrete_frozen):  # type: ignore[misc]
+    """Law of a count in 0..n: a frozen scipy distribution, exact in both tails.
+
+    Supports what any frozen discrete distribution of scipy does, vectorised: ``pmf logpmf cdf logcdf sf logsf ppf isf
+    mean var std stats median entropy interval expect moment support rvs``.
+    """
+
+    n: int
+    kwds: dict[str, Any]
+    _random_state: Any = None
+
+    # What a law of a count supplies; k is a 1-d float array of integers in 0..n (below n for cdf and sf).
+    _pmf: Callable[[Floats], Floats]
+    _logpmf: Callable[[Floats], Floats]
+    _cdf: Callable[[Floats], Floats]
+    _sf: Callable[[Floats], Floats]
+    _logcdf: Callable[[Floats], Floats]
+    _logsf: Callable[[Floats], Floats]
+    _moments: Callable[[], tuple[float, float, float, float]]
+    _mean_kept: Callable[[], float]
+    _variates: Callable[[Any, Any], NDArray[np.int64]]
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.a, self.b = 0, n
+        self.kwds = {}
+
+    @property
+    def random_state(self) -> Any:
+        """Default source of `rvs`; None means fresh entropy, never numpy's global state."""
+        return self._random_state
+
+    @random_state.setter
+    def random_state(self, seed: Any) -> None:
+        self._random_state = seed
+
+    def _evaluate(self, function: Callable[[Floats], Floats], k: Any, below: float, above: float) -> Any:
+        """Apply `function` to the counts inside the support; `above` holds from n on."""
+        x = np.asarray(k, dtype=np.float64)
+        if x.ndim == 0:
+            if x < 0:
+                return np.float64(below)
+            if x >= self.n:
+                return np.float64(above)
+            return np.float64(np.nan) if x != x else function(np.floor(x.reshape(1)))[0]
+        inside = (x >= 0) & (x < self.n)
+        if inside.all():
+            return function(np.floor(x).ravel()).reshape(x.shape)
+        out = np.where(x < 0, below, above)
+        out[np.isnan(x)] = np.nan
+        if inside.any():
+            out[inside] = function(np.floor(x[inside]))
+        return out
+
+    def _evaluate_at(self, function: Callable[[Floats], Floats], k: Any, elsewhere: float) -> Any:
+        """Apply `function` to the integers in 0..n."""
+        x = np.asarray(k, dtype=np.float64)
+        if x.ndim == 0:
+            if 0 <= x <= self.n and x == np.floor(x):
+                return function(x.reshape(1))[0]
+            return np.float64(np.nan if x != x else elsewhere)
+        inside = (x >= 0) & (x <= self.n) & (x == np.floor(x))
+        if inside.all():
+            return function(x.ravel()).reshape(x.shape)
+        out = np.full(x.shape, elsewhere)
+        out[np.isnan(x)] = np.nan
+        if inside.any():
+            out[inside] = function(x[inside])
+        return out
+
+    def pmf(self, k: ArrayLike) -> Any:
+        """P(X = k)."""
+        return self._evaluate_at(self._pmf, k, 0.0)
+
+    def logpmf(self, k: ArrayLike) -> Any:
+        """Natural log of P(X = k)."""
+        return self._evaluate_at(self._logpmf, k, -np.inf)
+
+    def cdf(self, k: ArrayLike) -> Any:
+        """P(X <= k)."""
+        return self._evaluate(self._cdf, k, 0.0, 1.0)
+
+    def sf(self, k: ArrayLike) -> Any:
+        """P(X > k)."""
+        return self._evaluate(self._sf, k, 1.0, 0.0)
+
+    def logcdf(self, k: ArrayLike) -> Any:
+        """Natural log of P(X <= k)."""
+        return self._evaluate(self._logcdf, k, -np.inf, 0.0)
+
+    def logsf(self, k: ArrayLike) -> Any:
+        """Natural log of P(X > k)."""
+        return self._evaluate(self._logsf, k, 0.0, -np.inf)
+
+    def between(self, low: int | None, high: int | None, log: bool = False) -> float:
+        """Return P(low <= X <= high), or its natural log; None leaves an end open."""
+        low = 0 if low is None else max(low, 0)
+        high = self.n if high is None else min(high, self.n)
+        if low > high:
+            return -math.inf if log else 0.0
+        value = self._log_between(low, high) if log else self._between(low, high)
+        return float(value)
+
+    def _between(self, low: int, high: int) -> float:
+        if low == 0:
+            return float(self.cdf(high))
+        if high == self.n:
+            return float(self.sf(low - 1))
+        if high - low < _SUMMED:
+            return min(float(np.sum(self.pmf(_counts(low, high)))), 1.0)
+        below, above = float(self.cdf(low - 1)), float(self.sf(high))
+        if below > 0.5:
+            return float(self.sf(low - 1)) - above
+        return float(self.cdf(high)) - below if above > 0.5 else 1 - below - above
+
+    def _log_between(self, low: int, high: int) -> float:
+        if low == 0:
+            return float(self.logcdf(high))
+        if high == self.n:
+            return float(self.logsf(low - 1))
+        if high - low < _SUMMED:
+            return min(float(np.logaddexp.reduce(self.logpmf(_counts(low, high)))), 0.0)
+        below, above = float(self.logcdf(low - 1)), float(self.logsf(high))
+        if below > -0.7:
+            outer, inner = float(self.logsf(low - 1)), above
+        elif above > -0.7:
+            outer, inner = float(self.logcdf(high)), below
+        else:
+            outer, inner = 0.0, float(np.logaddexp(below, above))
+        return outer if outer == -math.inf else outer + float(log1mexp(np.array([min(inner - outer, 0.0)]))[0])
+
+    def ppf(self, q: ArrayLike) -> Any:
+        """Smallest k with P(X <= k) >= q; -1 for q = 0, as in scipy."""
+        return self._quantile(q, 1.0, lambda k, u: self.cdf(k) >= u, lambda u: u)
+
+    def isf(self, q: ArrayLike) -> Any:
+        """Smallest k with P(X > k) <= q; -1 for q = 1, as in scipy."""
+        return self._quantile(q, 0.0, lambda k, u: self.sf(k) <= u, lambda u: -u)
+
+    def _quantile(
+        self, q: ArrayLike, top: float, reached: Callable[[Floats, Floats], NDArray[np.bool_]], sign: Any
+    ) -> Any:
+        """Return the smallest count that has `reached` each q; `top` is the q of n."""
+        u = np.asarray(q, dtype=np.float64)
+        out = np.full(u.shape, np.nan)
+        out[u == 1 - top] = -1.0
+        out[u == top] = self.n
+        open_ = (u > 0) & (u < 1)
+        if open_.any():
+            level = u[open_]
+            mean, variance, skewness, _ = self._moments()
+            # Cornish and Fisher (1938), first order: only where the search begins, so a bad guess costs time alone
+            z = math.copysign(1.0, sign(1.0)) * ndtri(level)
+            guess = mean + math.sqrt(variance) * z
+            if math.isfinite(skewness):
+                guess = guess + math.sqrt(variance) * skewness * (z * z - 1) / 6
+            out[open_] = self._search(reached, level, np.clip(np.rint(guess), 0, self.n))
+        return out[()]
+
+    def _search(self, reached: Callable[[Floats, Floats], NDArray[np.bool_]], level: Floats, guess: Floats) -> Floats:
+        """Bracket by doubling steps from `guess`, then bisect; (low, high] always holds the answer."""
+        low, high = np.full_like(guess, -1.0), np.full_like(guess, float(self.n))
+        hit = reached(guess, level)
+        high[hit], low[~hit] = guess[hit], guess[~hit]
+        step = np.ones_like(guess)
+        active = np.ones(guess.shape, dtype=bool)
+        while active.any():
+            where = np.flatnonzero(active)
+            probe = np.where(hit[where], high[where] - step[where], low[where] + step[where])
+            outside = (probe <= low[where]) | (probe >= high[where])
+            active[where[outside]] = False
+            where, probe = where[~outside], probe[~outside]
+            now = reached(probe, level[where])
+            high[where[now]], low[where[~now]] = probe[now], probe[~now]
+            active[where[now != hit[where]]] = False
+            step[where] *= 2
+        while True:
+            where = np.flatnonzero(high - low > 1)
+            if not where.size:
+                return high
+            middle = np.floor((low[where] + high[where]) / 2)
+            now = reached(middle, level[where])
+            high[where[now]], low[where[~now]] = middle[now], middle[~now]
+
+    def median(self) -> Any:
+        """Smallest k with P(X <= k) >= 1/2."""
+        return self.ppf(0.5)
+
+    def interval(self, confidence: ArrayLike | None = None) -> tuple[Any, Any]:
+        """Central interval: both ends are counts, with at most (1 - confidence) / 2 on either side of them."""
+        level = np.asarray(confidence, dtype=np.float64)
+        if not ((level >= 0) & (level <= 1)).all():
+            raise ValueError(f"confidence must be in [0, 1]; got {confidence!r}")
+        tail = (1 - level) / 2
+        return self.ppf(tail), self.isf(tail)
+
+    def mean(self) -> Any:
+        """Expected count."""
+        return np.float64(self._moments()[0])
+
+    def var(self) -> Any:
+        """Variance of the count."""
+        return np.float64(self._moments()[1])
+
+    def std(self) -> Any:
+        """Standard deviation of the count."""
+        return np.sqrt(self.var())
+
+    def stats(self, moments: str = "mv") -> Any:
+        """Mean, variance, skewness and excess kurtosis: those whose letters 'm', 'v', 's', 'k' are given."""
+        values = dict(zip("mvsk", self._moments(), strict=True))
+        chosen = tuple(np.float64(values[letter]) for letter in "mvsk" if letter in moments)
+        return chosen[0] if len(chosen) == 1 else chosen
+
+    def moment(self, order: int | None = None) -> Any:
+        """E X^order."""
+        if order is None or order != math.floor(order) or order < 0:
+            raise ValueError(f"order must be an integer of 0 or more; got {order!r}")
+        if order == 0:
+            return np.float64(1.0)
+        mean, variance, skewness, _ = self._moments()
+        if order == 1 or variance == 0:
+            return np.float64(mean) ** order
+        if order == 2:
+            return np.float64(variance + mean**2)
+        if order == 3:
+            return np.float64(skewness * variance**1.5 + 3 * mean * variance + mean**3)
+        return self.expect(lambda k: k**order)
+
+    def entropy(self) -> Any:
+        """Shannon entropy of the count, in nats."""
+        k = self._window()
+        probability = self.pmf(k)
+        probability = probability[probability > 0]
+        return np.float64(-np.sum(probability * np.log(probability)))
+
+    def _window(self) -> Floats:
+        """Return the counts outside which less than 1e-300 lies on either side."""
+        low, high = (int(self.ppf(1e-300)), int(self.isf(1e-300))) if self.n else (0, 0)
+        return _counts(max(low, 0), high)
+
+    def expect(
+        self,
+        func: Callable[[Floats], Any] | None = None,
+        lb: float | None = None,
+        ub: float | None = None,
+        conditional: bool = False,
+        **kwds: Any,
+    ) -> Any:
+        """E func(X) over lb <= X <= ub, by summing over the support; promised up to n = 1e7.
+
+        `func` gets arrays of counts. Beyond 1e7 neurons the sum runs over the counts outside which less than 1e-300
+        lies on either side. `kwds`, which steer scipy's own summation, are accepted and not needed.
+        """
+        low, high = 0, self.n
+        if self.n > 10**7:
+            low, high = max(int(self.ppf(1e-300)), 0), int(self.isf(1e-300))
+        low = low if lb is None else max(low, math.ceil(lb))
+        high = high if ub is None else min(high, math.floor(ub))
+        if high - low >= _EXPECT_MAX:
+            raise ValueError(f"expect would sum {high - low + 1} terms; it sums at most {_EXPECT_MAX}")
+        total = 0.0
+        for start in range(low, high + 1, _EXPECT_CHUNK):
+            k = _counts(start, min(start + _EXPECT_CHUNK - 1, high))
+            total += float(np.sum((k if func is None else func(k)) * self.pmf(k)))
+        return np.float64(total / self.between(low, high) if conditional else total)
+
+    def support(self) -> tuple[int, int]:
+        """Smallest and largest count: 0 and n."""
+        return 0, self.n
+
+    def rvs(self, size: Any = None, random_state: Any = None) -> Any:
+        """Draw counts; `random_state` as for scipy, but None means fresh entropy (or the attribute of that name)."""
+        source = self._random_state if random_state is None else random_state
+        if not isinstance(source, np.random.Generator | np.random.RandomState):
+            source = np.random.default_rng(source)
+        drawn = self._variates(() if size is None else size, source)
+        return drawn[()] if size is not None else int(drawn)
+
+    def mirror(self) -> "Count":
+        """Return the law of n - X, exactly."""
+        return Mirror(self)
+
+
+def _counts(low: int, high: int) -> Floats:
+    return np.arange(low, high + 1, dtype=np.float64)
+
+
+class Binomial(Count):
+    """Number of dropped among n neurons that are dropped independently with probability p.
+
+    Examples
+    --------
+    >>> from scipy import stats
+    >>> law = Binomial(1024, 0.5)
+    >>> isinstance(law, type(stats.binom(1024, 0.5)))
+    True
+    >>> law.isf(1e-17), round(float(law.logpmf(0)), 4)
+    (np.float64(647.0), -709.7827)
+    """
+
+    def __init__(self, n: int, p: float) -> None:
+        super().__init__(n)
+        self.p = p
+        self._certain = None if 0 < p < 1 and n > 0 else (n if p == 1 else 0)
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """Shape parameters, as scipy has them."""
+        return self.n, self.p
+
+    @cached_property
+    def dist(self) -> Any:
+        """The scipy distribution that this is a frozen one of."""
+        return stats.binom
+
+    @property
+    def parts(self) -> tuple[tuple[float, int], ...]:
+        """Pairs (p, n) of the independent binomials that this is the sum of."""
+        return ((self.p, self.n),)
+
+    @cached_property
+    def _logs(self) -> BinomialLogs:
+        return BinomialLogs(self.n, self.p)
+
+    def _pmf(self, k: Floats) -> Floats:
+        if self._certain is not None:
+            return (k == self._certain).astype(np.float64)
+        if self.n <= _BOOST_N:
+            return stats.binom._pmf(k, self.n, self.p)  # type: ignore[no-any-return]
+        return np.exp(self._logs.pmf(k))
+
+    def _logpmf(self, k: Floats) -> Floats:
+        return _log_indicator(k == self._certain) if self._certain is not None else self._logs.pmf(k)
+
+    def _cdf(self, k: Floats) -> Floats:
+        if self._certain is not None:
+            return (k >= self._certain).astype(np.float64)
+        if self.n <= _BOOST_N:
+            return stats.binom._cdf(k, self.n, self.p)  # type: ignore[no-any-return]
+        return np.exp(self._logs.tails(k)[0])
+
+    def _sf(self, k: Floats) -> Floats:
+        if self._certain is not None:
+            return (k < self._certain).astype(np.float64)
+        if self.n <= _BOOST_N:
+            return stats.binom._sf(k, self.n, self.p)  # type: ignore[no-any-return]
+        return np.exp(self._logs.tails(k)[1])
+
+    def _logcdf(self, k: Floats) -> Floats:
+        return _log_indicator(k >= self._certain) if self._certain is not None else self._logs.tails(k)[0]
+
+    def _logsf(self, k: Floats) -> Floats:
+        return _log_indicator(k < self._certain) if self._certain is not None else self._logs.tails(k)[1]
+
+    def _moments(self) -> tuple[float, float, float, float]:
+        n, p, q = self.n, self.p, 1 - self.p
+        variance = n * p * q
+        if variance == 0:
+            return n * p, 0.0, math.nan, math.nan
+        return n * p, variance, (q - p) / math.sqrt(variance), (1 - 6 * p * q) / variance
+
+    def _mean_kept(self) -> float:
+        return self.n * (1 - self.p)
+
+    def entropy(self) -> Any:
+        """Shannon entropy of the count, in nats; within 1e-9 for every n."""
+        return np.float64(0.0 if self._certain is not None else entropy(self.n, self.p))
+
+    def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
+        return np.asarray(source.binomial(self.n, self.p, size))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args
+
+
+class Bernoulli(Binomial):
+    """Whether a neuron is dropped: 1 with probability p, else 0."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__(1, p)
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """Shape parameter, as scipy has it."""
+        return (self.p,)
+
+    @cached_property
+    def dist(self) -> Any:
+        """The scipy distribution that this is a frozen one of."""
+        return stats.bernoulli
+
+
+def _log_indicator(true: NDArray[np.bool_]) -> Floats:
+    return np.where(true, 0.0, -np.inf)
+
+
+class PoissonBinomial(Count):
+    """Number of dropped among independent neurons whose probabilities differ.
+
+    Parameters
+    ----------
+    parts : iterable of (p, n)
+        Groups of n neurons that share a probability p, the p all different.
+
+    Notes
+    -----
+    The table of the pmf is made at the first question that needs it and kept.
+    """
+
+    def __init__(self, parts: Iterable[tuple[float, int]]) -> None:
+        self.parts = tuple(parts)
+        super().__init__(sum(n for _, n in self.parts))
+        self._groups = [convolution.Group(n, p, 1 - p) for p, n in self.parts]
+        self._tilts: list[convolution.TiltedLogs] = []
+
+    @cached_property
+    def args(self) -> tuple[Any, ...]:
+        """Shape parameter of ``scipy.stats.poisson_binom``: the drop probabilities, sorted."""
+        return (np.repeat([p for p, _ in self.parts], [n for _, n in self.parts]),)
+
+    @cached_property
+    def dist(self) -> Any:
+        """The scipy distribution that this is a frozen one of."""
+        return stats.poisson_binom
+
+    @cached_property
+    def _table(self) -> convolution.Table:
+        return convolution.convolve(self._groups)
+
+    @cached_property
+    def _tails(self) -> tuple[Floats, Floats]:
+        """cdf and sf over the table, each summed from its own end and completed by the other's complement."""
+        pmf = self._table.pmf
+        cdf = np.cumsum(pmf)
+        sf = np.append(np.cumsum(pmf[:0:-1])[::-1], 0.0)
+        lower = cdf <= 0.5
+        return np.where(lower, cdf, 1 - sf), np.where(lower, 1 - cdf, sf)
+
+    def _lookup(self, values: Floats, k: Floats, below: float, above: float) -> Floats:
+        index = k - self._table.start
+        inside = (index >= 0) & (index < values.size)
+        out = np.where(index < 0, below, above)
+        out[inside] = values[index[inside].astype(np.intp)]
+        return out
+
+    def _pmf(self, k: Floats) -> Floats:
+        return self._lookup(self._table.pmf, k, 0.0, 0.0)
+
+    def _cdf(self, k: Floats) -> Floats:
+        return self._lookup(self._tails[0], k, 0.0, 1.0)
+
+    def _sf(self, k: Floats) -> Floats:
+        return self._lookup(self._tails[1], k, 1.0, 0.0)
+
+    def _logpmf(self, k: Floats) -> Floats:
+        return self._log(k, self._pmf(k), lambda logs, index: logs.pmf[index], self._log_end)
+
+    def _logcdf(self, k: Floats) -> Floats:
+        return self._log_tail(k, self._cdf(k), self._sf(k), k, upward=False)
+
+    def _logsf(self, k: Floats) -> Floats:
+        return self._log_tail(k, self._sf(k), self._cdf(k), k + 1, upward=True)
+
+    def _log_tail(self, k: Floats, tail: Floats, other: Floats, edge: Floats, upward: bool) -> Floats:
+        """Return the log of a tail whose outermost term nearest the mean is `edge`."""
+        out = self._log(edge, tail, lambda logs, index: logs.tail[index], self._log_end)
+        large = tail > 0.5
+        out[large] = np.log1p(-other[large])
+        first, last = self._possible
+        # beyond the last possible count on its own side a tail is empty; before the first it is everything
+        out[edge > last if upward else edge < first] = -np.inf
+        out[edge <= first if upward else edge >= last] = 0.0
+        return out
+
+    def _log(
+        self,
+        k: Floats,
+        values: Floats,
+        read: Callable[[convolution.TiltedLogs, NDArray[np.intp]], Floats],
+        at_end: Callable[[int], float],
+    ) -> Floats:
+        """Return log(values), from tilted tables where the values are too small to have digits."""
+        with np.errstate(divide="ignore"):
+            out = np.log(values)
+        first, last = self._possible
+        out[(k < first) | (k > last)] = -np.inf
+        small = (values < convolution.TABLE_FLOOR) & (k >= first) & (k <= last)
+        for end in (first, last):
+            at = small & (k == end)
+            if at.any():
+                out[at] = at_end(end)
+                small &= ~at
+        while small.any():
+            pending = np.flatnonzero(small)
+            logs = self._tilted(int(k[pending[0]]))
+            ready = pending[(k[pending] >= logs.first) & (k[pending] <= logs.last)]
+            out[ready] = read(logs, (k[ready] - logs.start).astype(np.intp))
+            small[ready] = False
+        return out
+
+    def _tilted(self, k: int) -> convolution.TiltedLogs:
+        for logs in self._tilts:
+            if logs.first <= k <= logs.last:
+                return logs
+        self._tilts.append(convolution.tilt(self._groups, k))
+        return self._tilts[-1]
+
+    @cached_property
+    def _possible(self) -> tuple[int, int]:
+        """Smallest and largest count of positive probability."""
+        return (
+            sum(n for p, n in self.parts if p == 1),
+            self.n - sum(n for p, n in self.parts if p == 0),
+        )
+
+    def _log_end(self, k: int) -> float:
+        """Return the log pmf at the smallest or largest possible count, where it is a sum of logs."""
+        dropped = k == self._possible[1]
+        return math.fsum(n * (math.log(p) if dropped else math.log1p(-p)) for p, n in self.parts if 0 < p < 1)
+
+    def _moments(self) -> tuple[float, float, float, float]:
+        mean = math.fsum(n * p for p, n in self.parts)
+        variance = math.fsum(n * p * (1 - p) for p, n in self.parts)
+        if variance == 0:
+            return mean, 0.0, math.nan, math.nan
+        third = math.fsum(n * p * (1 - p) * (1 - 2 * p) for p, n in self.parts)
+        fourth = math.fsum(n * p * (1 - p) * (1 - 6 * p * (1 - p)) for p, n in self.parts)
+        return mean, variance, third / variance**1.5, fourth / variance**2
+
+    def _mean_kept(self) -> float:
+        return math.fsum(n * (1 - p) for p, n in self.parts)
+
+    def _window(self) -> Floats:
+        return self._table.start + _counts(0, self._table.pmf.size - 1)
+
+    def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
+        if len(self.parts) <= _ADDED_VARIATES:
+            drawn = np.zeros(size, dtype=np.int64)
+            for p, n in self.parts:
+                drawn = drawn + source.binomial(n, p, size)
+            return np.asarray(drawn)
+        index = np.searchsorted(self._tails[0], source.random_sample(size) if _legacy(source) else source.random(size))
+        return np.asarray(self._table.start + np.minimum(index, self._table.pmf.size - 1))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.parts,)
+
+
+def _legacy(source: Any) -> bool:
+    return isinstance(source, np.random.RandomState)
+
+
+class Mirror(Count):
+    """Law of n - X, every answer taken from the law of X: nothing is rounded on the way."""
+
+    def __init__(self, count: Count) -> None:
+        super().__init__(count.n)
+        self._count = count
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """Shape parameters of the nearest scipy distribution, p replaced by a rounded 1 - p."""
+        return (*self._count.args[:-1], 1 - self._count.args[-1])
+
+    @cached_property
+    def dist(self) -> Any:
+        """The scipy distribution that this is a frozen one of."""
+        return self._count.dist
+
+    def mirror(self) -> Count:
+        """Return the law of X again."""
+        return self._count
+
+    def _pmf(self, k: Floats) -> Floats:
+        return self._count._pmf(self.n - k)
+
+    def _logpmf(self, k: Floats) -> Floats:
+        return self._count._logpmf(self.n - k)
+
+    def _cdf(self, k: Floats) -> Floats:
+        return self._count._sf(self.n - k - 1)
+
+    def _sf(self, k: Floats) -> Floats:
+        return self._count._cdf(self.n - k - 1)
+
+    def _logcdf(self, k: Floats) -> Floats:
+        return self._count._logsf(self.n - k - 1)
+
+    def _logsf(self, k: Floats) -> Floats:
+        return self._count._logcdf(self.n - k - 1)
+
+    def _moments(self) -> tuple[float, float, float, float]:
+        _, variance, skewness, kurtosis = self._count._moments()
+        return self._count._mean_kept(), variance, -skewness, kurtosis
+
+    def _mean_kept(self) -> float:
+        return self._count._moments()[0]
+
+    def entropy(self) -> Any:
+        """Shannon entropy of the count, in nats: that of its mirror."""
+        return self._count.entropy()
+
+    def _window(self) -> Floats:
+        return (self.n - self._count._window())[::-1]
+
+    def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
+        return self.n - self._count._variates(size, source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._count,)
+
+
+def of_rates(parts: Iterable[tuple[float, int]]) -> Count:
+    """Return the law of the number dropped, from pairs (p, n) of groups of neurons that share a probability."""
+    merged: dict[float, int] = {}
+    for p, n in parts:
+        merged[p] = merged.get(p, 0) + n
+    groups = sorted((p, n) for p, n in merged.items() if n)
+    if len(groups) == 1:
+        return Binomial(groups[0][1], groups[0][0])
+    return PoissonBinomial(groups) if groups else Binomial(0, next(iter(merged), 0.0))
+
+
+def add(*counts: Count) -> Count:
+    """Return the law of the sum of independent counts; equal probabilities are merged into one binomial."""
+    parts: list[tuple[float, int]] = []
+    for count in counts:
+        if not isinstance(count, Binomial | PoissonBinomial):
+            raise TypeError(f"the law of a sum needs binomial or Poisson-binomial counts; got {type(count).__name__}")
+        parts += count.parts
+    return of_rates(parts)
+
+
+__all__: Sequence[str] = ["Bernoulli", "Binomial", "Count", "Mirror", "PoissonBinomial", "add", "of_rates"]
