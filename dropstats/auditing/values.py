@@ -142,7 +142,7 @@ def mean(seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
     low, high, explained = _mean_rates(seen, average, p)
     if seen.tolerance:
         low, high = low - seen.tolerance, high + seen.tolerance
-    judged = int(seen.trials * seen.n / inflation)
+    judged = int(seen.judged / inflation)
     pvalue = _interval_pvalue(round(seen.rate * judged), judged, max(low, 0.0), min(high, 1.0))
     change = 100 * (observed - 1)
     if pvalue <= seen.level:
@@ -184,11 +184,11 @@ def edges(seen: Evidence, law: Law) -> Result:
     A failure is certain: there is no p-value. Catches `<=` for `<` at the ends, masks applied by multiplying
     infinities, leaks. Needs one neuron of rate 0 or 1, or values.
     """
-    rates, counts, trials = law.rates, seen.neuron_drops, seen.trials
+    rates, counts, trials = law.rates, seen.neuron_drops, seen.neuron_trials
     recording = seen.recording
     zero, one = rates == 0, rates == 1
     found = []
-    dropped, kept = int(counts[zero].sum()), int((trials - counts[one]).sum())
+    dropped, kept = int(counts[zero].sum()), int((trials[one] - counts[one]).sum())
     if dropped:
         found.append(f"{dropped:,} neurons of p = 0 are dropped")
     if kept:

@@ -103,10 +103,10 @@ def positions(
     seen: Evidence, law: Law, each: Floats, worst: int, run: Any, run_p: float, worst_p: float, spread: float
 ) -> str:
     """Say which positions are dropped too often or too rarely."""
-    counts, trials = seen.neuron_drops, seen.trials
+    counts, trials = seen.neuron_drops, seen.neuron_trials
     rates = law.rates
-    never = np.flatnonzero((counts == 0) & (rates > 0))
-    always = np.flatnonzero((counts == trials) & (rates < 1))
+    never = np.flatnonzero((counts == 0) & (rates > 0) & (trials > 0))
+    always = np.flatnonzero((counts == trials) & (rates < 1) & (trials > 0))
     if seen.n > 1 and never.size + always.size == seen.n:
         return "every neuron is always or never dropped: the masks do not change"
     found = []
@@ -119,14 +119,14 @@ def positions(
         return "; ".join(found)
     if run is not None and run_p <= min(worst_p, spread):
         first, stop = run
-        observed = counts[first:stop].sum() / (trials * (stop - first))
-        return f"{_span(first, stop - 1)} drop {shown_rate(observed, trials * (stop - first))}, not {rates[first]:.6g}"
+        known = int(trials[first:stop].sum())
+        observed = int(counts[first:stop].sum()) / known
+        return f"{_span(first, stop - 1)} drop {shown_rate(observed, known)}, not {rates[first]:.6g}"
     if spread < worst_p:
-        p = float(rates.mean())
-        ratio = float(np.mean((counts - trials * rates) ** 2)) / (trials * p * (1 - p))
+        ratio = float(((counts - trials * rates) ** 2).sum() / (trials * rates * (1 - rates)).sum())
         more = "more" if ratio > 1 else "less"
         return f"the neurons' rates differ {more} than chance has it ({ratio:.3g} times the variance)"
-    return f"position {worst} drops {counts[worst] / trials:.4g}, not {rates[worst]:.6g}"
+    return f"position {worst} drops {counts[worst] / trials[worst]:.4g}, not {rates[worst]:.6g}"
 
 
 def groups(seen: Evidence) -> str:
