@@ -38,9 +38,14 @@ def shown_rate(rate: float, neurons: float) -> str:
     return f"{rate:.{min(max(4, math.ceil(-math.log10(error))), 9)}f}"
 
 
+def percent(share: float) -> str:
+    """Return a share in percent, with its sign and two digits, in plain notation."""
+    return f"{100 * share:+.2g}%" if abs(share) < 0.995 else f"{100 * share:+,.0f}%"
+
+
 def rate(observed: float, p: float, neurons: float, seen: Evidence) -> str:
     """Say how far off a rate is, and what would give just that rate."""
-    relative = f" ({100 * (observed / p - 1):+.2g}%)" if p else ""
+    relative = f" ({percent(observed / p - 1)})" if p else ""
     text = f"drops {shown_rate(observed, neurons)} where {p:.6g} was declared{relative}"
     cause = rate_cause(observed, p, neurons)
     return f"{text}, {cause}" if cause else text
