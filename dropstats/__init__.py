@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dropstats import plots
     from dropstats.laws import Layer, Network, Neuron
+    from dropstats.power import detectable_shift, neurons_needed
     from dropstats.recording import Recording, record
     from dropstats.simulation import simulate
     from dropstats.tallies import Tally, tally
@@ -29,13 +30,27 @@ _HOMES = {
     "Neuron": "laws",
     "Recording": "recording",
     "Tally": "tallies",
+    "detectable_shift": "power",
+    "neurons_needed": "power",
     "record": "recording",
     "simulate": "simulation",
     "tally": "tallies",
 }
 _MODULES = ("plots",)
 
-__all__ = ["Layer", "Network", "Neuron", "Recording", "Tally", "plots", "record", "simulate", "tally"]
+__all__ = [
+    "Layer",
+    "Network",
+    "Neuron",
+    "Recording",
+    "Tally",
+    "detectable_shift",
+    "neurons_needed",
+    "plots",
+    "record",
+    "simulate",
+    "tally",
+]
 
 
 def __getattr__(name: str) -> Any:
