@@ -1,0 +1,6 @@
+"""The audit: do an implementation's masks follow the law it declares?"""
+
+from dropstats.auditing.battery import TESTS, audit
+from dropstats.auditing.report import Report, Result
+
+__all__ = ["TESTS", "Report", "Result", "audit"]

@@ -1,0 +1,229 @@
+"""The audit: the battery of tests on a recording, judged together."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dropstats import _validate
+from dropstats.auditing import copies, counts, dependence, values
+from dropstats.auditing.evidence import Evidence, independent, uniform_rate
+from dropstats.auditing.report import Report, Result, holm
+from dropstats.laws import Law, Layer
+
+if TYPE_CHECKING:
+    from dropstats.recording import Recording
+
+Test = Callable[[Evidence, Law], Result]
+
+# What fails is reported in this order, cause before consequence; `rate` and `mean` are judged after the others.
+TESTS: dict[str, Test] = {
+    "rate": counts.rate,
+    "positions": counts.positions,
+    "dispersion": counts.dispersion,
+    "pairs": dependence.pairs,
+    "lags": dependence.lags,
+    "stream": dependence.stream,
+    "duplicates": copies.duplicates,
+    "repeats": copies.repeats,
+    "rows": counts.rows,
+    "scale": values.scale,
+    "mean": values.mean,
+    "edges": values.edges,
+}
+
+# Tests of dependence: where one of them fails, the rate is judged by the effective number of neurons.
+_DEPENDENCE = ("dispersion", "pairs", "lags", "stream", "duplicates", "repeats")
+# Tests that a wrong rate would fail along with `rate`: they are judged at the observed rate as well.
+_AT_OBSERVED_RATE = ("positions", "dispersion", "pairs", "rows")
+
+
+def audit(
+    recording: Any,
+    law: Law | None = None,
+    *,
+    p: float | None = None,
+    scaling: str = "inverted",
+    false_alarm: float = 1e-3,
+    tests: Iterable[str] | None = None,
+    tolerance: float | None = None,
+) -> Report:
+    """Decide whether recorded masks follow the law that an implementation declares.
+
+    Each test holds one side of the masks against its exact law, or a bound on it; Holm's correction keeps the
+    probability that any of them fails an implementation that follows its law to at most `false_alarm`. The tests are
+    `rate`, `positions`, `dispersion`, `pairs`, `lags`, `stream`, `duplicates`, `repeats`, `rows`, `scale`, `mean`
+    and `edges`; docs/audit.md says what each catches.
+
+    Parameters
+    ----------
+    recording : Recording or array_like of shape (trials, ...)
+        Masks in the order of the calls, at least one. In an array 1 keeps, 0 drops.
+    law : law, optional
+        What is promised; `Layer(n, p)` by default.
+    p : float, optional
+        Declared drop probability, in place of the recording's own.
+    scaling : {'inverted', 'direct'}
+        Whether kept values are divided by 1 - p in training, or left alone.
+    false_alarm : float
+        Probability, in (0, 1), that an implementation that follows its law fails.
+    tests : iterable of str, optional
+        Names of the tests to run; all by default.
+    tolerance : float, optional
+        Bias of the rate that does not matter. `rate` then passes, or fails, only where the bias is surely smaller, or
+        surely larger; it is inconclusive in between.
+
+    Returns
+    -------
+    Report
+        Print it for a table.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If no p is known, if law and recording differ in n, if a test has no such name.
+
+    Examples
+    --------
+    >>> from dropstats import Layer
+    >>> report = audit(Layer(64, 0.5).sample(1000, rng=0), p=0.5)
+    >>> report.passed, report["rate"].verdict
+    (True, 'pass')
+    >>> report = audit(Layer(64, 0.5078125).sample(10_000, rng=0), p=0.5)
+    >>> report["rate"].message
+    'drops 0.5074 where 0.5 was declared (+1.5%), consistent with 65/128: one step of 1/128 too many, as <= for < gives'
+    """
+    recording, law = _asked(recording, law, p)
+    false_alarm = _validate.probability(false_alarm, "false_alarm")
+    if not 0 < false_alarm < 1:
+        raise ValueError(f"false_alarm must be in (0, 1); got {false_alarm!r}")
+    if scaling not in ("inverted", "direct"):
+        raise ValueError(f"scaling must be 'inverted' or 'direct'; got {scaling!r}")
+    if tolerance is not None:
+        tolerance = _validate.probability(tolerance, "tolerance")
+    names = _names(tests)
+    known, known_law, notes = _known_part(recording, law)
+    seen = Evidence(known, false_alarm / len(names), scaling, tolerance)
+    results = _judge(seen, known_law, names, false_alarm)
+    uniform = uniform_rate(law)
+    return Report(
+        trials=recording.trials,
+        n=recording.n,
+        p=float(np.mean(law.rates)) if uniform is None else uniform,
+        observed_rate=seen.rate,
+        false_alarm=false_alarm,
+        results=results,
+        source=recording.source,
+        notes=notes,
+        evidence=(seen, known_law),
+    )
+
+
+def _asked(recording: Any, law: Law | None, p: float | None) -> tuple["Recording", Law]:
+    """Return the recording and the law that it is held against."""
+    from dropstats.recording import Recording
+
+    if not isinstance(recording, Recording):
+        recording = Recording.from_masks(recording)
+    if law is not None and p is not None:
+        raise TypeError("audit takes law= or p=, not both")
+    if recording.trials < 1 or recording.n < 1:
+        raise ValueError(f"audit needs at least one mask of one neuron; got shape {(recording.trials, recording.n)}")
+    if law is None:
+        declared = recording.p if p is None else p
+        if declared is None:
+            raise ValueError("audit needs a declared p: the recording has none, so give p= or law=")
+        law = Layer(recording.n, _validate.probability(declared))
+    if law.n != recording.n:
+        raise ValueError(f"law must have the recording's {recording.n} neurons; got {law.n}")
+    return recording, law
+
+
+def _names(tests: Iterable[str] | None) -> tuple[str, ...]:
+    if tests is None:
+        return tuple(TESTS)
+    names = (tests,) if isinstance(tests, str) else tuple(tests)
+    for name in names:
+        if name not in TESTS:
+            raise ValueError(f"tests must be among {', '.join(TESTS)}; got {name!r}")
+    if not names:
+        raise ValueError("tests must name at least one test; got none")
+    return tuple(name for name in TESTS if name in names)
+
+
+def _known_part(recording: "Recording", law: Law) -> tuple["Recording", Law, tuple[str, ...]]:
+    """Return recording and law of the neurons whose state is known in every mask, and a note where some are not."""
+    if recording.known is None:
+        return recording, law, ()
+    always = np.full(recording.known.shape[1], 255, np.uint8)
+    for start in range(0, recording.trials, 4096):
+        always &= np.bitwise_and.reduce(recording.known[start : start + 4096], axis=0)
+    columns = np.flatnonzero(np.unpackbits(always, count=recording.n))
+    if not columns.size:
+        raise ValueError("no neuron is known to be dropped or kept in every mask; record with inputs that are not 0")
+    packed = np.packbits(recording.masks(0, recording.trials)[:, columns], axis=1)
+    part = replace(recording, n=columns.size, shape=(columns.size,), packed=packed, known=None)
+    if not independent(law):
+        raise ValueError("a law whose neurons depend on each other needs a recording with all neurons known")
+    rates: Any = law.rates[columns]
+    note = f"{columns.size:,} of {recording.n:,} neurons are known in every mask; positions count among these"
+    return part, Layer(columns.size, rates), (note,)
+
+
+def _judge(seen: Evidence, law: Law, names: tuple[str, ...], false_alarm: float) -> tuple[Result, ...]:
+    """Run the tests, dependence first, and correct them for their number."""
+    results = {name: TESTS[name](seen, law) for name in names if name not in ("rate", "mean")}
+    observed = _observed_law(seen, law)
+    if observed is not None:
+        for name in _AT_OBSERVED_RATE:
+            if name in results and _doubtful(results[name], seen):
+                results[name] = _milder(results[name], TESTS[name](seen, observed))
+    dependent = any(name in results and _doubtful(results[name], seen) for name in _DEPENDENCE)
+    inflation = counts.inflation(seen) if dependent and independent(law) else 1.0
+    if "rate" in names:
+        results["rate"] = counts.rate(seen, law, inflation)
+    if "mean" in names:
+        results["mean"] = values.mean(seen, law, inflation)
+    ordered = tuple(results[name] for name in names)
+    judged = holm(ordered, false_alarm)
+    return tuple(
+        _worded(before, after, seen, law, inflation) for before, after in zip(ordered, judged, strict=True)
+    )
+
+
+def _doubtful(result: Result, seen: Evidence) -> bool:
+    return result.verdict == "fail" or (result.pvalue is not None and result.pvalue <= seen.level)
+
+
+def _observed_law(seen: Evidence, law: Law) -> Law | None:
+    """Return the law at the observed rate where that is surely not the declared one."""
+    if not independent(law):
+        return None
+    low, high, _ = counts.total_tails(seen, law)
+    if 2 * min(low, high) > seen.level or not 0 < seen.rate < 1:
+        return None
+    observed: Law = counts.observed_law(seen, law)
+    return observed
+
+
+def _milder(result: Result, other: Result) -> Result:
+    """Return the result with the larger p-value: at most the declared law's own, so no false alarm is added."""
+    return result if (result.pvalue or 0.0) >= (1.0 if other.pvalue is None else other.pvalue) else other
+
+
+def _worded(before: Result, after: Result, seen: Evidence, law: Law, inflation: float) -> Result:
+    """Return the result with the words of a failure where only Holm's later steps made it one."""
+    if after.verdict != "fail" or before.verdict == "fail" or before.pvalue is None or before.pvalue <= seen.level:
+        return after
+    looser = seen.at_level(math.nextafter(before.pvalue, 1.0))
+    if after.name == "rate":
+        message = counts.rate(looser, law, inflation).message
+    elif after.name == "mean":
+        message = values.mean(looser, law, inflation).message
+    else:
+        message = TESTS[after.name](looser, law).message
+    return replace(after, message=message)
+
+
