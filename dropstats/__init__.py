@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dropstats import plots
+    from dropstats.auditing import audit_streams
     from dropstats.laws import Layer, Network, Neuron
     from dropstats.power import detectable_shift, neurons_needed
     from dropstats.recording import Recording, record
@@ -30,6 +31,7 @@ _HOMES = {
     "Neuron": "laws",
     "Recording": "recording",
     "Tally": "tallies",
+    "audit_streams": "auditing",
     "detectable_shift": "power",
     "neurons_needed": "power",
     "record": "recording",
@@ -44,6 +46,7 @@ __all__ = [
     "Neuron",
     "Recording",
     "Tally",
+    "audit_streams",
     "detectable_shift",
     "neurons_needed",
     "plots",
