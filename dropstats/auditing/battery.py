@@ -178,7 +178,8 @@ def _judge(seen: Evidence, law: Law, names: tuple[str, ...], false_alarm: float)
     observed = _observed_law(seen, law)
     if observed is not None:
         for name in _AT_OBSERVED_RATE:
-            if name in results and _doubtful(results[name], seen):
+            pvalue = results[name].pvalue if name in results else None
+            if pvalue is not None and pvalue <= max(0.05, false_alarm):
                 results[name] = _milder(results[name], TESTS[name](seen, observed))
     dependent = any(name in results and _doubtful(results[name], seen) for name in _DEPENDENCE)
     inflation = counts.inflation(seen) if dependent and independent(law) else 1.0

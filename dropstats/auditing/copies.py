@@ -129,7 +129,10 @@ def repeats(seen: Evidence, law: Law) -> Result:
     longest = max(stretches, key=lambda stretch: stretch.length)
     gaps = int(np.count_nonzero(seen.elements(longest.first, longest.first + longest.length) == kind)) - 1
     pvalue = math.exp(min(0.0, log_places + gaps * math.log(agree)))
-    message = wording.repeats(seen, longest, positions, partners) + note
+    if pvalue <= seen.level:
+        message = wording.repeats(seen, longest, positions, partners) + note
+    else:
+        message = f"the longest stretch that occurs twice has {longest.length:,} neurons{note}"
     return Result("repeats", "pass", pvalue, None, float(longest.length), 0.0, None, message)
 
 
@@ -169,8 +172,8 @@ def _equal_windows(seen: Evidence, kind: int, window: int) -> tuple[Ints, Ints, 
 
 def _window_hashes(gaps: NDArray[np.uint64], window: int) -> NDArray[np.uint64]:
     """Return a hash of each run of `window` gaps, by doubling: that of 2m gaps is that of m and of the next m."""
-    base = np.uint64(0x9E3779B97F4A7C15)
-    power, span = base, mix(gaps + np.uint64(1))  # hashes of runs of 1, 2, 4, ... gaps
+    factor = 0x9E3779B97F4A7C15  # odd, and another one for each doubling
+    span = mix(gaps + np.uint64(1))  # hashes of runs of 1, 2, 4, ... gaps
     result: NDArray[np.uint64] | None = None
     length = 0
     remaining, size = window, 1
@@ -181,13 +184,13 @@ def _window_hashes(gaps: NDArray[np.uint64], window: int) -> NDArray[np.uint64]:
             else:  # append a run of `size` gaps to one of `length`
                 count = gaps.size - length - size + 1
                 shifted = span[length : length + count]
-                result = mix(result[:count] * power + shifted)
+                result = mix(result[:count] * np.uint64(factor) + shifted)
                 length += size
         remaining >>= 1
         if remaining:
             count = gaps.size - 2 * size + 1
-            span = mix(span[:count] * power + span[size : size + count])
-            power = power * np.uint64(3) + np.uint64(2)
+            span = mix(span[:count] * np.uint64(factor) + span[size : size + count])
+            factor = (3 * factor + 2) % 2**64
             size *= 2
     assert result is not None
     return result[: gaps.size - window + 1]

@@ -62,6 +62,7 @@ def rate_cause(observed: float, p: float, neurons: float) -> str:
 def _rate_causes(p: float) -> Iterator[tuple[float, str]]:
     """Yield rates that known mistakes turn p into, from the most familiar on."""
     yield 1 - p, "looks like keep probability given as p"
+    roundings: dict[tuple[float, str], list[tuple[str, int, str]]] = {}
     for bits, how in _GRIDS:
         steps = 2**bits
         up, down = math.ceil(p * steps), math.floor(p * steps)
@@ -69,10 +70,16 @@ def _rate_causes(p: float) -> Iterator[tuple[float, str]]:
             yield (up + 1) / steps, f"consistent with {up + 1}/{steps}: one step of 1/{steps} too many, as <= for < gives"
             yield (up - 1) / steps, f"consistent with {up - 1}/{steps}: one step of 1/{steps} too few, as < for <= gives"
             continue
-        nearest = sorted(((up, "up"), (down, "down")), key=lambda pair: abs(pair[0] / steps - p))
-        for k, way in nearest:
-            yield k / steps, f"consistent with {k}/{steps}: p rounded {way} to a multiple of 1/{steps}, as {how} gives"
-        yield (up + 1) / steps, f"consistent with {up + 1}/{steps}: two steps of 1/{steps} for one, as an 8-bit <= gives"
+        for k, way in sorted(((up, "up"), (down, "down")), key=lambda pair: abs(pair[0] / steps - p)):
+            roundings.setdefault((k / steps, way), []).append((f"{k}/{steps}", steps, how))
+    for (candidate, way), grids in roundings.items():
+        fractions, steps_, hows = zip(*grids[:2], strict=True)
+        multiple = " or ".join(f"1/{step}" for step in steps_)
+        yield (
+            candidate,
+            f"consistent with {' = '.join(fractions)}: p rounded {way} to a multiple of {multiple}, "
+            f"as {' or '.join(hows)} gives",
+        )
     yield 1 - (1 - p) ** 2, "consistent with 1 - (1 - p)^2: dropout looks applied twice"
     yield (1 + p) / 2, "consistent with (1 + p)/2: looks like zeros of a ReLU counted as dropped"
     yield p * p, "consistent with p^2: two masks look combined"
@@ -226,7 +233,7 @@ def lags(seen: Evidence, lag: int, observed: float) -> str:
     if every == 1:
         return "every mask is the same"
     if every:
-        return f"masks repeat every {every:,} calls"
+        return f"masks repeat every {every} calls"
     if lag == 1:
         return f"a mask carries over to the next call: they correlate by {observed:.3g}"
     return f"masks {lag:,} calls apart correlate by {observed:.3g}"
@@ -249,7 +256,7 @@ def duplicates(seen: Evidence, sizes: Ints, pairs_equal: int, expected: float) -
     if every == 1:
         return "every mask is the same"
     if every:
-        return f"masks repeat every {every:,} calls"
+        return f"masks repeat every {every} calls"
     hashes = seen.mask_hashes
     order = np.argsort(hashes, kind="stable")
     at = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
@@ -281,15 +288,15 @@ def repeats(seen: Evidence, longest: Any, positions_: Ints, partners: Ints) -> s
     n = seen.n
     every = period(seen)
     if every:
-        return "every mask is the same" if every == 1 else f"masks repeat every {every:,} calls"
+        return "every mask is the same" if every == 1 else f"masks repeat every {every} calls"
     shift = longest.second - longest.first
-    a, b = longest.first // n, longest.second // n
-    share = min(longest.length, n)
-    moved = (longest.second % n) - (longest.first % n)
-    if longest.length > 2 * n or (a == b):
+    # the calls that hold the stretch's middle: by chance it reaches a few neurons into the next one
+    a, b = ((start + longest.length // 2) // n for start in (longest.first, longest.second))
+    moved = abs(shift - (b - a) * n)
+    if longest.length > 2 * n or a == b:
         return f"the stream repeats itself {shift:,} neurons on, over {longest.length:,} neurons"
-    text = f"calls {a:,} and {b:,} share {share:,} elements"
-    text += f", shifted by {abs(moved):,}" if moved else ", at the same places"
+    text = f"calls {a:,} and {b:,} share {min(longest.length, n - moved):,} elements"
+    text += f", shifted by {moved:,}" if moved else ", at the same places"
     pairs_of_calls = np.unique(np.stack([positions_ // n, partners // n]), axis=1).shape[1]
     if pairs_of_calls > 1:
         text += f" ({pairs_of_calls:,} such pairs of calls)"
