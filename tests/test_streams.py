@@ -136,11 +136,11 @@ def test_a_stretch_within_one_stream_is_not_between_two():
 
 def test_some_calls_alike():
     a, b = masks(1), masks(2)
-    b[[7, 9]] = a[[7, 9]]
+    b[[7, 9, 20, 21]] = a[[7, 9, 20, 21]]
     report = ds.audit_streams({"a": a, "b": b}, p=0.1)
     assert report["copies"].verdict == "fail"
-    assert report["copies"].message == "a at call 7 and b at call 7 have the same mask (2 such pairs)"
-    assert report["agreement"].message == "a and b have identical masks in 2 of 50 calls, first 7"
+    assert report["copies"].message == "a at call 7 and b at call 7 have the same mask (4 such pairs)"
+    assert report["agreement"].message == "a and b have identical masks in 4 of 50 calls, first 7"
 
 
 def test_some_neurons_alike():

@@ -157,7 +157,8 @@ def agreement(seen: comparing.Streams) -> Result:
         return result
     if result.pvalue is not None and result.pvalue <= seen.level:
         return replace(result, message=stream_wording.agreement(seen, off))
-    message = f"{len(pairs):,} pairs of streams agree as independent ones do"
+    which = "the two streams" if total == 1 else f"{len(pairs):,} pairs of streams"
+    message = f"{which} agree as independent ones do"
     if total > len(pairs):
         message += f" ({total:,} pairs in all)"
     return replace(result, message=message + _would_have_seen(result))
@@ -183,7 +184,7 @@ def transposed(seen: comparing.Streams) -> Result:
         return replace(
             result, message=f"masks of (layer, step) {a} and {b} {what}{count}{stream_wording.seed(seen, same)}"
         )
-    message = f"{len(seen.grid):,} transposed pairs agree as independent ones do{_would_have_seen(result)}"
+    message = f"{len(seen.grid):,} transposed pair{'s'[: len(seen.grid) - 1]} agree as independent ones do{_would_have_seen(result)}"
     return replace(result, message=message)
 
 
