@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dropstats import plots
+    from dropstats import plots, testing
     from dropstats.auditing import audit_streams
     from dropstats.laws import Layer, Network, Neuron
     from dropstats.power import detectable_shift, neurons_needed
@@ -38,7 +38,7 @@ _HOMES = {
     "simulate": "simulation",
     "tally": "tallies",
 }
-_MODULES = ("plots",)
+_MODULES = ("plots", "testing")
 
 __all__ = [
     "Layer",
@@ -53,6 +53,7 @@ __all__ = [
     "record",
     "simulate",
     "tally",
+    "testing",
 ]
 
 

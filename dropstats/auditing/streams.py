@@ -184,8 +184,10 @@ def transposed(seen: comparing.Streams) -> Result:
         return replace(
             result, message=f"masks of (layer, step) {a} and {b} {what}{count}{stream_wording.seed(seen, same)}"
         )
-    message = f"{len(seen.grid):,} transposed pair{'s'[: len(seen.grid) - 1]} agree as independent ones do{_would_have_seen(result)}"
-    return replace(result, message=message)
+    which = "the transposed pair agrees as an independent one does"
+    if len(seen.grid) > 1:
+        which = f"{len(seen.grid):,} transposed pairs agree as independent ones do"
+    return replace(result, message=which + _would_have_seen(result))
 
 
 def equal_masks(seen: comparing.Streams) -> Result:
