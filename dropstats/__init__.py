@@ -13,8 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dropstats import plots
+    from dropstats import plots, testing
+    from dropstats.auditing import audit_streams
     from dropstats.laws import Layer, Network, Neuron
+    from dropstats.power import detectable_shift, neurons_needed
     from dropstats.recording import Recording, record
     from dropstats.simulation import simulate
     from dropstats.tallies import Tally, tally
@@ -29,13 +31,30 @@ _HOMES = {
     "Neuron": "laws",
     "Recording": "recording",
     "Tally": "tallies",
+    "audit_streams": "auditing",
+    "detectable_shift": "power",
+    "neurons_needed": "power",
     "record": "recording",
     "simulate": "simulation",
     "tally": "tallies",
 }
-_MODULES = ("plots",)
+_MODULES = ("plots", "testing")
 
-__all__ = ["Layer", "Network", "Neuron", "Recording", "Tally", "plots", "record", "simulate", "tally"]
+__all__ = [
+    "Layer",
+    "Network",
+    "Neuron",
+    "Recording",
+    "Tally",
+    "audit_streams",
+    "detectable_shift",
+    "neurons_needed",
+    "plots",
+    "record",
+    "simulate",
+    "tally",
+    "testing",
+]
 
 
 def __getattr__(name: str) -> Any:

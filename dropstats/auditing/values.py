@@ -90,9 +90,10 @@ def scale(seen: Evidence, law: Law) -> Result:
 
 
 def _matches(value: float, p: float, dtype: str, tolerance: float) -> bool:
-    if tolerance:  # a factor worked out from rounded inputs and outputs: a unit in the last place of each
-        tolerance += 2.0 ** (1 - _DIGITS[dtype])
-    return any(abs(value - right) <= tolerance * right for right in accepted_scales(p, dtype))
+    rights = accepted_scales(p, dtype)
+    if tolerance:  # found from products, or quotients, each rounded: the factor itself need not be
+        rights |= {1 / (1 - p), 1 / (rounded(1 - p, dtype) or math.inf)}
+    return any(abs(value - right) <= tolerance * right for right in rights)
 
 
 def _wrong_scale(value: float, p: float, seen: Evidence) -> str:

@@ -221,6 +221,7 @@ def record(
     trials: int,
     p: float | None = None,
     progress: Any = None,
+    inputs: Any = None,
     source: str = "",
 ) -> Recording:
     """Call an implementation `trials` times and return the recording of what it returned.
@@ -228,14 +229,16 @@ def record(
     Parameters
     ----------
     call : callable
-        Takes nothing and returns dropout's output on an input of ones, or a mask of booleans or integers,
-        always of one shape.
+        Takes nothing and returns dropout's output on an input of ones (or on `inputs`), or a mask of booleans
+        or integers, always of one shape.
     trials : int
         Number of calls.
     p : float, optional
         Declared probability that a neuron is dropped.
     progress : bool or callable, optional
         True shows a progress bar; a callable such as `tqdm.tqdm` wraps the calls.
+    inputs : array, optional
+        What `call` applies dropout to, the same in every call; ones by default.
     source : str
         Where the masks come from; by default the library, its version and the device.
 
@@ -257,7 +260,8 @@ def record(
     trials = _validate.trials(trials)
     first = arrays.array(call())
     dtype = arrays.dtype(first)
-    reader = readers.MaskReader() if dtype.startswith(("bool", "int", "uint")) else readers.OutputReader(None)
+    is_mask = inputs is None and dtype.startswith(("bool", "int", "uint"))
+    reader = readers.MaskReader() if is_mask else readers.OutputReader(inputs)
     turns: Iterable[Any] = range(1, trials)
     if progress:
         if progress is True:
