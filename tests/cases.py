@@ -166,7 +166,7 @@ FAULTS = (
         "antithetic masks", 200, 256, 0.5, lambda trials, n: faults.antithetic(trials, n), "lags",
         "^a mask carries over to the next call: they correlate by -0.", right_rate=True,
     ),
-    _fault("frozen seed", 200, 1024, 0.1, faults.frozen, "duplicates", "^every mask is the same$", 0.1, right_rate=True),
+    _fault("frozen seed", 200, 512, 0.1, faults.frozen, "duplicates", "^every mask is the same$", 0.1, right_rate=True),
     _fault(
         "period of 4096", 8000, 64, 0.1, faults.periodic, "duplicates", "^masks repeat every 4096 calls$",
         0.1, 4096, right_rate=True,

@@ -107,9 +107,7 @@ def audit(
         tolerance = _validate.probability(tolerance, "tolerance")
     names = _names(tests)
     uniform = uniform_rate(law)
-    seen = Evidence(
-        recording, false_alarm / len(names), scaling, tolerance, None if uniform is not None else law.rates
-    )
+    seen = Evidence(recording, false_alarm / len(names), scaling, tolerance, None if uniform is not None else law.rates)
     results, notes = _judge(seen, law, names, false_alarm)
     return Report(
         trials=recording.trials,
@@ -200,7 +198,8 @@ def _judge(
 
     def again(name: str, level: float) -> str:
         whole = name in _NEED_WHOLE_MASKS and complete is not None
-        looser, its_law = (complete.at_level(level), complete_law) if whole and complete else (seen.at_level(level), law)
+        base, its_law = (complete, complete_law) if whole and complete else (seen, law)
+        looser = base.at_level(level)
         if name == "rate":
             return counts.rate(looser, law, inflation if independent(law) else 1.0).message
         return values.mean(looser, law, inflation).message if name == "mean" else TESTS[name](looser, its_law).message

@@ -34,7 +34,7 @@ def binomial_tails(count: ArrayLike, n: ArrayLike, p: ArrayLike) -> tuple[Floats
 
 def two_sided(low: ArrayLike, high: ArrayLike) -> Floats:
     """Return the two-sided p-value from both tails: twice the smaller one, conservative for discrete laws."""
-    return np.minimum(1.0, 2 * np.minimum(low, high))
+    return np.asarray(np.minimum(1.0, 2 * np.minimum(low, high)))
 
 
 def binomial(count: ArrayLike, n: ArrayLike, p: ArrayLike) -> Floats:
@@ -166,7 +166,7 @@ def histogram(values: Ints, counts: Ints) -> Ints:
 
 def squared_deviation(counts: Ints, mean: float, variance: float) -> Floats:
     """Return the scores (count - mean)^2 / variance, whose sum is the chi-square statistic."""
-    return (counts - mean) ** 2 / variance
+    return np.asarray((counts - mean) ** 2 / variance, dtype=np.float64)
 
 
 def normal_quantile(tail: float) -> float:

@@ -72,8 +72,9 @@ def _rate_causes(p: float) -> Iterator[tuple[float, str]]:
         steps = 2**bits
         up, down = math.ceil(p * steps), math.floor(p * steps)
         if up == down:
-            yield (up + 1) / steps, f"consistent with {up + 1}/{steps}: one step of 1/{steps} too many, as <= for < gives"
-            yield (up - 1) / steps, f"consistent with {up - 1}/{steps}: one step of 1/{steps} too few, as < for <= gives"
+            step = f"one step of 1/{steps}"
+            yield (up + 1) / steps, f"consistent with {up + 1}/{steps}: {step} too many, as <= for < gives"
+            yield (up - 1) / steps, f"consistent with {up - 1}/{steps}: {step} too few, as < for <= gives"
             continue
         for k, way in sorted(((up, "up"), (down, "down")), key=lambda pair: abs(pair[0] / steps - p)):
             roundings.setdefault((k / steps, way), []).append((f"{k}/{steps}", steps, how))
@@ -195,7 +196,8 @@ def rows(seen: Evidence, mean: float, worst: int, worst_p: float, run: Any, run_
     counts = seen.mask_drops
     head = int(np.argmax(counts > 0)) if counts.any() else seen.trials
     if head and mean * head > 10:
-        return f"{'call 0 drops' if head == 1 else f'calls 0 to {head - 1} drop'} nothing: warm-up steps without dropout"
+        calls = "call 0 drops" if head == 1 else f"calls 0 to {head - 1} drop"
+        return f"{calls} nothing: warm-up steps without dropout"
     if run is not None and run_p < worst_p:
         first, stop = run
         observed = float(counts[first:stop].mean())
