@@ -1,5 +1,6 @@
 """The picture of a report: counts over their law, rates by position, the masks, correlation over calls."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,9 @@ def report(found: Report, figure: Any = None) -> Any:
     masks(seen, axes[1, 0])
     lags(seen, axes[1, 1])
     verdict = "failed" if found.failures else "passed" if found.passed else "nothing could be judged"
-    names = ", ".join(result.name for result in found.failures)
-    title = f"Audit {verdict}{f': {names}' if names else ''}"
-    figure.suptitle(f"{title}\n{found.source}" if found.source else title, fontsize=12)
+    lines = [f"Audit {verdict}" + (f": {found.source}" if found.source else "")]
+    lines += [f"{result.name}: {result.message}" for result in found.failures[:2]]
+    figure.suptitle("\n".join(line for text in lines for line in textwrap.wrap(text, 110)), fontsize=11)
     return figure
 
 
