@@ -77,7 +77,7 @@ Audit of 512 masks of 1,024 neurons, p = 0.3: FAILED (rate, mean)
                                                              with bfloat16 uniforms gives
   rows       pass                0.091       268     312.6   the most unusual mask is that of call 69
   scale      pass                           1.43     1.429   1/(1 - p) in bfloat16
-  mean       FAIL              2.6e-13    0.9932         1   scale 1.4297 with this rate loses 0.68% of the mean
+  mean       FAIL                1e-13    0.9932         1   scale 1.4297 with this rate loses 0.68% of the mean
   edges      pass                              0         0   no NaN, no infinity
 
   A correct implementation fails here with probability 0.001 at most."""  # noqa: E501
