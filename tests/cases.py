@@ -215,4 +215,9 @@ FAULTS = (
     # the ends
     _fault("p = 0 drops", 1000, 256, 0.0, faults.at_rate, "edges", "neurons of p = 0 are dropped", 1 / 256),
     _fault("p = 1 keeps", 1000, 256, 1.0, faults.at_rate, "edges", "neurons of p = 1 are kept", 255 / 256),
+    # several streams
+    _fault("same mask on every rank", 20, 256, 0.1, faults.ranks, "agreement", "identical masks", 0.1, True),
+    _fault(
+        "transposed fold-in", 4, 1024, 0.1, faults.folded, "transposed", "layer and step enter the key alike", 0.1, True,
+    ),
 )  # fmt: skip
