@@ -28,7 +28,8 @@ def integer(value: Any, name: str, *, minimum: int, maximum: int) -> int:
     scalar = value.item() if isinstance(value, np.ndarray | np.generic) and value.ndim == 0 else value
     if isinstance(scalar, bool) or not isinstance(scalar, Real):
         raise TypeError(f"{name} must be an integer; got {_show(value)} of type {type(value).__name__}")
-    if not math.isfinite(scalar) or scalar != math.floor(scalar):
+    # an int may be too large for math.isfinite
+    if not isinstance(scalar, Integral) and (not math.isfinite(scalar) or scalar != math.floor(scalar)):
         raise ValueError(f"{name} must be an integer; got {_show(value)}")
     number: int = math.floor(scalar)  # type: ignore[assignment]
     if number < minimum:

@@ -38,6 +38,8 @@ TESTS: dict[str, Test] = {
 _DEPENDENCE = ("dispersion", "pairs", "lags", "stream", "duplicates", "repeats")
 # Tests that a wrong rate would fail along with `rate`: they are judged at the observed rate as well.
 _AT_OBSERVED_RATE = ("positions", "dispersion", "pairs", "rows")
+# Tests that look at whole masks; the others can do with masks of which some neurons are not known.
+_NEED_WHOLE_MASKS = (*_DEPENDENCE, "rows")
 
 
 def audit(
@@ -104,10 +106,11 @@ def audit(
     if tolerance is not None:
         tolerance = _validate.probability(tolerance, "tolerance")
     names = _names(tests)
-    known, known_law, notes = _known_part(recording, law)
-    seen = Evidence(known, false_alarm / len(names), scaling, tolerance)
-    results = _judge(seen, known_law, names, false_alarm)
     uniform = uniform_rate(law)
+    seen = Evidence(
+        recording, false_alarm / len(names), scaling, tolerance, None if uniform is not None else law.rates
+    )
+    results, notes = _judge(seen, law, names, false_alarm)
     return Report(
         trials=recording.trials,
         n=recording.n,
@@ -117,7 +120,7 @@ def audit(
         results=results,
         source=recording.source,
         notes=notes,
-        evidence=(seen, known_law),
+        evidence=(seen, law),
     )
 
 
@@ -153,45 +156,72 @@ def _names(tests: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name for name in TESTS if name in names)
 
 
-def _known_part(recording: "Recording", law: Law) -> tuple["Recording", Law, tuple[str, ...]]:
-    """Return recording and law of the neurons whose state is known in every mask, and a note where some are not."""
+def _complete(seen: Evidence, law: Law) -> tuple[Evidence | None, Law, tuple[str, ...]]:
+    """Return the evidence of the neurons known in every mask, their law, and a note where these are not all."""
+    recording = seen.recording
     if recording.known is None:
-        return recording, law, ()
-    always = np.full(recording.known.shape[1], 255, np.uint8)
-    for start in range(0, recording.trials, 4096):
-        always &= np.bitwise_and.reduce(recording.known[start : start + 4096], axis=0)
-    columns = np.flatnonzero(np.unpackbits(always, count=recording.n))
-    if not columns.size:
-        raise ValueError("no neuron is known to be dropped or kept in every mask; record with inputs that are not 0")
+        return seen, law, ()
+    columns = np.flatnonzero(seen.neuron_trials == seen.trials)
+    if not columns.size or not independent(law):
+        return None, law, ("no test of dependence: which neurons are dropped is not known in every mask",)
     packed = np.packbits(recording.masks(0, recording.trials)[:, columns], axis=1)
     part = replace(recording, n=columns.size, shape=(columns.size,), packed=packed, known=None)
-    if not independent(law):
-        raise ValueError("a law whose neurons depend on each other needs a recording with all neurons known")
     rates: Any = law.rates[columns]
-    note = f"{columns.size:,} of {recording.n:,} neurons are known in every mask; positions count among these"
-    return part, Layer(columns.size, rates), (note,)
+    note = f"dependence is judged on the {columns.size:,} neurons known in every mask, counted from 0"
+    unlike = None if seen.rates is None else rates
+    return replace(seen, recording=part, rates=unlike), Layer(columns.size, rates), (note,)
 
 
-def _judge(seen: Evidence, law: Law, names: tuple[str, ...], false_alarm: float) -> tuple[Result, ...]:
+def _judge(
+    seen: Evidence, law: Law, names: tuple[str, ...], false_alarm: float
+) -> tuple[tuple[Result, ...], tuple[str, ...]]:
     """Run the tests, dependence first, and correct them for their number."""
-    results = {name: TESTS[name](seen, law) for name in names if name not in ("rate", "mean")}
-    observed = _observed_law(seen, law)
-    if observed is not None:
-        for name in _AT_OBSERVED_RATE:
-            pvalue = results[name].pvalue if name in results else None
-            if pvalue is not None and pvalue <= max(0.05, false_alarm):
-                results[name] = _milder(results[name], TESTS[name](seen, observed))
+    complete, complete_law, notes = _complete(seen, law)
+    results: dict[str, Result] = {}
+    for name in names:
+        if name in _NEED_WHOLE_MASKS and complete is None:
+            results[name] = Result(name, "inconclusive", message="no neuron is known in every mask")
+        elif name in _NEED_WHOLE_MASKS:
+            assert complete is not None
+            results[name] = _at_either_rate(name, complete, complete_law)
+        elif name not in ("rate", "mean"):
+            results[name] = _at_either_rate(name, seen, law)
     dependent = any(name in results and _doubtful(results[name], seen) for name in _DEPENDENCE)
-    inflation = counts.inflation(seen) if dependent and independent(law) else 1.0
+    inflation = 1.0
+    if dependent and complete is not None and independent(law):
+        inflation = counts.inflation(complete)
+    elif not independent(law):
+        inflation = counts.law_inflation(law)
     if "rate" in names:
-        results["rate"] = counts.rate(seen, law, inflation)
+        results["rate"] = counts.rate(seen, law, inflation if independent(law) else 1.0)
     if "mean" in names:
         results["mean"] = values.mean(seen, law, inflation)
     ordered = tuple(results[name] for name in names)
+
+    def again(name: str, level: float) -> str:
+        whole = name in _NEED_WHOLE_MASKS and complete is not None
+        looser, its_law = (complete.at_level(level), complete_law) if whole and complete else (seen.at_level(level), law)
+        if name == "rate":
+            return counts.rate(looser, law, inflation if independent(law) else 1.0).message
+        return values.mean(looser, law, inflation).message if name == "mean" else TESTS[name](looser, its_law).message
+
     judged = holm(ordered, false_alarm)
-    return tuple(
-        _worded(before, after, seen, law, inflation) for before, after in zip(ordered, judged, strict=True)
-    )
+    return tuple(_worded(a, b, seen.level, again) for a, b in zip(ordered, judged, strict=True)), notes
+
+
+def _at_either_rate(name: str, seen: Evidence, law: Law) -> Result:
+    """Return a test's result, at the observed rate where the declared one fails and that excuses it.
+
+    The larger of the two p-values is at least the declared law's own, so that no false alarm is added.
+    """
+    result = TESTS[name](seen, law)
+    if name not in _AT_OBSERVED_RATE or result.pvalue is None or result.pvalue > 0.05:
+        return result
+    observed = _observed_law(seen, law)
+    if observed is None:
+        return result
+    other = TESTS[name](seen, observed)
+    return result if other.pvalue is not None and result.pvalue >= other.pvalue else other
 
 
 def _doubtful(result: Result, seen: Evidence) -> bool:
@@ -209,22 +239,8 @@ def _observed_law(seen: Evidence, law: Law) -> Law | None:
     return observed
 
 
-def _milder(result: Result, other: Result) -> Result:
-    """Return the result with the larger p-value: at most the declared law's own, so no false alarm is added."""
-    return result if (result.pvalue or 0.0) >= (1.0 if other.pvalue is None else other.pvalue) else other
-
-
-def _worded(before: Result, after: Result, seen: Evidence, law: Law, inflation: float) -> Result:
+def _worded(before: Result, after: Result, level: float, again: Callable[[str, float], str]) -> Result:
     """Return the result with the words of a failure where only Holm's later steps made it one."""
-    if after.verdict != "fail" or before.verdict == "fail" or before.pvalue is None or before.pvalue <= seen.level:
+    if after.verdict != "fail" or before.verdict == "fail" or before.pvalue is None or before.pvalue <= level:
         return after
-    looser = seen.at_level(math.nextafter(before.pvalue, 1.0))
-    if after.name == "rate":
-        message = counts.rate(looser, law, inflation).message
-    elif after.name == "mean":
-        message = values.mean(looser, law, inflation).message
-    else:
-        message = TESTS[after.name](looser, law).message
-    return replace(after, message=message)
-
-
+    return replace(after, message=again(after.name, math.nextafter(before.pvalue, 1.0)))

@@ -50,7 +50,7 @@ def duplicates(seen: Evidence, law: Law) -> Result:
     if pvalue <= seen.level:
         message = wording.duplicates(seen, sizes, int(pairs), expected)
     elif mean > seen.trials / 4:
-        message = f"masks of so few neurons repeat anyway: {mean:,.0f} of {seen.trials:,} expected to"
+        message = f"masks repeat anyway at this size: {expected:,.0f} equal pairs are expected"
         return Result("duplicates", "inconclusive", pvalue, None, pairs, expected, None, message)
     else:
         message = "no two masks are equal" if not pairs else "no more equal masks than chance has it"

@@ -28,7 +28,13 @@ def total_tails(seen: Evidence, law: Law) -> tuple[float, float, str]:
     """Return both tails of the total of dropped neurons under the law, and how they were formed."""
     p, masks = uniform_rate(law), seen.trials
     if p is not None and independent(law):
-        low, high = nulls.binomial_tails(seen.total, masks * seen.n, p)
+        low, high = nulls.binomial_tails(seen.total, seen.judged, p)
+        return float(low), float(high), "exact"
+    if seen.recording.known is not None:
+        from dropstats.counts import of_rates
+
+        pieces = zip(law.rates.tolist(), seen.neuron_trials.tolist(), strict=True)
+        low, high = nulls.count_tails(of_rates(pieces), seen.total)
         return float(low), float(high), "exact"
     if masks * seen.n <= _SUPPORT:
         support, pmf = np.arange(seen.n + 1), np.asarray(law.dropped.pmf(np.arange(seen.n + 1)), dtype=np.float64)
@@ -47,7 +53,7 @@ def rate(seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
     `inflation` is by how much dependence among neurons widens the total's variance; above 1 the test is the normal
     one with the effective number of neurons. Catches a wrong p. Needs 5 neurons of the rarer kind.
     """
-    judged = seen.trials * seen.n
+    judged = seen.judged
     expected = float(np.mean(law.rates)) if uniform_rate(law) is None else uniform_rate(law)
     assert expected is not None
     rarer = judged * min(expected, 1 - expected)
@@ -72,13 +78,13 @@ def rate(seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
 
 def _dependent_rate(seen: Evidence, expected: float, inflation: float) -> Result:
     """Judge the rate of dependent neurons by the effective number of them, with Student's t over masks."""
-    effective = seen.trials * seen.n / inflation
+    effective = seen.judged / inflation
     error = math.sqrt(expected * (1 - expected) / effective)
     t = (seen.rate - expected) / error
     # masks are the units whose spread was measured
     pvalue = nulls.student_two_sided(t, max(min(seen.trials, effective) - 1, 1))
     detectable = error * (nulls.normal_quantile(seen.level / 2) + nulls.normal_quantile(1 - nulls.POWER))
-    counted = f"neurons depend on each other: {seen.trials * seen.n:,} count as {effective:,.0f}"
+    counted = f"neurons depend on each other: {seen.judged:,} count as {effective:,.0f}"
     if effective * min(expected, 1 - expected) < _FEWEST:
         message = f"{counted}, too few to judge the rate"
         return Result("rate", "inconclusive", None, None, seen.rate, expected, None, message)
@@ -95,7 +101,7 @@ def _tolerant_rate(seen: Evidence, expected: float, inflation: float) -> Result:
     the equivalence of average bioavailability. Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680.
     """
     assert seen.tolerance is not None
-    judged = int(seen.trials * seen.n / inflation)
+    judged = int(seen.judged / inflation)
     count = round(seen.rate * judged)
     low, high = max(expected - seen.tolerance, 0.0), min(expected + seen.tolerance, 1.0)
     above, below = float(nulls.binomial_tails(count, judged, high)[1]), float(nulls.binomial_tails(count, judged, low)[0])
@@ -120,26 +126,26 @@ def positions(seen: Evidence, law: Law) -> Result:
     run of neighbours, each side two-sided; Bonferroni over these. Catches dead tails, neurons that are never or always
     dropped, rates by position, and short periods. Needs enough masks to see a neuron that is never, or always, dropped.
     """
-    counts, rates = seen.neuron_drops, law.rates
-    each = nulls.binomial(counts, seen.trials, rates)
+    counts, known, rates = seen.neuron_drops, seen.neuron_trials, law.rates
+    each = nulls.binomial(counts, known, rates)
     worst = int(np.argmin(each))
     single = float(each[worst])
     loose = independent(law)
     worst_p = nulls.sidak(single, seen.n) if loose else min(1.0, seen.n * single)
-    spread = None if not loose else _position_spread(counts, seen.trials, law)
-    run_p, run = _worst_run(counts, seen.trials, rates) if loose else (None, None)
+    complete = seen.recording.known is None
+    spread = _position_spread(counts, seen.trials, law) if loose and complete else None
+    run_p, run = _worst_run(counts, known, rates) if loose else (None, None)
     pvalue = nulls.bonferroni(worst_p, spread, run_p, float(each[0]), float(each[-1]))
-    p = float(rates[worst])
-    typical = float(np.median(rates))
-    detectable = nulls.detectable_rate(typical, seen.trials, seen.level / (5 * seen.n))
-    expected = p
-    message = f"would have seen a neuron's rate off by {detectable:.2g}" if detectable else ""
+    typical, masks = float(np.median(rates)), int(np.median(known))
+    detectable = nulls.detectable_rate(typical, masks, seen.level / (5 * seen.n))
+    observed, expected = float(counts[worst] / max(known[worst], 1)), float(rates[worst])
+    message = f"would have seen a neuron's rate off by {detectable:.2g}" if detectable else "no neuron stands out"
     if pvalue <= seen.level:
         message = wording.positions(seen, law, each, worst, run, run_p or 1.0, worst_p, spread or 1.0)
-    elif 0 < typical < 1 and min(typical**seen.trials, (1 - typical) ** seen.trials) * 5 * seen.n > seen.level / 2:
-        message = f"{seen.trials} masks are too few to see even a neuron that is always dropped"
-        return Result("positions", "inconclusive", pvalue, None, counts[worst] / seen.trials, expected, None, message)
-    return Result("positions", "pass", pvalue, None, float(counts[worst] / seen.trials), expected, detectable, message)
+    elif 0 < typical < 1 and min(typical**masks, (1 - typical) ** masks) * 5 * seen.n > seen.level / 2:
+        message = f"{masks} masks are too few to see even a neuron that is always dropped"
+        return Result("positions", "inconclusive", pvalue, None, observed, expected, None, message)
+    return Result("positions", "pass", pvalue, None, observed, expected, detectable, message)
 
 
 def _position_spread(counts: Ints, trials: int, law: Law) -> float | None:
@@ -160,7 +166,7 @@ def _position_spread(counts: Ints, trials: int, law: Law) -> float | None:
     return float(nulls.two_sided(*nulls.score_sum_tails(parts))) if parts else None
 
 
-def _worst_run(counts: Ints, trials: int, rates: Floats) -> tuple[float | None, tuple[int, int] | None]:
+def _worst_run(counts: Ints, trials: Ints, rates: Floats) -> tuple[float | None, tuple[int, int] | None]:
     """Return the p-value of the worst run of neighbours and its ends, over runs of 2^k from either end on.
 
     Neurons of unlike rates are compared run by run only where all rates within it are equal.
@@ -169,7 +175,7 @@ def _worst_run(counts: Ints, trials: int, rates: Floats) -> tuple[float | None, 
     if n < 4:
         return None, None
     # the ends of runs of 2, 4, ... up to half of all, from the first neuron on and from the last one back
-    sums = np.concatenate([[0], np.cumsum(counts)])
+    sums, known = np.concatenate([[0], np.cumsum(counts)]), np.concatenate([[0], np.cumsum(trials)])
     uneven = np.concatenate([[0], np.cumsum(np.diff(rates, prepend=rates[0]) != 0)])
     best, ends, runs = 1.0, None, 0
     size = 2
@@ -181,7 +187,7 @@ def _worst_run(counts: Ints, trials: int, rates: Floats) -> tuple[float | None, 
             if not first.size:
                 continue
             runs += first.size
-            p = nulls.binomial(sums[first + size] - sums[first], trials * size, rates[first])
+            p = nulls.binomial(sums[first + size] - sums[first], known[first + size] - known[first], rates[first])
             at = int(np.argmin(p))
             if p[at] < best:
                 best, ends = float(p[at]), (int(first[at]), int(first[at]) + size)
@@ -248,7 +254,7 @@ def rows(seen: Evidence, law: Law) -> Result:
     p = uniform_rate(law)
     run_p, run = (None, None)
     if p is not None and independent(law):
-        run_p, run = _worst_run(seen.mask_drops, n, np.broadcast_to(p, (trials,)))
+        run_p, run = _worst_run(seen.mask_drops, np.broadcast_to(n, (trials,)), np.broadcast_to(p, (trials,)))
     pvalue = nulls.bonferroni(worst_p, float(each[where[0]]), run_p)
     mean = float(law.dropped.mean())
     observed, expected = float(seen.mask_drops[worst]), mean
@@ -267,7 +273,7 @@ def inflation(seen: Evidence) -> float:
     """
     p = seen.rate
     if not 0 < p < 1:
-        return float(seen.trials)
+        return 1.0  # nothing varies: the total itself says all
     by_mask = float(np.var(seen.mask_drops, ddof=1)) / (seen.n * p * (1 - p)) if seen.trials > 1 else 1.0
     by_neuron = float(np.var(seen.neuron_drops, ddof=1)) / (seen.trials * p * (1 - p)) if seen.n > 1 else 1.0
     correlation = np.asarray(seen.stream_correlation[1:], dtype=np.float64)
@@ -285,5 +291,12 @@ def observed_law(seen: Evidence, law: Law) -> Any:
         return Layer(seen.n, seen.rate)
     _, where = np.unique(law.rates, return_inverse=True)
     sums = np.bincount(where, weights=seen.neuron_drops)
-    sizes = np.bincount(where) * seen.trials
+    sizes = np.bincount(where, weights=seen.neuron_trials)
     return Layer(seen.n, (sums / sizes)[where])
+
+
+def law_inflation(law: Law) -> float:
+    """Return by how much dependence within a mask widens the variance of its count, by the law; at least 1."""
+    rates = law.rates
+    independent_variance = float((rates * (1 - rates)).sum())
+    return max(1.0, float(law.dropped.var()) / independent_variance) if independent_variance else 1.0

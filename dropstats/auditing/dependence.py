@@ -23,8 +23,8 @@ _PAIRS_NEURONS = 4096
 _LAGS_JUDGED = 4
 # The sum of all squared correlations is judged where pairs dropped together are expected this often, on so many neurons.
 _TOTAL_EXPECTED, _TOTAL_NEURONS = 5, 32
-# The laws of unlike rates are convolved for at most so many distinct ones.
-_DISTINCT = 64
+# Laws of unlike rates are convolved mask by mask up to this many neurons in all, beyond for so many distinct rates.
+_CONVOLVED, _DISTINCT = 2**22, 64
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _gram(seen: Evidence) -> tuple[NDArray[np.float32], Ints, int]:
         if seen.whole:
             part = seen.drops[start:stop]
         else:
-            part = ~seen.recording.masks(start, stop).view(np.uint8) & 1
+            part = seen.recording.masks(start, stop).view(np.uint8) ^ 1
         block = (part if columns.size == n else part[:, columns]).astype(np.float32)
         gram += block.T @ block
     return gram, columns, trials
@@ -247,8 +247,8 @@ def lags(seen: Evidence, law: Law) -> Result:
         return Result("lags", "not applicable", message="all masks are alike at this rate")
     if seen.trials < 2:
         return Result("lags", "inconclusive", message="a single mask has no other to compare with")
-    if p is None and np.unique(law.rates).size > _DISTINCT:
-        return Result("lags", "not applicable", message=f"more than {_DISTINCT} distinct rates")
+    if p is None and seen.n * seen.trials > _CONVOLVED and np.unique(law.rates).size > _DISTINCT:
+        return Result("lags", "not applicable", message=f"more than {_DISTINCT} distinct rates in a large recording")
     correlation = seen.lag_correlation
     error = 1 / np.sqrt(seen.n * np.arange(seen.trials, 0, -1, dtype=np.float64))
     standing_out = np.abs(correlation) / error
@@ -293,14 +293,23 @@ def _lag_pvalue(seen: Evidence, law: Law, lag: int) -> float:
         if uniform_rate(law) is not None:
             pvalue = nulls.paired(calls * seen.n, int(drops[chosen].sum()), int(both[chosen].sum()))
         else:
-            from dropstats.counts import of_rates
-
-            rates, sizes = np.unique(law.rates, return_counts=True)
-            pieces = [(r * r, calls * m) for r, m in zip(rates.tolist(), sizes.tolist(), strict=True)]
-            tails = nulls.count_tails(of_rates(pieces), int(both[chosen].sum()))
-            pvalue = float(nulls.two_sided(*tails))
+            pvalue = _unlike_pvalue(law.rates, calls, int(both[chosen].sum()))
         best = min(best, pvalue)
     return best
+
+
+def _unlike_pvalue(rates: Floats, calls: int, both: int) -> float:
+    """Return the exact p-value of the neurons dropped in both of two calls, over `calls` disjoint pairs of calls."""
+    from dropstats.counts import of_rates
+
+    values, sizes = np.unique(rates, return_counts=True)
+    squares = (values * values).tolist()
+    if rates.size * calls <= _CONVOLVED:
+        one = of_rates(zip(squares, sizes.tolist(), strict=True))
+        pmf = np.asarray(one.pmf(np.arange(rates.size + 1)), dtype=np.float64)
+        return float(nulls.two_sided(*nulls.count_sum_tails(pmf, calls, both)))
+    every = of_rates(zip(squares, (calls * sizes).tolist(), strict=True))
+    return float(nulls.two_sided(*nulls.count_tails(every, both)))
 
 
 def stream(seen: Evidence, law: Law) -> Result:

@@ -56,6 +56,12 @@ def independent(law: Law) -> bool:
     return isinstance(law, Neuron | Layer)
 
 
+def _bits_set(packed: Drops) -> Ints:
+    """Return the number of ones in each row of packed bits."""
+    parts = [np.bitwise_count(packed[i : i + 4096]).sum(axis=1, dtype=np.int64) for i in range(0, len(packed), 4096)]
+    return np.concatenate(parts)
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """A recording with the sums over it that tests share, and what the audit was asked.
@@ -63,19 +69,22 @@ class Evidence:
     Attributes
     ----------
     recording : Recording
-        All its neurons known.
+        The masks.
     level : float
         Largest p-value at which a single test may come to fail: what "detectable" refers to.
     scaling : {'inverted', 'direct'}
         Whether kept values are scaled by 1 / (1 - p).
     tolerance : float or None
         Bias of the rate that does not matter to the user.
+    rates : ndarray or None
+        Declared rate of each neuron where these differ: correlations are then taken about them.
     """
 
     recording: "Recording"
     level: float = 1e-4
     scaling: str = "inverted"
     tolerance: float | None = None
+    rates: NDArray[np.float64] | None = None
 
     @property
     def trials(self) -> int:
@@ -94,12 +103,33 @@ class Evidence:
             return
         step = max(8, _BLOCK // max(self.n, 1) // 8 * 8)
         for start in range(0, self.trials, step):
-            yield start, ~self.recording.masks(start, min(start + step, self.trials)).view(np.uint8) & 1
+            yield start, self._unpacked(start, min(start + step, self.trials))
+
+    def _unpacked(self, start: int, stop: int) -> Drops:
+        drops = self.recording.masks(start, stop).view(np.uint8) ^ 1
+        if self.recording.known is not None:
+            drops &= self.recording.known_masks(start, stop).view(np.uint8)
+        return np.asarray(drops)
 
     @cached_property
     def drops(self) -> Drops:
         """All masks unpacked, 1 where a neuron was dropped, shape (trials, n)."""
-        return self.recording.masks(0, self.trials).view(np.uint8) ^ 1
+        return self._unpacked(0, self.trials)
+
+    @property
+    def judged(self) -> int:
+        """Number of neurons, over all masks, known to be dropped or kept."""
+        return self.recording.judged
+
+    @cached_property
+    def neuron_trials(self) -> Ints:
+        """In how many masks it is known of each neuron whether it was dropped, shape (n,)."""
+        if self.recording.known is None:
+            return np.broadcast_to(np.int64(self.trials), (self.n,))
+        known = np.zeros(self.n, np.int64)
+        for start in range(0, self.trials, 255):
+            known += self.recording.known_masks(start, start + 255).sum(axis=0, dtype=np.uint8)
+        return known
 
     @property
     def whole(self) -> bool:
@@ -109,11 +139,8 @@ class Evidence:
     @cached_property
     def mask_drops(self) -> Ints:
         """Number of dropped neurons of each mask, shape (trials,)."""
-        packed = self.recording.packed
-        kept = [
-            np.bitwise_count(packed[i : i + 4096]).sum(axis=1, dtype=np.int64) for i in range(0, self.trials, 4096)
-        ]
-        return self.n - np.concatenate(kept)
+        known = self.recording.known
+        return (self.n if known is None else _bits_set(known)) - _bits_set(self.recording.packed)
 
     @cached_property
     def neuron_drops(self) -> Ints:
@@ -132,7 +159,7 @@ class Evidence:
     @property
     def rate(self) -> float:
         """Observed drop rate."""
-        return self.total / (self.trials * self.n)
+        return self.total / self.judged
 
     @cached_property
     def mask_hashes(self) -> Words:
@@ -171,19 +198,26 @@ class Evidence:
     def lag_correlation(self) -> NDArray[np.float64]:
         """Correlation of masks k calls apart, k = 0, ..., trials - 1; mean of products of standardised drops."""
         columns = self.lag_columns
-        rate = float(self.neuron_drops[columns].sum()) / (columns.size * self.trials)
-        if not 0 < rate < 1:
+        if self.rates is None:
+            rate = float(self.neuron_drops[columns].sum()) / (columns.size * self.trials)
+            rates = np.full(columns.size, rate, np.float32)
+        else:
+            rates = self.rates[columns].astype(np.float32)
+        columns, rates = columns[(rates > 0) & (rates < 1)], rates[(rates > 0) & (rates < 1)]
+        if not columns.size:
             return np.zeros(self.trials)
+        deviations = np.sqrt(rates * (1 - rates))
         length = fft.next_fast_len(2 * self.trials - 1, real=True)
         power = np.zeros(length // 2 + 1)
         step = max(1, _BLOCK // 16 // length)
         for start in range(0, columns.size, step):
-            drops = self.columns(columns[start : start + step]).T
-            transform = fft.rfft(drops.astype(np.float32) - np.float32(rate), length, axis=1)
+            part = slice(start, start + step)
+            drops = self.columns(columns[part]).T.astype(np.float32)
+            transform = fft.rfft((drops - rates[part, None]) / deviations[part, None], length, axis=1)
             power += (transform.real**2 + transform.imag**2).sum(axis=0, dtype=np.float64)
         sums = fft.irfft(power, length)[: self.trials]
         pairs = columns.size * np.arange(self.trials, 0, -1, dtype=np.float64)
-        return np.asarray(sums / (pairs * rate * (1 - rate)))
+        return np.asarray(sums / pairs)
 
     def columns(self, columns: Ints) -> Drops:
         """Return the drops of some neurons, shape (trials, len(columns))."""

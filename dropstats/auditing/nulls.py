@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft, special
 
+from dropstats.power import detectable_shift
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -177,28 +179,16 @@ def normal_two_sided(z: float) -> float:
     return float(special.erfc(abs(z) / math.sqrt(2)))
 
 
-def detectable_rate(p: float, n: float, level: float) -> float | None:
-    """Return the smallest shift of a rate that a two-sided test of n neurons sees with power 0.9.
+def detectable_rate(p: float, neurons: int, level: float) -> float | None:
+    """Return the smallest shift of a rate that a two-sided test of so many neurons sees with power 0.9.
 
-    The larger of the two sides' shifts by the exact binomial law; one side where the other has no room; None where
-    neither can be seen.
+    The larger of the two sides' shifts; one side's where the other has no room; None where neither can be seen.
     """
-    if n < 1 or not 0 < p < 1:
+    if neurons < 1 or not 0 < p < 1:
         return None
-    shifts = [shift for side in (p, 1 - p) if (shift := _upward_shift(side, float(n), level)) is not None]
-    return max(shifts) if shifts else None
-
-
-def _upward_shift(p: float, n: float, level: float) -> float | None:
-    """Return the smallest d with P(Bin(n, p + d) >= c) >= 0.9, where c is the critical count of the upper side."""
-    low, high = math.floor(n * p), math.floor(n) + 1
-    while high - low > 1:  # the smallest count whose doubled upper tail is at most the level
-        middle = (low + high) // 2
-        low, high = (low, middle) if 2 * float(binomial_tails(middle, n, p)[1]) <= level else (middle, high)
-    if high > n:
-        return None
-    rate = float(special.betaincinv(high, n - high + 1, POWER))
-    return rate - p if rate > p else None
+    shifts = (abs(detectable_shift(p, neurons, level, POWER, sign)) for sign in (1, -1))
+    seen = [shift for shift in shifts if math.isfinite(shift)]
+    return max(seen) if seen else None
 
 
 def detectable_correlation(pairs: float, level: float) -> float:

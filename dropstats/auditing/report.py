@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -179,27 +180,29 @@ def _plain(value: float | None) -> float | None:
 def _number(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return ""
-    if value == int(value) and abs(value) < 1e9:
+    if value == int(value) and abs(value) < 1e7:
         return f"{int(value):,}"
-    return f"{value:.5g}"
+    return f"{value:.4g}"
+
+
+# Width of the findings in the table: with the numbers before them a line has 118 characters.
+_FINDING = 62
 
 
 def _table(report: Report) -> str:
-    """Return the report as text: one line that says it all, then one line a test."""
-    declared = "p = ?" if report.p is None else f"p = {report.p:.6g}"
-    verdict = "passed" if report.passed else "FAILED" if report.failures else "nothing could be judged"
-    lines = [f"Audit of {report.trials:,} masks of {report.n:,} neurons, {declared}: {verdict}"]
-    if report.source:
-        lines.append(f"  {report.source}")
-    lines += [f"  {note}" for note in report.notes]
-    lines.append("")
-    lines.append(f"  {'test':<11}{'verdict':<15}{'adjusted p':>11} {'observed':>12} {'expected':>12}   finding")
+    """Return the report as text: one line that says it all, then one line, or a few, a test."""
+    declared = "" if report.p is None else f", p = {report.p:.6g}"
+    failing = ", ".join(result.name for result in report.failures)
+    verdict = f"FAILED ({failing})" if failing else "passed" if report.passed else "nothing could be judged"
+    neurons = "neuron" if report.n == 1 else "neurons"
+    lines = [f"Audit of {report.trials:,} masks of {report.n:,} {neurons}{declared}: {verdict}"]
+    lines += [f"  {line}" for line in (report.source, *report.notes) if line]
+    lines += ["", f"  {'test':<10} {'verdict':<14} {'p adjusted':>10} {'observed':>9} {'expected':>9}   finding"]
     for r in report.results:
         shown = "" if r.adjusted_pvalue is None else f"{r.adjusted_pvalue:.2g}"
-        verdict = "FAIL" if r.verdict == "fail" else r.verdict
-        lines.append(
-            f"  {r.name:<11}{verdict:<15}{shown:>11} {_number(r.observed):>12} {_number(r.expected):>12}   {r.message}"
-        )
-    lines.append("")
-    lines.append(f"  A correct implementation fails here with probability {report.false_alarm:g} at most.")
+        word = "FAIL" if r.verdict == "fail" else r.verdict
+        head = f"  {r.name:<10} {word:<14} {shown:>10} {_number(r.observed):>9} {_number(r.expected):>9}   "
+        finding = textwrap.wrap(r.message, _FINDING) or [""]
+        lines += [(head + finding[0]).rstrip(), *(" " * len(head) + line for line in finding[1:])]
+    lines += ["", f"  A correct implementation fails here with probability {report.false_alarm:g} at most."]
     return "\n".join(lines)

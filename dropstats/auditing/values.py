@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dropstats.auditing import nulls
+from dropstats.auditing import nulls, wording
 from dropstats.auditing.evidence import Evidence, uniform_rate
 from dropstats.auditing.report import Result
 from dropstats.laws import Law
@@ -72,7 +72,7 @@ def scale(seen: Evidence, law: Law) -> Result:
     expected = 1.0 if seen.scaling == "direct" else 1 / (1 - p)
     tolerance = seen.recording.scale_tolerance
     matched = [d for d in _dtypes(seen) if expected == 1 or _matches(common, p, d, tolerance)]
-    right = abs(common - 1) <= tolerance if expected == 1 else bool(matched)
+    right = abs(common - 1) <= 2 * tolerance if expected == 1 else bool(matched)
     result = ("scale", "pass" if right else "fail", None, None, common, expected, None)
     if len(values) + seen.recording.other_scales > 1 and any(abs(v / common - 1) > 2 * tolerance for v in values):
         shown = ", ".join(f"{v:.6g} ({c:,} times)" for v, c in sorted(values.items(), key=lambda i: -i[1])[:3])
@@ -115,7 +115,7 @@ def _wrong_scale(value: float, p: float, seen: Evidence) -> str:
     for candidate, cause in causes:
         if _near(value, candidate):
             return f"{text}: {cause}"
-    return f"{text} ({100 * (value * q - 1):+.2g}%)"
+    return f"{text} ({wording.percent(value * q - 1)})"
 
 
 def _near(value: float, other: float) -> bool:
@@ -145,16 +145,15 @@ def mean(seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
     low, high, explained = _mean_rates(seen, average, p)
     if seen.tolerance:
         low, high = low - seen.tolerance, high + seen.tolerance
-    judged = int(seen.trials * seen.n / inflation)
+    judged = int(seen.judged / inflation)
     pvalue = _interval_pvalue(round(seen.rate * judged), judged, max(low, 0.0), min(high, 1.0))
-    change = 100 * (observed - 1)
     if pvalue <= seen.level:
-        verb = "loses" if change < 0 else "adds"
-        message = f"scale {average:.5g} with this rate {verb} {abs(change):.2g}% of the mean"
+        verb = "loses" if observed < 1 else "adds"
+        message = f"scale {average:.5g} with this rate {verb} {wording.percent(abs(observed - 1))[1:]} of the mean"
     elif explained and abs((1 - p) * average - 1) > 1e-6:
-        message = f"preserved but for the rounding of the scale ({100 * ((1 - p) * average - 1):+.2g}%)"
+        message = f"preserved but for the rounding of the scale ({wording.percent((1 - p) * average - 1)})"
     else:
-        message = f"preserved ({change:+.2g}%, within chance)"
+        message = f"preserved ({wording.percent(observed - 1)}, within chance)"
     return Result("mean", "pass", pvalue, None, observed, 1.0, None, message)
 
 
@@ -187,11 +186,11 @@ def edges(seen: Evidence, law: Law) -> Result:
     A failure is certain: there is no p-value. Catches `<=` for `<` at the ends, masks applied by multiplying
     infinities, leaks. Needs one neuron of rate 0 or 1, or values.
     """
-    rates, counts, trials = law.rates, seen.neuron_drops, seen.trials
+    rates, counts, trials = law.rates, seen.neuron_drops, seen.neuron_trials
     recording = seen.recording
     zero, one = rates == 0, rates == 1
     found = []
-    dropped, kept = int(counts[zero].sum()), int((trials - counts[one]).sum())
+    dropped, kept = int(counts[zero].sum()), int((trials[one] - counts[one]).sum())
     if dropped:
         found.append(f"{dropped:,} neurons of p = 0 are dropped")
     if kept:

@@ -38,9 +38,14 @@ def shown_rate(rate: float, neurons: float) -> str:
     return f"{rate:.{min(max(4, math.ceil(-math.log10(error))), 9)}f}"
 
 
+def percent(share: float) -> str:
+    """Return a share in percent, with its sign and two digits, in plain notation."""
+    return f"{100 * share:+.2g}%" if abs(share) < 0.995 else f"{100 * share:+,.0f}%"
+
+
 def rate(observed: float, p: float, neurons: float, seen: Evidence) -> str:
     """Say how far off a rate is, and what would give just that rate."""
-    relative = f" ({100 * (observed / p - 1):+.2g}%)" if p else ""
+    relative = f" ({percent(observed / p - 1)})" if p else ""
     text = f"drops {shown_rate(observed, neurons)} where {p:.6g} was declared{relative}"
     cause = rate_cause(observed, p, neurons)
     return f"{text}, {cause}" if cause else text
@@ -103,10 +108,10 @@ def positions(
     seen: Evidence, law: Law, each: Floats, worst: int, run: Any, run_p: float, worst_p: float, spread: float
 ) -> str:
     """Say which positions are dropped too often or too rarely."""
-    counts, trials = seen.neuron_drops, seen.trials
+    counts, trials = seen.neuron_drops, seen.neuron_trials
     rates = law.rates
-    never = np.flatnonzero((counts == 0) & (rates > 0))
-    always = np.flatnonzero((counts == trials) & (rates < 1))
+    never = np.flatnonzero((counts == 0) & (rates > 0) & (trials > 0))
+    always = np.flatnonzero((counts == trials) & (rates < 1) & (trials > 0))
     if seen.n > 1 and never.size + always.size == seen.n:
         return "every neuron is always or never dropped: the masks do not change"
     found = []
@@ -119,14 +124,14 @@ def positions(
         return "; ".join(found)
     if run is not None and run_p <= min(worst_p, spread):
         first, stop = run
-        observed = counts[first:stop].sum() / (trials * (stop - first))
-        return f"{_span(first, stop - 1)} drop {shown_rate(observed, trials * (stop - first))}, not {rates[first]:.6g}"
+        known = int(trials[first:stop].sum())
+        observed = int(counts[first:stop].sum()) / known
+        return f"{_span(first, stop - 1)} drop {shown_rate(observed, known)}, not {rates[first]:.6g}"
     if spread < worst_p:
-        p = float(rates.mean())
-        ratio = float(np.mean((counts - trials * rates) ** 2)) / (trials * p * (1 - p))
+        ratio = float(((counts - trials * rates) ** 2).sum() / (trials * rates * (1 - rates)).sum())
         more = "more" if ratio > 1 else "less"
         return f"the neurons' rates differ {more} than chance has it ({ratio:.3g} times the variance)"
-    return f"position {worst} drops {counts[worst] / trials:.4g}, not {rates[worst]:.6g}"
+    return f"position {worst} drops {counts[worst] / trials[worst]:.4g}, not {rates[worst]:.6g}"
 
 
 def groups(seen: Evidence) -> str:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from dropstats import _validate
-from dropstats.counts.binomial import BinomialLogs
+from dropstats.counts.binomial_logs import BinomialLogs
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +59,10 @@ class Table(NamedTuple):
 def convolve(groups: Sequence[Group]) -> Table:
     """Return the table of the sum of independent binomials."""
     singles = [group for group in groups if group.n <= _SINGLES]
-    tables = [_binomial_table(group) for group in groups if group.n > _SINGLES]
+    large = [(group, *_window(group)) for group in groups if group.n > _SINGLES]
+    for size_a, size_b in pairwise(sorted(high - low + 1 for _, low, high in large)):
+        _check_work(size_a, size_b)  # before any table is filled: the widest two meet in the end
+    tables = [_binomial_table(*item) for item in large]
     if singles:
         repeats = [group.n for group in singles]
         p = np.repeat([group.p for group in singles], repeats)
@@ -72,15 +76,19 @@ def convolve(groups: Sequence[Group]) -> Table:
     serial = len(heap)
     while len(heap) > 1:
         (size_a, _, a), (size_b, _, b) = heappop(heap), heappop(heap)
-        if size_a * size_b > _MAX_WORK:
-            raise ValueError(
-                f"the exact law of this sum needs a convolution of {size_a} by {size_b} probabilities, beyond "
-                f"{_MAX_WORK:.0e} multiplications; its mean, var, std and stats are available"
-            )
+        _check_work(size_a, size_b)
         table = _trim(Table(a.start + b.start, np.convolve(a.pmf, b.pmf)))
         heappush(heap, (table.pmf.size, serial, table))
         serial += 1
     return heap[0][2]
+
+
+def _check_work(size_a: int, size_b: int) -> None:
+    if size_a * size_b > _MAX_WORK:
+        raise ValueError(
+            f"the exact law of this sum needs a convolution of {size_a} by {size_b} probabilities, beyond "
+            f"{_MAX_WORK:.0e} multiplications; its mean, var, std and stats are available"
+        )
 
 
 def _trim(table: Table) -> Table:
@@ -104,20 +112,27 @@ def _multiply_many(factors: Floats) -> list[Table]:
     return tables + [_trim(Table(0, row)) for row in factors]
 
 
-def _binomial_table(group: Group) -> Table:
+def _window(group: Group) -> tuple[int, int]:
+    """Return the first and the last count whose probability is a normal double."""
     n, p, q = group
     if p == 0 or q == 0:
-        return Table(n if q == 0 else 0, np.ones(1))
+        certain = n if q == 0 else 0
+        return certain, certain
     if p > q:  # the rounded of the two is then the one that does no harm
-        start, pmf = _binomial_table(Group(n, q, p))
-        return Table(n - start - pmf.size + 1, pmf[::-1])
-    logs = BinomialLogs(n, p)
-    # log 2^-1022 = -708.4: the ends of the table, found by bisection on either side of the mode
-    mode = min(n, int((n + 1) * p))
-    low = _bisect(logs, -1, mode, rising=True)
-    high = _bisect(logs, mode, n + 1, rising=False)
+        low, high = _window(Group(n, q, p))
+        return n - high, n - low
+    logs, mode = BinomialLogs(n, p), min(n, int((n + 1) * p))
+    return _bisect(logs, -1, mode, rising=True), _bisect(logs, mode, n + 1, rising=False)
+
+
+def _binomial_table(group: Group, low: int, high: int) -> Table:
+    """Return the table of a binomial over its window."""
+    n, p, q = group
+    if low == high:
+        return Table(low, np.ones(1))
     _validate.memory(32 * (high - low + 1), f"the table of {high - low + 1} probabilities of binomial({n}, {p})")
-    return Table(low, np.exp(logs.pmf(np.arange(low, high + 1, dtype=np.float64))))
+    k = np.arange(low, high + 1, dtype=np.float64)
+    return Table(low, np.exp(BinomialLogs(n, q).pmf(n - k) if p > q else BinomialLogs(n, p).pmf(k)))
 
 
 def _bisect(logs: BinomialLogs, low: int, high: int, rising: bool) -> int:

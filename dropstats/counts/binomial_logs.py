@@ -1,0 +1,228 @@
+"""Binomial probabilities that keep their digits up to n = 2^53 and below 1e-308.
+
+Logarithms of the pmf are Loader's saddle-point expansion with k - np formed without rounding error; logarithms of the
+tails are the log pmf plus the log of a ratio that is the integral of a smooth, positive, decreasing function. Neither
+step subtracts nearly equal numbers, so the results are right to a few units in the last place wherever they lie.
+
+Sources: C. Loader (2000), Fast and accurate computation of binomial probabilities, Bell Laboratories; NIST Digital
+Library of Mathematical Functions, 8.17 (incomplete beta function) and 5.11 (Stirling's series).
+"""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+from numpy.polynomial.legendre import leggauss
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# log(k!) - (k + 1/2) log k + k - log(2 pi) / 2 for k = 0 (where it is not used), 1, ..., 15
+_STIRLING_ERROR = np.array(
+    [
+        0.0,
+        0.08106146679532725822,
+        0.04134069595540929409,
+        0.02767792568499833915,
+        0.02079067210376509311,
+        0.01664469118982119216,
+        0.01387612882307074800,
+        0.01189670994589177010,
+        0.01041126526197209650,
+        0.00925546218271273292,
+        0.00833056343336287126,
+        0.00757367548795184079,
+        0.00694284010720952987,
+        0.00640899418800420707,
+        0.00595137011275884774,
+        0.00555473355196280137,
+    ]
+)
+# 1/12k - 1/360k^3 + ...: from k = 16 on, nine terms are right to 1e-18
+_STIRLING_SERIES = np.array(
+    [
+        1 / 12,
+        -1 / 360,
+        1 / 1260,
+        -1 / 1680,
+        1 / 1188,
+        -691 / 360360,
+        1 / 156,
+        -3617 / 122400,
+        43867 / 244188,
+    ]
+)
+# 1/3, 1/5, 1/7, ...: for |x| <= 1/2 the series in (x / (2 + x))^2 <= 1/9 needs 16 terms for 1e-17
+_ATANH_SERIES = 1 / np.arange(3.0, 35.0, 2)
+# The tail integrand falls from 1 to exp(-40) = 4e-18 on the range of integration. Three Gauss-Legendre panels of 16
+# nodes, the first of them on a ninth of the range where Poisson-like laws bend, integrate it to 3e-15 (measured against
+# 320 nodes over 4,000 random laws, n = 1 to 2^53; one panel of 32 nodes leaves 3e-11).
+_TAIL_DEPTH = 40.0
+_PANEL_ENDS = np.linspace(0, 1, 4) ** 2
+_GAUSS_NODES, _GAUSS_WEIGHTS = leggauss(16)
+_WIDTHS = np.diff(_PANEL_ENDS)[:, None]
+_NODES = (_PANEL_ENDS[:-1, None] + _WIDTHS * (_GAUSS_NODES + 1) / 2).ravel()
+_WEIGHTS = (_WIDTHS * _GAUSS_WEIGHTS / 2).ravel()
+# Counts evaluated at a time: 1024 x 48 nodes are 0.4 MB an array, which stays in cache.
+_CHUNK = 1024
+
+
+def log1pmx(x: Floats) -> Floats:
+    """Return log(1 + x) - x without cancellation, for x > -1."""
+    out = np.empty_like(x)
+    small = np.abs(x) <= 0.5
+    y = x[small]
+    s = y / (2 + y)
+    square = s * s
+    series = np.zeros_like(s)
+    for coefficient in _ATANH_SERIES[::-1]:
+        series *= square
+        series += coefficient
+    out[small] = s * (2 * square * series - y)
+    y = x[~small]
+    out[~small] = np.log1p(y) - y
+    return out
+
+
+def log1mexp(x: Floats) -> Floats:
+    """Return log(1 - exp(x)) for x <= 0, -inf at 0.
+
+    Source: M. Maechler (2012), Accurately computing log(1 - exp(-|a|)), Rmpfr vignette.
+    """
+    with np.errstate(divide="ignore"):
+        return np.where(x > -math.log(2), np.log(-np.expm1(x)), np.log1p(-np.exp(x)))
+
+
+def _stirling_error(k: Floats) -> Floats:
+    """Return log(k!) minus Stirling's formula, for integers k >= 1."""
+    k = np.asarray(k)
+    inverse = 1 / k
+    square = inverse * inverse
+    series = np.zeros_like(inverse)
+    for coefficient in _STIRLING_SERIES[::-1]:
+        series *= square
+        series += coefficient
+    series *= inverse
+    small = k < 16
+    series[small] = _STIRLING_ERROR[k[small].astype(np.intp)]
+    return series
+
+
+class BinomialLogs:
+    """Natural logs of the pmf and the tails of binomial(n, p), for 0 < p < 1 and 1 <= n <= 2^53.
+
+    With ``mirrored`` they are those of n - X: binomial(n, 1 - p) where 1 - p is never rounded.
+    """
+
+    def __init__(self, n: int, p: float, mirrored: bool = False) -> None:
+        self.n, self._declared, self._mirrored = float(n), p, mirrored
+        self.p, self.q = (1 - p, p) if mirrored else (p, 1 - p)
+        exact = Fraction(n) * (1 - Fraction(p) if mirrored else Fraction(p))
+        # n p as an unevaluated sum of two doubles: k - n p is then right to the last digit for every k
+        self._mean = float(exact), float(exact - Fraction(float(exact)))
+        self._error = _stirling_error(np.array([self.n]))[0]
+        # log1p(-p) and log(p) of the exact p
+        self._log_p, self._log_q = math.log(p), math.log1p(-p)
+        if mirrored:
+            self._log_p, self._log_q = self._log_q, self._log_p
+
+    def _deviation(self, k: Floats) -> Floats:
+        return (k - self._mean[0]) - self._mean[1]
+
+    def pmf(self, k: Floats) -> Floats:
+        """Return log P(X = k) for integers 0 <= k <= n."""
+        n = self.n
+        out = np.empty(k.shape)
+        out[k == 0] = n * self._log_q
+        out[k == n] = n * self._log_p
+        inside = (k > 0) & (k < n)
+        k = k[inside]
+        if k.size:
+            rest = n - k
+            d = self._deviation(k)
+            error = self._error - _stirling_error(k) - _stirling_error(rest)
+            value = 0.5 * np.log(n / (2 * np.pi * k) / rest) + error
+            value += k * _log_excess(-d / k, self._log_p + np.log(n / k))
+            value += rest * _log_excess(d / rest, self._log_q + np.log(n / rest))
+            out[inside] = value
+        return out
+
+    def tails(self, k: Floats) -> tuple[Floats, Floats]:
+        """Return log P(X <= k) and log P(X > k) for integers 0 <= k < n.
+
+        A tail is computed where k lies in it; the other one is its complement. Between the two, at the mean, both
+        are computed: of a law that hardly varies either may be next to 1.
+        """
+        mirror = BinomialLogs(int(self.n), self._declared, mirrored=not self._mirrored)
+        low, high = np.empty(k.shape), np.empty(k.shape)
+        upper, lower = self._deviation(k + 1) >= 0, self._deviation(k) <= 0
+        high[upper] = self._upper(k[upper] + 1)
+        low[lower] = mirror._upper(self.n - k[lower])
+        low[~lower], high[~upper] = log1mexp(high[~lower]), log1mexp(low[~upper])
+        return low, high
+
+    def _upper(self, a: Floats) -> Floats:
+        """Return log P(X >= a) for integers np <= a <= n."""
+        out = self.pmf(a)
+        # where a < n, q >= 1 / n because a >= np: nothing below can overflow
+        (several,) = np.nonzero(a < self.n)
+        for start in range(0, several.size, _CHUNK):
+            part = several[start : start + _CHUNK]
+            out[part] += np.log(self._upper_ratio(a[part]))
+        return np.minimum(out, 0.0)
+
+    def _upper_ratio(self, a: Floats) -> Floats:
+        """Return P(X >= a) / P(X = a) = a int_0^inf exp(h(s)) ds for integers np <= a < n.
+
+        It is the incomplete beta integral int_0^p t^(a-1) (1-t)^(n-a) dt with t = p exp(-s) and the integrand's value
+        at s = 0 taken out. h is concave, 0 at 0 and falls from there on.
+        """
+        n, p, q = self.n, self.p, self.q
+        r, rest, d = p / q, n - a, self._deviation(a)
+        # the parabola with h's slope and curvature at 0 crosses -depth here; Newton from any point lands right of
+        # the crossing (h is concave), so the range is never cut short
+        slope, curvature = d / q, rest * p / q**2
+        end = 2 * _TAIL_DEPTH / (slope + np.sqrt(slope**2 + 2 * _TAIL_DEPTH * curvature))
+        for _ in range(4):
+            y = -np.expm1(-end)
+            h = _exponent(end, y, r, n * p, n * q, d)
+            end = end - (h + _TAIL_DEPTH) / (rest * (r * (1 - y) / (1 + r * y)) - a)
+        s = end[:, None] * _NODES
+        h = _exponent(s, -np.expm1(-s), r, n * p, n * q, d[:, None])
+        ratio: Floats = a * end * (np.exp(h) @ _WEIGHTS)
+        return ratio
+
+
+def _log_excess(u: Floats, log_ratio: Floats) -> Floats:
+    """Return log(1 + u) - u where log(1 + u) = log_ratio, from whichever of the two has the digits."""
+    return np.where(u >= -0.5, log1pmx(np.maximum(u, -0.5)), log_ratio - u)
+
+
+def _exponent(s: Floats, y: Floats, r: float, kept_out: float, kept_in: float, d: Floats) -> Floats:
+    """Return h(s) = -a s + (n - a) log(1 + r y), y = 1 - exp(-s), as a sum of terms that are all negative.
+
+    With a = np + d and n - a = nq - d it is np (log(1-y) + y) + nq (log(1+ry) - ry) - d (s + log(1+ry)), for p = q r.
+    """
+    ry = r * y
+    near = y <= 0.5
+    first = np.where(near, log1pmx(np.where(near, -y, 0.0)), y - s)
+    return kept_out * first + kept_in * log1pmx(ry) - d * (s + np.log1p(ry))
+
+
+def entropy(n: int, p: float) -> float:
+    """Return the entropy of binomial(n, p) in nats, in O(sd) operations, or O(1) where the variance is large.
+
+    For a variance v = npq above 1e6 the first two terms of the asymptotic expansion are used, whose error is of order
+    1/v^2 = 1e-12: log(2 pi e v) / 2 + (4pq - 1) / (12 v).
+
+    Source: C. Knessl (1998), Integral representations and asymptotic expansions for Shannon and Renyi entropies,
+    Applied Mathematics Letters 11(2), 69-74, doi:10.1016/S0893-9659(98)00013-5.
+    """
+    variance = n * p * (1 - p)
+    if variance > 1e6:
+        return 0.5 * math.log(2 * math.pi * math.e * variance) + (4 * p * (1 - p) - 1) / (12 * variance)
+    # beyond 40 sd + 40 on either side of the mean the terms add less than 1e-17
+    reach = 40 * (math.sqrt(variance) + 1)
+    k = np.arange(max(0.0, math.floor(n * p - reach)), min(float(n), math.ceil(n * p + reach)) + 1, dtype=np.float64)
+    log_pmf = BinomialLogs(n, p).pmf(k)
+    return -float(np.sum(np.exp(log_pmf) * log_pmf))
