@@ -1,0 +1,294 @@
+"""The command line: parse, call, print.
+
+A command is a function that adds its parser to the others and names the function that runs it; one line of
+``_COMMANDS`` registers it. Bad input ends with exit status 2 and one line on stderr.
+"""
+
+import argparse
+import json
+import math
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import dropstats
+
+if TYPE_CHECKING:
+    from dropstats.laws import Law
+    from dropstats.tallies import Tally
+
+# Below this a probability is printed from its logarithm: doubles lose digits at 2.2e-308 and end at 5e-324.
+_SMALLEST_PRINTED = 1e-300
+
+_PROG = "dropstats"
+
+
+class _Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {_one_line(message)}\n")
+
+
+_Commands = argparse._SubParsersAction  # public in all but name: what add_subparsers returns
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    0 is success, 2 bad input, 130 an interrupt from the keyboard, 141 a reader that closed the pipe.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; by default those of the process.
+
+    Examples
+    --------
+    >>> main(["prob", "10", "0.5", "--exactly", "5"])
+    P(dropped == 5) = 0.24609375
+    0
+    """
+    prog = _PROG
+    try:
+        arguments = _parser().parse_args(argv)
+        prog = f"{_PROG} {arguments.command}"
+        arguments.run(arguments)
+        print(end="", flush=True)  # an error of writing shows now; unlike sys.stdout.flush(), fine without a stdout
+    except SystemExit as end:  # argparse has printed help, the version or an error
+        return end.code if isinstance(end.code, int) else 2
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # What is left in the buffer would raise again when Python flushes it at exit.
+        with suppress(OSError):  # a stdout that is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, TypeError, OverflowError, MemoryError, OSError) as error:
+        print(f"{prog}: error: {_one_line(str(error) or type(error).__name__)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=_PROG,
+        description="Exact laws and simulation of dropout masks; P is the drop probability of a neuron.",
+        epilog="examples:\n"
+        "  dropstats prob 1024 0.5 --exactly 512\n"
+        "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0\n"
+        "  dropstats prob --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{_PROG} {dropstats.__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    for add in _COMMANDS:
+        add(commands)
+    return parser
+
+
+def _command(commands: "_Commands[Any]", name: str, run: Any, summary: str, examples: str) -> _Parser:
+    """Add the parser of a command that is run by ``run(arguments)``."""
+    parser: _Parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_layer_arguments(parser: _Parser) -> None:
+    parser.add_argument("n", type=_integer, metavar="N", help="number of neurons; 1e6 is taken too")
+    parser.add_argument("p", type=_number, metavar="P", help="probability that a neuron is dropped, in [0, 1]")
+
+
+def _integer(text: str) -> int:
+    """Return the integer that `text` writes, also as 1e6 or 1000.0, without rounding it to a double."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"an integer is expected; got {text!r}") from None
+    if not value.is_finite() or value.adjusted() > 40:  # int(Decimal('1e999999')) would take for ever
+        raise argparse.ArgumentTypeError(f"an integer of at most 40 digits is expected; got {text!r}")
+    if value != value.to_integral_value():
+        raise argparse.ArgumentTypeError(f"an integer is expected; got {text!r}")
+    return int(value)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number is expected; got {text!r}") from None
+
+
+# ---------------------------------------------------------------- prob
+
+
+def _add_prob(commands: "_Commands[Any]") -> None:
+    parser = _command(
+        commands,
+        "prob",
+        _prob,
+        "probability that a number of neurons is dropped (or kept)",
+        "  dropstats prob 1024 0.5 --exactly 512\n"
+        "  dropstats prob 1024 0.5 --between 480 544\n"
+        "  dropstats prob 1024 0.1 --at-least 1000 --kept --json",
+    )
+    _add_layer_arguments(parser)
+    event = parser.add_mutually_exclusive_group(required=True)
+    event.add_argument("--exactly", type=_integer, metavar="K", help="exactly K neurons")
+    event.add_argument("--at-least", type=_integer, metavar="K", help="K neurons or more")
+    event.add_argument("--at-most", type=_integer, metavar="K", help="K neurons or fewer")
+    event.add_argument("--between", type=_integer, nargs=2, metavar=("A", "B"), help="A to B neurons, both included")
+    parser.add_argument("--kept", action="store_true", help="count kept neurons, not dropped ones")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _prob(arguments: argparse.Namespace) -> None:
+    law = dropstats.Layer(arguments.n, arguments.p)
+    what = "kept" if arguments.kept else "dropped"
+    asked, event = _event(arguments, what)
+    probability, log = law.prob(**{what: asked}), law.prob(**{what: asked}, log=True)
+    if arguments.json:
+        _print_json(
+            n=law.n,
+            p=law.p,
+            event=event,
+            probability=probability,
+            log10_probability=log / math.log(10) + 0.0,  # + 0.0: never -0.0
+        )
+    else:
+        print(f"P({event}) = {_format_probability(probability, log)}")
+
+
+def _event(arguments: argparse.Namespace, what: str) -> tuple[Any, str]:
+    """Return the count or closed interval that was asked for, as `Layer.prob` takes it, and its words."""
+    if arguments.exactly is not None:
+        return arguments.exactly, f"{what} == {arguments.exactly}"
+    if arguments.at_least is not None:
+        return (arguments.at_least, None), f"{what} >= {arguments.at_least}"
+    if arguments.at_most is not None:
+        return (None, arguments.at_most), f"{what} <= {arguments.at_most}"
+    low, high = arguments.between
+    if low > high:
+        raise ValueError(f"--between A B must have A <= B; got {low} {high}")
+    return (low, high), f"{low} <= {what} <= {high}"
+
+
+def _format_probability(probability: float, log: float) -> str:
+    """Return a probability in decimal, below 1e-300 as a power of ten from its natural logarithm.
+
+    >>> _format_probability(0.0, -100_000 * math.log(2))
+    '1.00100e-30103'
+    """
+    if probability >= _SMALLEST_PRINTED or log == -math.inf:
+        return f"{probability:.12g}"
+    log10 = log / math.log(10)
+    exponent = math.floor(log10)
+    # Log tails are right to 1e-11 of themselves, so the mantissa loses as many digits as the exponent has.
+    digits = 11 - len(str(-exponent))
+    if digits < 1:
+        return f"1e{round(log10)}"
+    mantissa = f"{10 ** (log10 - exponent):.{digits - 1}f}"
+    if mantissa.startswith("10"):  # 9.99... rounded up
+        mantissa, exponent = f"{1:.{digits - 1}f}", exponent + 1
+    return f"{mantissa}e{exponent}"
+
+
+def _print_json(**fields: object) -> None:
+    """Print one JSON object; a number that is not finite, which JSON cannot write, becomes null."""
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
+    }
+    print(json.dumps(finite, allow_nan=False))
+
+
+# ---------------------------------------------------------------- simulate
+
+
+def _add_simulate(commands: "_Commands[Any]") -> None:
+    parser = _command(
+        commands,
+        "simulate",
+        _simulate,
+        "simulate masks of a layer and compare them with their exact law",
+        "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0\n"
+        "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0 --plot masks.png\n"
+        "  dropstats simulate 1024 0.5 --trials 1e6 --json",
+    )
+    _add_layer_arguments(parser)
+    parser.add_argument("--trials", type=_integer, required=True, metavar="T", help="number of masks, such as 1e6")
+    parser.add_argument("--seed", type=_integer, metavar="S", help="seed; by default a new one, which is reported")
+    parser.add_argument("--plot", metavar="FILE", help="write the picture, simulation over law, as .png, .svg or .pdf")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _simulate(arguments: argparse.Namespace) -> None:
+    law = dropstats.Layer(arguments.n, arguments.p)
+    if arguments.plot is not None:
+        dropstats.plots.check_picture_path(arguments.plot)  # before the work, not after it
+    if arguments.seed is not None and arguments.seed < 0:
+        raise ValueError(f"--seed must not be negative; got {arguments.seed}")
+    # 53 bits, so that every reader of JSON gets the seed back exactly
+    seed = secrets.randbits(53) if arguments.seed is None else arguments.seed
+    tally = dropstats.simulate(law, arguments.trials, rng=seed, progress=sys.stderr.isatty())
+    if arguments.json:
+        _print_json(
+            n=law.n,
+            p=law.p,
+            trials=tally.trials,
+            seed=seed,
+            mean=tally.mean,
+            variance=tally.variance,
+            expected_mean=float(law.dropped.mean()),
+            expected_variance=float(law.dropped.var()),
+            histogram=tally.histogram.tolist(),
+        )
+    else:
+        _print_moments(law, tally, seed)
+    if arguments.plot is not None:
+        plots = dropstats.plots
+        plots.save(plots.overlay(law, tally, plots.Figure()), arguments.plot)
+
+
+def _print_moments(law: "Law", tally: "Tally", seed: int) -> None:
+    """Print the moments beside the exact ones, and how far they are apart in the law's standard errors."""
+    from dropstats.comparison import moment_residuals
+    from dropstats.tallies import MOMENTS
+
+    print(f"{tally.trials:,} masks, seed {seed}: {law!r}")
+    print(f"{'dropped':<16}{'simulated':>18}{'exact':>18}{'standard errors':>18}")
+    rows = zip(MOMENTS, law.dropped.stats("mvsk"), moment_residuals(law, tally), strict=True)
+    for name, exact, apart in rows:
+        name_shown = "excess kurtosis" if name == "kurtosis" else name
+        shown = (_format(getattr(tally, name), ".10g"), _format(float(exact), ".10g"), _format(apart, "+.2f"))
+        print(f"{name_shown:<16}{shown[0]:>18}{shown[1]:>18}{shown[2]:>18}")
+
+
+def _format(value: float, spec: str) -> str:
+    return format(value, spec) if math.isfinite(value) else "-"
+
+
+_COMMANDS = (
+    _add_prob,
+    _add_simulate,
+)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,368 @@
+"""Plots that lay tallies over laws; the only module that imports matplotlib.
+
+A plot takes a law, what was seen, and ``ax``: an Axes to draw on; a Figure or SubFigure, which has room for a
+second panel; or None, for a new pyplot figure in the style of the project. It returns the (upper) Axes. The
+caller's rcParams stay as they are.
+"""
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.figure import Figure as Figure  # the caller who wants no pyplot, such as the command line
+from matplotlib.figure import SubFigure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from numpy.typing import ArrayLike
+from scipy.special import log_ndtr
+
+from dropstats import comparison
+from dropstats.laws import Law, Layer
+from dropstats.tallies import MOMENTS, Tally, _boolean_masks
+
+# From the palette of M. Okabe, K. Ito (2008), Color universal design, which stays apart for the colour-blind.
+EXACT, SIMULATED, APPROXIMATE, SHADE = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
+
+# Of independent residuals 1 in 370 lies beyond this many standard errors.
+_BAND = 3
+
+Target = Axes | Figure | SubFigure | None
+
+
+# ---------------------------------------------------------------- canvas and files
+
+
+def style() -> AbstractContextManager[None]:
+    """Return a context in which matplotlib draws in the style of the project, whatever the user's settings.
+
+    Examples
+    --------
+    >>> with style():
+    ...     figure = Figure()
+    """
+    sheet = Path(__file__).with_name("dropstats.mplstyle")
+    context: AbstractContextManager[None] = matplotlib.style.context(sheet, after_reset=True)
+    return context
+
+
+def check_picture_path(path: str | os.PathLike[str]) -> Path:
+    """Return `path` as a Path; raise ValueError or OSError where no picture can be written there."""
+    path = Path(path)
+    known = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(f"a picture must end in one of .{', .'.join(sorted(known))}; got {str(path)!r}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise OSError(f"a picture must be a file in an existing folder; got {str(path)!r}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OSError(f"a picture must be writable; got {str(path)!r}")
+    return path
+
+
+def save(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
+    """Write a figure, or the figure of an Axes, to a file whose suffix tells the format.
+
+    PNG and SVG files hold no dates or random identifiers: one figure is one sequence of bytes.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the suffix is none that matplotlib writes, or the file cannot be written.
+    """
+    path = check_picture_path(path)
+    whole = figure.figure.figure if isinstance(figure, Axes) else figure  # an Axes of a SubFigure has a root
+    dated = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}.get(path.suffix.lower())
+    with style():
+        whole.savefig(path, metadata={dated: None} if dated else None)
+
+
+@contextmanager
+def _canvas(ax: Target, heights: Sequence[float] = (1,)) -> Iterator[list[Axes]]:
+    """Yield the Axes to draw on: where there is room panels of these relative heights, otherwise one."""
+    if isinstance(ax, Axes):
+        yield [ax]
+    elif isinstance(ax, Figure | SubFigure):
+        panels = ax.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
+        yield list(panels[:, 0])
+    elif ax is None:
+        import matplotlib.pyplot as plt
+
+        with style(), _canvas(plt.figure(), heights) as axes:
+            yield axes
+    else:
+        raise TypeError(f"ax must be an Axes, a Figure, a SubFigure or None; got {ax!r} of type {type(ax).__name__}")
+
+
+def _name(law: Law) -> str:
+    name = repr(law)
+    return name if len(name) <= 40 else f"{type(law).__name__} of {law.n:,} neurons"
+
+
+# ---------------------------------------------------------------- plots
+
+
+def headline(ax: Axes, text: str) -> None:
+    """Set the title, and between it and the axes, where nothing is drawn, the legend."""
+    labels = ax.get_legend_handles_labels()[1]
+    # about 95 letters of the legend's size go into a row of the style's width; a handle takes the room of 5
+    rows = math.ceil(sum(len(label) + 5 for label in labels) / 95)
+    look = {"handlelength": 1.5, "columnspacing": 1.3, "borderpad": 0.1, "borderaxespad": 0.3}
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=math.ceil(len(labels) / max(rows, 1)), **look)
+    ax.set_title(text, loc="left", pad=10 + 18 * rows)
+
+
+def _count_axes(ax: Axes) -> None:
+    ax.set_xlabel("dropped neurons")
+    ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def _stand_on_zero(ax: Axes) -> None:
+    """Let the y axis begin at 0 and reach over all that has been drawn."""
+    ax.set_ylabel("probability")
+    if ax.get_yscale() == "linear":
+        ax.autoscale(axis="y")
+        ax.set_ylim(bottom=0)
+
+
+def pmf(law: Law, ax: Target = None, *, tally: Tally | None = None, **kwargs: Any) -> Axes:
+    """Draw the exact probability of each number of dropped neurons, as a filled outline.
+
+    Where the law spreads over more than 240 counts, adjacent ones form cells of their mean probability.
+
+    Parameters
+    ----------
+    law : law
+        Such as ``Layer(1024, 0.5)``.
+    ax : Axes, Figure, SubFigure or None
+        Where to draw; see the module.
+    tally : Tally, optional
+        The counts that it holds are drawn as well, however improbable they are.
+    **kwargs
+        For the patch that is drawn, a ``matplotlib.patches.StepPatch``.
+
+    Returns
+    -------
+    Axes
+    """
+    if tally is None:
+        edges, probability = comparison.cells(law, *comparison.window(law, None, 1e-4))
+    else:
+        comparison.check(law, tally)
+        edges, probability, _ = comparison.trial_cells(law, tally)
+    widths = np.diff(edges)
+    with _canvas(ax) as (axes, *_):
+        label = "exact law" if widths[0] == 1 else f"exact law, cells of {widths[0]:,}"
+        look: dict[str, Any] = {"fill": True, "facecolor": EXACT + "40", "edgecolor": EXACT, "linewidth": 1.0}
+        axes.stairs(probability / widths, edges - 0.5, **(look | {"label": label} | kwargs))
+        _count_axes(axes)
+        _stand_on_zero(axes)
+    return axes
+
+
+def frequencies(law: Law, tally: Tally, ax: Target = None, **kwargs: Any) -> Axes:
+    """Draw how often each number of neurons was dropped, with two standard errors that the law predicts.
+
+    The standard error of a frequency is sqrt(P (1 - P) / trials), P from the law. Neighbouring counts share a
+    dot where fewer than 10 trials are expected of each; it then stands at the mean count and the mean
+    probability under the law, times the ratio of frequency to probability of its group.
+
+    Parameters
+    ----------
+    law, tally
+        As for `overlay`.
+    ax : Axes, Figure, SubFigure or None
+        Where to draw; see the module.
+    **kwargs
+        For ``Axes.errorbar``.
+    """
+    seen = comparison.groups(law, tally)
+    if seen.counts.size == 1:  # too few trials to share dots
+        seen = comparison.groups(law, tally, fewest=0)
+    heights = seen.frequencies * seen.shares
+    shown = (heights > 0) | (seen.probabilities * seen.trials >= 1)
+    errors = 2 * seen.standard_errors * seen.shares
+    look: dict[str, Any] = {"fmt": "o", "color": SIMULATED, "markersize": 2.6, "elinewidth": 1.1}
+    look |= {"label": f"{tally.trials:,} masks ± 2 standard errors"}
+    with _canvas(ax) as (axes, *_):
+        axes.errorbar(seen.counts[shown], heights[shown], errors[shown], **(look | kwargs))
+        _count_axes(axes)
+        _stand_on_zero(axes)
+    return axes
+
+
+def residuals(law: Law, tally: Tally, ax: Target = None) -> Axes:
+    """Draw how far the frequencies of a tally lie from the law, in standard errors, over a band of three.
+
+    Counts are grouped as in `frequencies`. Trials that are impossible by the law are triangles at the edge.
+    """
+    seen = comparison.groups(law, tally)
+    counts, values = seen.counts, seen.residuals
+    finite = np.isfinite(values)
+    limit = max(1.15 * np.abs(values[finite]).max(initial=0), _BAND + 1.5)
+    with _canvas(ax) as (axes, *_):
+        axes.axhspan(-_BAND, _BAND, color=SHADE, alpha=0.15, linewidth=0)
+        axes.axhline(0, color=EXACT, linewidth=1)
+        if values.size == 1:
+            axes.text(0.5, 0.75, "too little to judge", transform=axes.transAxes, ha="center", va="center")
+        else:
+            axes.plot(counts[finite], values[finite], "o", color=SIMULATED, markersize=3.2, label="residuals")
+        if not finite.all():
+            edge = np.copysign(0.9 * limit, values[~finite])
+            axes.legend(handles=axes.plot(counts[~finite], edge, "^", color="black", label="impossible by the law"))
+        _count_axes(axes)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set(ylabel="residual in\nstandard errors", ylim=(-limit, limit))
+    return axes
+
+
+def overlay(law: Law, tally: Tally, ax: Target = None) -> Axes:
+    """Draw the frequencies of a tally over the exact law, the central 99 % of the law shaded.
+
+    Dots carry two of the standard errors that the law predicts. A lower panel shows the residuals in standard
+    errors.
+
+    Parameters
+    ----------
+    law : law
+        Such as ``Layer(1024, 0.5)``.
+    tally : Tally
+        Of masks with as many neurons, from `simulate` or `tally`.
+    ax : Axes, Figure, SubFigure or None
+        An Axes gets the upper panel alone (`residuals` draws the lower one); a Figure, a SubFigure and the
+        new pyplot figure that None stands for get both.
+
+    Returns
+    -------
+    Axes
+        The upper panel; its figure is ``.figure``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `tally` is no tally, is empty, or has another number of neurons than the law.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> ax = overlay(layer, ds.simulate(layer, trials=1000, rng=0), Figure())
+    >>> ax.get_title(loc="left")
+    'Layer(10, 0.5): simulation over the exact law'
+    """
+    comparison.check(law, tally)
+    low, high = (int(end) for end in law.dropped.interval(0.99))
+    with _canvas(ax, (3, 1.2)) as (upper, *lower):
+        pmf(law, upper, tally=tally)
+        frequencies(law, tally, upper)
+        label = f"central 99 %: {low:,} to {high:,}"
+        upper.axvspan(low - 0.5, high + 0.5, color=SHADE, alpha=0.15, linewidth=0, zorder=0.5, label=label)
+        if lower:
+            residuals(law, tally, lower[0])
+            upper.set(xlabel="")
+            headline(upper, f"{_name(law)}: simulation over the exact law")
+        else:
+            upper.legend()
+    return upper
+
+
+def running_rates(law: Law, masks: ArrayLike, ax: Target = None, *, confidence: float = 0.99) -> Axes:
+    """Draw the drop frequency of each neuron as steps go by, within the exact binomial band around its rate.
+
+    After t steps a neuron of rate p has been dropped a binomial number of times; the band holds its frequency
+    with at least the stated probability at each single step (not at all steps together).
+
+    Parameters
+    ----------
+    law : law
+        Of n neurons; n is small enough for n lines.
+    masks : array_like, shape (steps, n)
+        Masks in order; 1 keeps, 0 drops.
+    """
+    kept = _boolean_masks(masks)
+    if kept.shape[1] != law.n:
+        raise ValueError(f"masks must have the law's {law.n} neurons; got shape {kept.shape}")
+    steps = np.unique(np.geomspace(1, kept.shape[0], 300).astype(np.int64))
+    running = np.cumsum(~kept, axis=0)[steps - 1] / steps[:, None]
+    with _canvas(ax) as (axes, *_):
+        for rate in np.unique(law.rates).tolist():
+            band = np.array([Layer(t, rate).dropped.interval(confidence) for t in steps.tolist()]) / steps[:, None]
+            label = f"exact {100 * confidence:g} % band, p = {rate:g}"
+            axes.fill_between(steps, *band.T, color=SHADE, alpha=0.25, linewidth=0, label=label)
+            axes.axhline(rate, color="black", linewidth=1, linestyle="--")
+        lines = axes.plot(steps, running, linewidth=1.2)
+        lines[0].set_label(f"{law.n} neurons, one line each")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.set(xlabel="steps", ylabel="drop frequency so far", xlim=(1, kept.shape[0]), ylim=(-0.02, 1.02))
+        axes.legend(loc="upper right")
+    return axes
+
+
+def moments(laws: Sequence[Law], tallies: Sequence[Tally], ax: Target = None) -> Axes:
+    """Draw how far moments of tallies lie from those of their laws, in standard errors, against the rate.
+
+    Mean, variance, skewness and excess kurtosis of the number of dropped neurons; the standard errors are
+    those that the law predicts, by the delta method.
+    """
+    rates = np.array([float(law.dropped.mean()) / max(law.n, 1) for law in laws])
+    apart = np.array([comparison.moment_residuals(law, tally) for law, tally in zip(laws, tallies, strict=True)])
+    nudge = 0.12 * np.min(np.diff(np.unique(rates)), initial=0.1)
+    with _canvas(ax) as (axes, *_):
+        axes.axhspan(-_BAND, _BAND, color=SHADE, alpha=0.15, linewidth=0)
+        axes.axhline(0, color=EXACT, linewidth=1)
+        for index, (name, marker) in enumerate(zip(MOMENTS, "os^D", strict=True)):
+            label = "excess kurtosis" if name == "kurtosis" else name
+            axes.plot(rates + (index - 1.5) * nudge, apart[:, index], marker, markersize=5, label=label)
+        limit = max(1.15 * np.abs(apart[np.isfinite(apart)]).max(initial=0), _BAND + 1.5)
+        axes.set(xlabel="drop probability p", ylabel="empirical − exact,\nin standard errors", ylim=(-limit, limit))
+        axes.legend(loc="upper center", ncols=4)
+    return axes
+
+
+def tail(law: Law, tally: Tally, ax: Target = None, *, smallest: float = 1e-30) -> Axes:
+    """Draw the probability that at least k neurons are dropped, on a log axis: exact, simulated and normal.
+
+    The normal approximation has the same mean and variance and a continuity correction. Simulated frequencies
+    lie over the exact binomial 99 % band that the law predicts for them. A lower panel, where there is room,
+    shows the relative error of the normal approximation, on a log axis.
+
+    Parameters
+    ----------
+    smallest : float
+        The tail is drawn down to this probability.
+    """
+    comparison.check(law, tally)
+    first = int(law.dropped.ppf(0.5))
+    last = max(int(law.dropped.isf(smallest)), int(np.flatnonzero(tally.histogram)[-1]), first)
+    k = np.unique(np.linspace(first, last, 200).astype(np.int64))
+    exact = law.dropped.logsf(k - 1) / math.log(10)
+    with np.errstate(divide="ignore"):  # a law without variance
+        normal = log_ndtr(-(k - 0.5 - law.dropped.mean()) / law.dropped.std()) / math.log(10)
+    seen = tally.histogram[::-1].cumsum()[::-1][k] / tally.trials
+    expected = 10.0**exact
+    likely = expected * tally.trials >= 1
+    band = np.array([Layer(tally.trials, min(p, 1.0)).dropped.interval(0.99) for p in expected[likely]])
+    band = np.maximum(band.reshape(-1, 2), 0.5) / tally.trials  # a frequency of 0 has no place on a log axis
+    with _canvas(ax, (3, 2)) as (upper, *lower):
+        upper.semilogy(k, expected, color=EXACT, label="exact law")
+        upper.semilogy(k, 10.0**normal, "--", color=APPROXIMATE, label="normal approximation")
+        upper.fill_between(k[likely], *band.T, color=SHADE, alpha=0.3, linewidth=0, label="99 % band")
+        upper.semilogy(
+            k[seen > 0], seen[seen > 0], "o", color=SIMULATED, markersize=2.2, label=f"{tally.trials:,} masks"
+        )
+        _count_axes(upper)
+        upper.set(xlabel="k", ylabel="P(at least k dropped)")
+        upper.legend(loc="lower left")
+        if lower:
+            error = np.abs(np.expm1((normal - exact) * math.log(10)))
+            lower[0].set_yscale("log")
+            lower[0].plot(k[error > 0], error[error > 0], color=APPROXIMATE)
+            upper.set_xlabel("")
+            lower[0].set(xlabel="k neurons or more dropped", ylabel="relative error\nof the normal")
+    return upper

@@ -1,0 +1,363 @@
+"""The command line: through its entry point, and as a process where that matters."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import dropstats as ds
+from dropstats import cli
+from dropstats.simulation import simulate
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(capsys, *argv):
+    """Return exit status, stdout and stderr of the entry point."""
+    capsys.readouterr()
+    status = cli.main([str(argument) for argument in argv])
+    return status, *capsys.readouterr()
+
+
+def answer(capsys, *argv):
+    status, out, err = run(capsys, *argv, "--json")
+    assert (status, err) == (0, "")
+    assert out.count("\n") == 1
+    return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def process(*argv, **kwargs):
+    command = [sys.executable, "-m", "dropstats.cli", *argv]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **kwargs)
+
+
+# ---------------------------------------------------------------- prob
+
+
+def test_prob_json_is_that_of_the_readme(capsys):
+    found = answer(capsys, "prob", 1024, 0.5, "--exactly", 512)
+    assert list(found) == ["n", "p", "event", "probability", "log10_probability"]
+    assert (found["n"], found["p"], found["event"]) == (1024, 0.5, "dropped == 512")
+    # C(1024, 512) / 2^1024
+    exact = math.comb(1024, 512) / 2**1024
+    assert found["probability"] == pytest.approx(exact, rel=1e-13)
+    assert found["log10_probability"] == pytest.approx(math.log10(exact), rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("question", "event", "counts"),
+    [
+        (["--exactly", 3], "dropped == 3", [3]),
+        (["--at-least", 8], "dropped >= 8", [8, 9, 10]),
+        (["--at-most", 1], "dropped <= 1", [0, 1]),
+        (["--between", 4, 5], "4 <= dropped <= 5", [4, 5]),
+        (["--exactly", 3, "--kept"], "kept == 3", [7]),
+        (["--at-least", 8, "--kept"], "kept >= 8", [0, 1, 2]),
+        (["--at-most", 1, "--kept"], "kept <= 1", [9, 10]),
+        (["--between", 4, 5, "--kept"], "4 <= kept <= 5", [5, 6]),
+        (["--between", "1e0", "2.0"], "1 <= dropped <= 2", [1, 2]),
+    ],
+)
+def test_prob_of_every_event(capsys, question, event, counts):
+    found = answer(capsys, "prob", 10, 0.3, *question)
+    exact = sum(math.comb(10, k) * 0.3**k * 0.7 ** (10 - k) for k in counts)
+    assert found["event"] == event
+    assert found["probability"] == pytest.approx(exact, rel=1e-13)
+    status, out, err = run(capsys, "prob", 10, 0.3, *question)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"P({event}) = ")
+    assert float(out.split(" = ")[-1]) == pytest.approx(exact, rel=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("argv", "printed"),
+    [
+        # 2^-100000, and the sum of the first 1001 terms of a million tosses, by mpmath with 40 digits
+        (["100000", "0.5", "--exactly", "0"], "1.00100e-30103"),
+        (["1e6", "0.5", "--at-most", "1000"], "1.5245e-297598"),
+        # 10^-1000 and 10^-301 themselves
+        (["1000", "0.1", "--exactly", "1000"], "1.000000e-1000"),
+        (["301", "0.1", "--at-least", "301"], "1.0000000e-301"),
+        (["300", "0.1", "--at-least", "300"], "1e-300"),
+        (["10", "0.5", "--exactly", "11"], "0"),
+        (["10", "0", "--exactly", "1"], "0"),
+        (["10", "0", "--exactly", "0"], "1"),
+    ],
+)
+def test_prob_prints_small_probabilities_from_their_logarithm(capsys, argv, printed):
+    status, out, _ = run(capsys, "prob", *argv)
+    assert status == 0
+    assert out.split(" = ")[-1].strip() == printed
+
+
+def test_prob_json_of_small_and_impossible_events(capsys):
+    tiny = answer(capsys, "prob", 100_000, 0.5, "--exactly", 0)
+    assert tiny["probability"] == 0
+    assert tiny["log10_probability"] == pytest.approx(-100_000 * math.log10(2), rel=1e-13)
+    never = answer(capsys, "prob", 10, 0.5, "--exactly", 11)
+    assert (never["probability"], never["log10_probability"]) == (0, None)
+    surely = answer(capsys, "prob", 10, 1, "--exactly", 10)
+    assert (surely["probability"], surely["log10_probability"]) == (1, 0)
+    assert math.copysign(1, surely["log10_probability"]) == 1
+
+
+def test_mantissas_have_the_digits_that_the_logarithm_has():
+    assert cli._format_probability(0.0, (-999 - 1e-12) * math.log(10)) == "1.000000e-999"
+    assert cli._format_probability(0.0, -7e14) == "1e-304006137332276"  # no digit of the mantissa is known
+
+
+def test_huge_counts_are_not_rounded(capsys):
+    assert answer(capsys, "prob", 2**53, 0.5, "--at-most", 2**53 - 1)["event"] == f"dropped <= {2**53 - 1}"
+
+
+# ---------------------------------------------------------------- simulate
+
+
+def test_simulate_json_is_the_tally(capsys):
+    found = answer(capsys, "simulate", "1e2", 0.25, "--trials", "1e3", "--seed", 7)
+    assert list(found) == [
+        *("n", "p", "trials", "seed", "mean", "variance", "expected_mean", "expected_variance", "histogram"),
+    ]
+    tally = ds.simulate(ds.Layer(100, 0.25), 1000, rng=7)
+    assert (found["n"], found["p"], found["trials"], found["seed"]) == (100, 0.25, 1000, 7)
+    assert found["histogram"] == tally.histogram.tolist()
+    assert (found["mean"], found["variance"]) == (tally.mean, tally.variance)
+    assert (found["expected_mean"], found["expected_variance"]) == pytest.approx((25, 18.75))
+    assert len(found["histogram"]) == 101
+    assert np.average(np.arange(101), weights=found["histogram"]) == pytest.approx(found["mean"])
+
+
+def test_simulate_without_a_seed_reports_one_that_repeats_it(capsys):
+    first, other = (answer(capsys, "simulate", 50, 0.5, "--trials", 100) for _ in range(2))
+    assert first["seed"] != other["seed"]
+    assert first["seed"] < 2**53
+    assert answer(capsys, "simulate", 50, 0.5, "--trials", 100, "--seed", first["seed"]) == first
+
+
+def test_simulate_json_of_a_single_trial_has_no_variance(capsys):
+    assert answer(capsys, "simulate", 5, 0.5, "--trials", 1, "--seed", 0)["variance"] is None
+
+
+def test_simulate_prints_moments_beside_the_exact_ones(capsys):
+    status, out, err = run(capsys, "simulate", 100, 0.5, "--trials", "2e3", "--seed", 3)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "2,000 masks, seed 3: Layer(100, 0.5)"
+    assert [line[:15].strip() for line in lines[2:]] == ["mean", "variance", "skewness", "excess kurtosis"]
+    name, simulated, exact, apart = lines[2].split()
+    tally = ds.simulate(ds.Layer(100, 0.5), 2000, rng=3)
+    assert (name, float(exact)) == ("mean", 50)
+    assert float(simulated) == pytest.approx(tally.mean, rel=1e-9)
+    assert float(apart) == pytest.approx((tally.mean - 50) / math.sqrt(25 / 2000), abs=0.006)
+    status, out, _ = run(capsys, "simulate", 5, 0, "--trials", 10, "--seed", 3)
+    assert status == 0
+    assert "nan" not in out
+
+
+@pytest.mark.parametrize(("name", "begins"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.PDF", b"%PDF")])
+def test_simulate_plots(capsys, tmp_path, name, begins):
+    status, _, err = run(capsys, "simulate", 20, 0.5, "--trials", 100, "--seed", 0, "--plot", tmp_path / name)
+    assert (status, err) == (0, "")
+    assert (tmp_path / name).read_bytes().startswith(begins)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("prob 10 1.2 --exactly 5", "dropstats prob: error: p must be in [0, 1]; got 1.2"),
+        ("prob 10 nan --exactly 5", "dropstats prob: error: p must be in [0, 1]; got nan"),
+        ("prob 10 half --exactly 5", "dropstats prob: error: argument P: a number is expected; got 'half'"),
+        ("prob -1 0.5 --exactly 5", "dropstats prob: error: n must be at least 0; got -1"),
+        ("prob 1.5 0.5 --exactly 5", "dropstats prob: error: argument N: an integer is expected; got '1.5'"),
+        ("prob ten 0.5 --exactly 5", "dropstats prob: error: argument N: an integer is expected; got 'ten'"),
+        ("prob 1e17 0.5 --exactly 5", "dropstats prob: error: n must be at most 9007199254740992; got 1000"),
+        ("prob 1e999999999 0.5 --exactly 5", "argument N: an integer of at most 40 digits is expected"),
+        ("prob inf 0.5 --exactly 5", "argument N: an integer of at most 40 digits is expected; got 'inf'"),
+        ("prob 10 0.5 --between 6 5", "dropstats prob: error: --between A B must have A <= B; got 6 5"),
+        ("prob 10 0.5 --exactly 1e30", "dropstats prob: error: dropped must be at most"),
+        ("prob 10 0.5", "dropstats prob: error: one of the arguments --exactly --at-least --at-most --between"),
+        ("prob 10 0.5 --exactly 1 --at-least 2", "argument --at-least: not allowed with argument --exactly"),
+        ("prob 10", "dropstats prob: error: the following arguments are required: P"),
+        ("simulate 10 0.5", "dropstats simulate: error: the following arguments are required: --trials"),
+        ("simulate 10 0.5 --trials 0", "dropstats simulate: error: trials must be at least 1; got 0"),
+        ("simulate 10 0.5 --trials 2.5", "argument --trials: an integer is expected; got '2.5'"),
+        ("simulate 10 0.5 --trials -3", "dropstats simulate: error: trials must be at least 1; got -3"),
+        ("simulate 10 0.5 --trials 1e30", "dropstats simulate: error: trials must be at most 9223372036854775807"),
+        ("simulate 10 0.5 --trials 9 --seed -1", "dropstats simulate: error: --seed must not be negative; got -1"),
+        ("simulate 1e15 0.5 --trials 1", "dropstats simulate: error: a tally of 1000000000000000 neurons would need"),
+        ("simulate 10 0.5 --trials 9 --plot a.doc", "a picture must end in one of ."),
+        ("simulate 10 0.5 --trials 9 --plot nowhere/a.png", "a picture must be a file in an existing folder"),
+        ("simulate 10 0.5 --trials 9 --tria 8", "dropstats: error: unrecognized arguments: --tria 8"),
+        ("", "dropstats: error: the following arguments are required: COMMAND"),
+        ("guess 10 0.5", "dropstats: error: argument COMMAND: invalid choice: 'guess'"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, argv, message):
+    status, out, err = run(capsys, *argv.split())
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.startswith("dropstats")
+    assert err.count("\n") == 1
+
+
+def test_a_bad_picture_is_refused_before_the_work(capsys, monkeypatch):
+    monkeypatch.setattr("dropstats.simulation.simulate", lambda *_, **__: pytest.fail("simulated"))
+    status, _, err = run(capsys, "simulate", 10, 0.5, "--trials", 9, "--plot", "nowhere/a.png")
+    assert (status, err.count("\n")) == (2, 1)
+
+
+SETTINGS = settings(
+    deadline=None,
+    max_examples=200,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+_WORDS = st.one_of(
+    st.sampled_from(["prob", "simulate", "--exactly", "--at-least", "--at-most", "--between", "--kept", "--json"]),
+    st.sampled_from(["--trials", "--seed", "--version", "-h", "0", "1", "-1", "1e3", "0.5", "1e-9", "nan", "-inf"]),
+    st.sampled_from(["1e400", "9007199254740993", "1_0", "٣", "+2", "0x10"]),
+    st.text(max_size=5).filter(lambda text: "\x00" not in text),
+    st.floats().map(str),
+    st.integers().map(str),
+)
+
+
+@settings(SETTINGS)
+@given(words=st.lists(_WORDS, max_size=7))
+def test_no_arguments_lead_to_a_traceback(capsys, monkeypatch, words):
+    def limited(law, trials, **kwargs):
+        if law.n * trials > 1e6:
+            raise MemoryError
+        return simulate(law, trials, **kwargs)
+
+    monkeypatch.setattr("dropstats.simulation.simulate", limited)
+    status, _, err = run(capsys, *words)
+    assert status in {0, 2}
+    assert err.count("\n") == (1 if status == 2 else 0)
+
+
+@settings(SETTINGS)
+@given(
+    n=st.integers(-2, 2**53 + 1),
+    p=st.floats(-0.1, 1.1),
+    question=st.sampled_from(["--exactly", "--at-least", "--at-most"]),
+    share=st.floats(-0.01, 1.01),
+    kept=st.booleans(),
+)
+def test_prob_of_any_layer_is_a_probability(capsys, n, p, question, share, kept):
+    argv = ["prob", n, repr(p), question, int(share * n), *(["--kept"] if kept else [])]
+    status, out, err = run(capsys, *argv, "--json")
+    if not (0 <= p <= 1 and 0 <= n <= 2**53):
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        return
+    assert (status, err) == (0, "")
+    found = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert 0 <= found["probability"] <= 1
+    assert found["log10_probability"] is None or found["log10_probability"] <= 0
+    status, out, _ = run(capsys, *argv)
+    assert status == 0
+    # zero is printed for what cannot happen, and for nothing else
+    assert (out.split(" = ")[-1] == "0\n") == (found["log10_probability"] is None)
+
+
+# ---------------------------------------------------------------- the process
+
+
+def test_the_console_script_answers():
+    script = Path(sys.executable).with_name("dropstats")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"dropstats {ds.__version__}\n"
+
+
+def test_help_has_examples_that_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in ([], ["prob"], ["simulate"]):
+        status, out, err = run(capsys, *command, "--help")
+        assert (status, err) == (0, "")
+        examples = re.findall(r"^  dropstats (.*)$", out, flags=re.MULTILINE)
+        assert len(examples) >= 3
+        for example in examples:
+            status, _, err = run(capsys, *example.replace("1e6", "1e3").split())
+            assert (status, err) == (0, "")
+
+
+def test_console_blocks_of_the_readme(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks
+    for command, expected in re.findall(r"^\$ dropstats (.*)\n((?:[^$].*\n)*)", "".join(blocks), flags=re.MULTILINE):
+        status, out, err = run(capsys, *command.replace("1e6 --seed", "1e3 --seed").split())
+        assert (status, err) == (0, "")
+        if expected:
+            assert re.fullmatch(re.escape(expected).replace(r"\.\.\.", ".+"), out)
+
+
+def test_the_readme_has_two_commands_and_ci_runs_the_second():
+    (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    first, second = block.splitlines()
+    assert first.endswith("figures/make.py")
+    pattern = re.search(r"grep -E '(.*?)' README.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))[1]
+    assert not re.search(pattern, first)
+    assert re.search(pattern, second)
+
+
+def test_the_command_line_is_quick_to_load():
+    code = "import sys, dropstats.cli; print({'matplotlib', 'scipy.stats', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "set()\n"
+    code = "import sys, dropstats.cli as c; c.main(sys.argv[1:]); print('matplotlib' in sys.modules)"
+    argv = ["simulate", "9", "0.5", "--trials", "9"]
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.endswith("\nFalse\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_closed_pipe_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "dropstats.cli", "simulate", "5e4", "0.5", "--trials", "2", "--json"]
+    with os.fdopen(write, "wb") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file descriptors of POSIX")
+def test_no_stdout_is_no_error():
+    command = f"'{sys.executable}' -m dropstats.cli prob 9 0.5 --exactly 3 >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_one_line():
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "dropstats.cli", "prob", "9", "0.5", "--exactly", "3"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert b"Traceback" not in done.stderr
+
+
+def test_an_interrupt_is_status_130(capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dropstats.simulation.simulate", interrupted)
+    status, out, err = run(capsys, "simulate", 10, 0.5, "--trials", 9)
+    assert (status, out, err) == (130, "", "dropstats simulate: interrupted\n")
+
+
+def test_bad_input_of_the_process():
+    done = process("prob", "10", "1.2", "--exactly", "5")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
