@@ -166,7 +166,7 @@ FAULTS = (
         "antithetic masks", 200, 256, 0.5, lambda trials, n: faults.antithetic(trials, n), "lags",
         "^a mask carries over to the next call: they correlate by -0.", right_rate=True,
     ),
-    _fault("frozen seed", 200, 1024, 0.1, faults.frozen, "duplicates", "^every mask is the same$", 0.1, right_rate=True),
+    _fault("frozen seed", 200, 512, 0.1, faults.frozen, "duplicates", "^every mask is the same$", 0.1, right_rate=True),
     _fault(
         "period of 4096", 8000, 64, 0.1, faults.periodic, "duplicates", "^masks repeat every 4096 calls$",
         0.1, 4096, right_rate=True,
@@ -215,4 +215,9 @@ FAULTS = (
     # the ends
     _fault("p = 0 drops", 1000, 256, 0.0, faults.at_rate, "edges", "neurons of p = 0 are dropped", 1 / 256),
     _fault("p = 1 keeps", 1000, 256, 1.0, faults.at_rate, "edges", "neurons of p = 1 are kept", 255 / 256),
+    # several streams
+    _fault("same mask on every rank", 20, 256, 0.1, faults.ranks, "agreement", "identical masks", 0.1, True),
+    _fault(
+        "transposed fold-in", 4, 1024, 0.1, faults.folded, "transposed", "layer and step enter the key alike", 0.1, True,
+    ),
 )  # fmt: skip

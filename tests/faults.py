@@ -236,3 +236,25 @@ def multiplied_infinities(trials, n, p):
             return Recording.from_outputs(kept * inputs / np.float32(1 - p), p=p, inputs=inputs)
 
     return make
+
+
+def ranks(trials, n, p, same):
+    """Return masks of four data-parallel ranks, on which they are the same or not."""
+
+    def make(rng):
+        one = rng.random((trials, n)) >= p
+        return {f"rank {k}": one if same else rng.random((trials, n)) >= p for k in range(4)}
+
+    return make
+
+
+def folded(trials, n, p, transposed):
+    """Return the masks of (layer, step) from a key that is folded as layer + step, or as it should be."""
+
+    def make(rng):
+        base = int(rng.integers(2**32))
+        keys = [(layer, step) for layer in range(4) for step in range(4)]
+        seeds = {key: [base, *(sorted(key) if transposed else key)] for key in keys}
+        return {key: np.random.default_rng(seed).random((trials, n)) >= p for key, seed in seeds.items()}
+
+    return make

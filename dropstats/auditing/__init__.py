@@ -1,4 +1,4 @@
-"""The audit: do an implementation's masks follow the law it declares?"""
+"""The audit: it decides whether an implementation's masks follow the law that it declares."""
 
 from dropstats.auditing.battery import TESTS, audit
 from dropstats.auditing.report import Report, Result

@@ -104,7 +104,8 @@ def _tolerant_rate(seen: Evidence, expected: float, inflation: float) -> Result:
     judged = int(seen.judged / inflation)
     count = round(seen.rate * judged)
     low, high = max(expected - seen.tolerance, 0.0), min(expected + seen.tolerance, 1.0)
-    above, below = float(nulls.binomial_tails(count, judged, high)[1]), float(nulls.binomial_tails(count, judged, low)[0])
+    above = float(nulls.binomial_tails(count, judged, high)[1])
+    below = float(nulls.binomial_tails(count, judged, low)[0])
     outside = min(1.0, 2 * min(above, below)) if not low <= seen.rate <= high else 1.0
     # to pass, the rate must be shown to lie above the lower and below the upper limit
     not_low = float(nulls.binomial_tails(count, judged, low)[1]) if low > 0 else 0.0
@@ -114,7 +115,7 @@ def _tolerant_rate(seen: Evidence, expected: float, inflation: float) -> Result:
     elif max(not_low, not_high) <= seen.level:
         message = f"off by {seen.rate - expected:+.2g}, surely less than the tolerance {seen.tolerance:g}"
     else:
-        message = f"off by {seen.rate - expected:+.2g}; too few neurons to hold that against tolerance {seen.tolerance:g}"
+        message = f"off by {seen.rate - expected:+.2g}; too few neurons to hold that to {seen.tolerance:g}"
         return Result("rate", "inconclusive", outside, None, seen.rate, expected, None, message)
     return Result("rate", "pass", outside, None, seen.rate, expected, seen.tolerance, message)
 

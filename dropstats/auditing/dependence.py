@@ -21,7 +21,7 @@ _PAIRS_WORK = 2e10
 _PAIRS_NEURONS = 4096
 # The lags that stand out most in the screen are judged exactly: more would add nothing, as one is enough to fail.
 _LAGS_JUDGED = 4
-# The sum of all squared correlations is judged where pairs dropped together are expected this often, on so many neurons.
+# The sum of all squared correlations is judged where a pair is expected this often, on so many neurons.
 _TOTAL_EXPECTED, _TOTAL_NEURONS = 5, 32
 # Laws of unlike rates are convolved mask by mask up to this many neurons in all, beyond for so many distinct rates.
 _CONVOLVED, _DISTINCT = 2**22, 64
@@ -93,10 +93,7 @@ def _gram(seen: Evidence) -> tuple[NDArray[np.float32], Ints, int]:
     step = max(1, 2**25 // columns.size)
     for start in range(0, trials, step):  # sums of up to 2^24 ones are exact in float32
         stop = min(start + step, trials)
-        if seen.whole:
-            part = seen.drops[start:stop]
-        else:
-            part = seen.recording.masks(start, stop).view(np.uint8) ^ 1
+        part = seen.drops_of(start, stop)
         block = (part if columns.size == n else part[:, columns]).astype(np.float32)
         gram += block.T @ block
     return gram, columns, trials

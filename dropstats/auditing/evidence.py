@@ -105,6 +105,10 @@ class Evidence:
         for start in range(0, self.trials, step):
             yield start, self._unpacked(start, min(start + step, self.trials))
 
+    def drops_of(self, start: int, stop: int) -> Drops:
+        """Return the drops of calls start, ..., stop - 1, shape (k, n)."""
+        return self.drops[start:stop] if self.whole else self._unpacked(start, stop)
+
     def _unpacked(self, start: int, stop: int) -> Drops:
         drops = self.recording.masks(start, stop).view(np.uint8) ^ 1
         if self.recording.known is not None:
@@ -226,7 +230,8 @@ class Evidence:
                 return self.drops[:, columns[0] : columns[-1] + 1]
             first, last = int(columns[0]) // 8, int(columns[-1]) // 8
             bits = np.unpackbits(self.recording.packed[:, first : last + 1], axis=1)
-            return bits[:, int(columns[0]) - 8 * first : int(columns[-1]) + 1 - 8 * first] ^ 1
+            bits = bits[:, int(columns[0]) - 8 * first : int(columns[-1]) + 1 - 8 * first]
+            return np.asarray(bits ^ 1, dtype=np.uint8)
         if self.whole:
             return self.drops[:, columns]
         packed, shift = self.recording.packed, (7 - columns % 8).astype(np.uint8)
@@ -239,7 +244,7 @@ class Evidence:
             return self.drops.reshape(-1)
         calls = max(1, _WHOLE // self.n)
         part = self.recording.masks(0, min(calls, self.trials)).view(np.uint8).reshape(-1)
-        return part[:_WHOLE] ^ 1
+        return np.asarray(part[:_WHOLE] ^ 1, dtype=np.uint8)
 
     @cached_property
     def stream_correlation(self) -> NDArray[np.float32]:
@@ -267,7 +272,7 @@ class Evidence:
             return self.stream[start:stop]
         first, last = start // self.n, -(-stop // self.n)
         part = self.recording.masks(first, last).view(np.uint8).reshape(-1) ^ 1
-        return part[start - first * self.n : stop - first * self.n]
+        return np.asarray(part[start - first * self.n : stop - first * self.n], dtype=np.uint8)
 
     def at_level(self, level: float) -> "Evidence":
         """Return the same evidence for another level, its sums shared."""

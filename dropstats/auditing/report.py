@@ -157,7 +157,8 @@ def holm(results: tuple[Result, ...], false_alarm: float) -> tuple[Result, ...]:
 
     Notes
     -----
-    S. Holm (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6, 65-70.
+    S. Holm (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6,
+    65-70.
     """
     order = sorted(
         (i for i, result in enumerate(results) if result.pvalue is not None), key=lambda i: results[i].pvalue or 0.0

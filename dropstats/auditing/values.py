@@ -203,17 +203,15 @@ def edges(seen: Evidence, law: Law) -> Result:
         if count:
             found.append(f"{count:,} {what}")
     p = uniform_rate(law)
-    if p and recording.nan_inputs and not recording.nan_inputs_dropped:
-        if recording.nan_inputs * math.log1p(-min(p, 1 - 1e-16)) < math.log(seen.level):
+    if p and not recording.nan_inputs_dropped:
+        chance = recording.nan_inputs * math.log1p(-min(p, 1 - 1e-16))
+        if chance < math.log(seen.level):
             found.append(f"none of {recording.nan_inputs:,} NaN inputs became 0: dropped by multiplying")
     observed = float(dropped + kept + recording.nans + recording.infs + recording.nonzero)
     if found:
         return Result("edges", "fail", None, None, observed, 0.0, None, "; ".join(found))
     if not zero.any() and not one.any() and _kept_values(seen) is None:
         return Result("edges", "not applicable", message="no neuron of p = 0 or 1, and no values")
-    if zero.any() or one.any():
-        what = " and ".join(text for text, any_ in (("p = 0 drops nothing", zero.any()), ("p = 1 keeps nothing", one.any())) if any_)
-    else:
-        what = "no NaN, no infinity"
+    held = ["p = 0 drops nothing"] * bool(zero.any()) + ["p = 1 keeps nothing"] * bool(one.any())
+    what = " and ".join(held) or "no NaN, no infinity"
     return Result("edges", "pass", None, None, observed, 0.0, None, what)
-

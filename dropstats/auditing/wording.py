@@ -20,9 +20,8 @@ _CONSISTENT = 0.01
 # Grids on which implementations compare, and what they compare with.
 _GRIDS = (
     (7, "a comparison with bfloat16 uniforms"),
-    (8, "an 8-bit threshold (or a probability held in bfloat16)"),
+    (8, "an 8-bit threshold"),
     (10, "a comparison with float16 uniforms"),
-    (11, "a probability held in float16"),
     (16, "a 16-bit threshold"),
 )
 
@@ -47,24 +46,27 @@ def rate(observed: float, p: float, neurons: float, seen: Evidence) -> str:
     """Say how far off a rate is, and what would give just that rate."""
     relative = f" ({percent(observed / p - 1)})" if p else ""
     text = f"drops {shown_rate(observed, neurons)} where {p:.6g} was declared{relative}"
-    cause = rate_cause(observed, p, neurons)
+    cause = rate_cause(observed, p, neurons, seen.recording.dtype)
     return f"{text}, {cause}" if cause else text
 
 
-def rate_cause(observed: float, p: float, neurons: float) -> str:
-    """Return the most familiar cause consistent with an observed rate, or an empty string."""
+def rate_cause(observed: float, p: float, neurons: float, dtype: str | None = None) -> str:
+    """Return the most familiar cause consistent with an observed rate, or an empty string.
+
+    Where the outputs' dtype has uniforms of its own, a rounding that these give is put down to them alone.
+    """
     if observed == 0:
         return "nothing is dropped: dropout is off, as in evaluation"
     if observed == 1:
         return "everything is dropped"
     count = round(observed * neurons)
-    for candidate, cause in _rate_causes(p):
+    for candidate, cause in _rate_causes(p, dtype):
         if candidate != p and 0 < candidate < 1 and nulls.binomial(count, round(neurons), candidate) >= _CONSISTENT:
             return cause
     return ""
 
 
-def _rate_causes(p: float) -> Iterator[tuple[float, str]]:
+def _rate_causes(p: float, dtype: str | None) -> Iterator[tuple[float, str]]:
     """Yield rates that known mistakes turn p into, from the most familiar on."""
     yield 1 - p, "looks like keep probability given as p"
     roundings: dict[tuple[float, str], list[tuple[str, int, str]]] = {}
@@ -72,13 +74,15 @@ def _rate_causes(p: float) -> Iterator[tuple[float, str]]:
         steps = 2**bits
         up, down = math.ceil(p * steps), math.floor(p * steps)
         if up == down:
-            yield (up + 1) / steps, f"consistent with {up + 1}/{steps}: one step of 1/{steps} too many, as <= for < gives"
-            yield (up - 1) / steps, f"consistent with {up - 1}/{steps}: one step of 1/{steps} too few, as < for <= gives"
+            step = f"one step of 1/{steps}"
+            yield (up + 1) / steps, f"consistent with {up + 1}/{steps}: {step} too many, as <= for < gives"
+            yield (up - 1) / steps, f"consistent with {up - 1}/{steps}: {step} too few, as < for <= gives"
             continue
         for k, way in sorted(((up, "up"), (down, "down")), key=lambda pair: abs(pair[0] / steps - p)):
             roundings.setdefault((k / steps, way), []).append((f"{k}/{steps}", steps, how))
     for (candidate, way), grids in roundings.items():
-        fractions, steps_, hows = zip(*grids[:2], strict=True)
+        own = [grid for grid in grids if dtype and f" {dtype} " in grid[2]]
+        fractions, steps_, hows = zip(*(own or grids)[:2], strict=True)
         multiple = " or ".join(f"1/{step}" for step in steps_)
         yield (
             candidate,
@@ -195,7 +199,8 @@ def rows(seen: Evidence, mean: float, worst: int, worst_p: float, run: Any, run_
     counts = seen.mask_drops
     head = int(np.argmax(counts > 0)) if counts.any() else seen.trials
     if head and mean * head > 10:
-        return f"{'call 0 drops' if head == 1 else f'calls 0 to {head - 1} drop'} nothing: warm-up steps without dropout"
+        calls = "call 0 drops" if head == 1 else f"calls 0 to {head - 1} drop"
+        return f"{calls} nothing: warm-up steps without dropout"
     if run is not None and run_p < worst_p:
         first, stop = run
         observed = float(counts[first:stop].mean())
