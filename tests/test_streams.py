@@ -294,3 +294,27 @@ def test_the_report_is_the_audits_own():
     report = ds.audit_streams(ranks(1, 2))
     assert report.to_dict()["schema"] == 1
     assert "2 streams: rank 0 and rank 1" in str(report)
+
+
+def test_the_picture_shows_who_agrees_and_when():
+    import matplotlib.pyplot as plt
+
+    whole = masks(1, trials=60)
+    streams = {"rank 0": whole[:50], "rank 1": masks(2), "rank 2": whole[3:53], "rank 3": masks(2)}
+    figure = ds.audit_streams(streams, p=0.1).plot()
+    left, right = figure.axes[:2]
+    matrix = left.images[0].get_array()
+    assert matrix[1, 3] == matrix[3, 1] == pytest.approx(1)
+    assert abs(matrix[0, 1]) < 0.05
+    assert [label.get_text() for label in left.get_xticklabels()] == list(streams)
+    assert right.get_xlabel() == "calls that rank 3 is after rank 1"
+    plt.close(figure)
+    figure = ds.audit_streams({"a": whole[3:53], "b": whole[:50]}, p=0.1).plot()
+    (lines,) = [c for c in figure.axes[1].collections if hasattr(c, "get_segments")]
+    heights = {segment[0][0]: segment[1][1] for segment in lines.get_segments()}
+    assert heights.pop(3) == pytest.approx(1)
+    assert max(map(abs, heights.values())) < 0.05
+    plt.close(figure)
+    figure = ds.audit_streams({"a": masks(1), "b": masks(1), "c": masks(2)}, expect="identical", p=0.1).plot()
+    assert figure.axes[1].get_xlabel() == "calls that c is after a"
+    plt.close(figure)

@@ -106,6 +106,13 @@ class Agreement:
         return self.agree / self.size if self.size else math.nan
 
     @property
+    def correlation(self) -> float:
+        """Correlation of dropping in the one stream and in the other; 0 where one of them is constant."""
+        a, b = self.first / max(self.size, 1), self.second / max(self.size, 1)
+        spread = math.sqrt(a * (1 - a) * b * (1 - b))
+        return (self.rate - self.expected_given) / 2 / spread if spread else 0.0
+
+    @property
     def expected_given(self) -> float:
         """Expected share of neurons that agree, given how many each stream dropped."""
         a, b = self.first / max(self.size, 1), self.second / max(self.size, 1)
@@ -177,6 +184,13 @@ def expected_agreement(seen: Streams, pair: Pair) -> float | None:
     return None if p is None or r is None else p * r + (1 - p) * (1 - r)
 
 
+def compare_apart(seen: Streams, pair: Pair, lag: int) -> Agreement:
+    """Return how a mask of the first stream agrees with that of the second `lag` calls later."""
+    a, b = (seen.recordings[index] for index in pair)
+    first, second = calls(a, seen.trials - max(lag, 0), max(-lag, 0)), calls(b, seen.trials - max(-lag, 0), max(lag, 0))
+    return compare(replace(seen, recordings=(first, second)), (0, 1))
+
+
 def inflation(seen: Streams, pair: Pair) -> float:
     """Return by how much the agreement of two streams varies more than that of independent neurons.
 
@@ -184,14 +198,12 @@ def inflation(seen: Streams, pair: Pair) -> float:
     dependence within the streams (channels dropped whole, frozen masks, dead neurons) makes large; 1 where that could
     be chance, or there are too few calls to tell.
     """
-    a, b = (seen.recordings[index] for index in pair)
     lags = np.unique(np.linspace(1, seen.trials - 1, min(_LAGS, seen.trials - 1)).astype(np.int64))
     if lags.size < _LAGS // 4 or unknown(seen):
         return 1.0
     squares = []
     for lag in lags.tolist():
-        later, earlier = calls(a, seen.trials, lag), calls(b, seen.trials - lag)
-        found = compare(replace(seen, recordings=(later, earlier)), (0, 1))
+        found = compare_apart(seen, pair, -lag)
         expected = expected_agreement(seen, pair)
         if expected is None:
             expected = found.expected_given

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dropstats.auditing import nulls
+from dropstats.auditing import nulls, stream_pictures
+from dropstats.auditing.comparing import Streams
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.report import Report
 from dropstats.laws import Law
@@ -17,11 +18,13 @@ _IMAGE = 256
 
 
 def report(found: Report, figure: Any = None) -> Any:
-    """Return a figure of four panels; the report must be one of `audit`."""
+    """Return a figure of four panels, or of two for a report of `audit_streams`."""
     import matplotlib.pyplot as plt
 
+    if isinstance(found.evidence, Streams):
+        return stream_pictures.report(found, figure)
     if not (isinstance(found.evidence, tuple) and isinstance(found.evidence[0], Evidence)):
-        raise ValueError("this report holds no masks to plot: only a report of audit does")
+        raise ValueError("this report holds no masks to plot: only a report of audit or audit_streams does")
     seen, law = found.evidence
     figure = plt.figure(figsize=(10, 7), layout="constrained") if figure is None else figure
     axes = figure.subplots(2, 2)

@@ -1,7 +1,6 @@
 """What a finding about several streams means, in words."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -48,9 +47,7 @@ def agreement(seen: comparing.Streams, off: list[comparing.Agreement]) -> str:
             f"neurons {neurons[0]:,} to {neurons[-1]:,}" if span else f"{neurons.size:,} neurons, first {neurons[0]:,},"
         )
         return f"{a} and {b} agree in every call at {which}{more}"
-    p, r = worst.first / worst.size, worst.second / worst.size
-    correlation = (worst.rate - worst.expected_given) / 2 / math.sqrt(p * (1 - p) * r * (1 - r))
-    return f"{a} and {b} agree in {100 * worst.rate:.4g}% of neurons: a correlation of {correlation:.3g}{more}"
+    return f"{a} and {b} agree in {100 * worst.rate:.4g}% of neurons: a correlation of {worst.correlation:.3g}{more}"
 
 
 def _two(seen: comparing.Streams, pair: comparing.Pair) -> str:
@@ -126,7 +123,7 @@ def identical(seen: comparing.Streams, worst: comparing.Agreement, found: list[c
 
 
 # Ways to make one seed of two numbers that mix up different pairs of them, and how they are said.
-_SEEDS = (
+_SEEDS: tuple[tuple[str, Callable[[int, int], int]], ...] = (
     ("layer + step", lambda i, j: i + j),
     ("layer * step", lambda i, j: i * j),
     ("layer ^ step", lambda i, j: i ^ j),
@@ -141,8 +138,8 @@ def seed(seen: comparing.Streams, same: list[comparing.Agreement]) -> str:
     pairs = comparing.all_pairs(len(places))[0]
     found = (comparing.compare(seen, pair) for pair in pairs)
     identical = {one.pair for one in found if one.agree == one.size}
-    for words, seed in _SEEDS:
-        alike = {(a, b) for a, b in pairs if seed(*places[a]) == seed(*places[b])}
+    for words, mix in _SEEDS:
+        alike = {(a, b) for a, b in pairs if mix(*places[a]) == mix(*places[b])}
         if identical == alike:
             return f", as a seed of {words} gives"
     return ": layer and step enter the key alike"

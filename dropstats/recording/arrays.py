@@ -49,7 +49,9 @@ def host(array: Any) -> NDArray[Any]:
 def floats(array: Any) -> NDArray[np.float64]:
     """Return the values as float64 of numpy: for a handful, or where they are many and different."""
     if hasattr(array, "detach"):  # torch: numpy knows no bfloat16
-        array = array.detach().cpu().double().numpy()
+        array = array.detach().cpu().double()
+    if hasattr(array, "numpy"):  # tensorflow: np.asarray fails on a single bfloat16
+        array = array.numpy()
     return np.asarray(array).astype(np.float64)
 
 

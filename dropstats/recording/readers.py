@@ -47,8 +47,10 @@ class MaskReader:
 
     def read(self, rows: slice, columns: slice, values: Any) -> tuple[Bits, Bits]:
         """Return which neurons were kept; of all it is known."""
-        kept: Bits = arrays.host(values != 0)
-        if arrays.dtype(values) != "bool":
+        if arrays.dtype(values) == "bool":  # which tensorflow does not compare with 0
+            kept: Bits = arrays.host(values)
+        else:
+            kept = arrays.host(values != 0)
             wrong = arrays.host((values != 0) & (values != 1))  # NaN is wrong too
             if wrong.any():
                 row, column = map(int, np.argwhere(wrong)[0])
@@ -121,9 +123,9 @@ class OutputReader:
         return pieces[0] if len(pieces) == 1 else np.concatenate([arrays.floats(piece) for piece in pieces])
 
     def _read_ones(self, y: Any) -> tuple[Bits, Bits]:
-        kept = arrays.host(y != 0)
         if self._dtype == "bool":
-            return kept, _all(kept.shape)
+            return arrays.host(y), _all(tuple(map(int, y.shape)))
+        kept = arrays.host(y != 0)
         known = arrays.host(y == y)  # NaN alone is not itself: neither an exact 0 nor a scale
         self._seen["nans"] += known.size - _count(known)
         kept = kept & known
