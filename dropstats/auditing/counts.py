@@ -227,11 +227,7 @@ def dispersion(seen: Evidence, law: Law) -> Result:
     fit, value = _worst_frequency(observed, pmf, seen.trials)
     pvalue = nulls.bonferroni(spread, fit)
     ratio = float(np.mean((seen.mask_drops - mean) ** 2)) / variance
-    fourth = float(pmf @ scores**2)
-    error = math.sqrt(max(fourth - 1, 0) / seen.trials)
-    critical, power = nulls.normal_quantile(seen.level / 4), nulls.normal_quantile(1 - nulls.POWER)
-    # a variance off by d has itself an error of (1 + d) times that of the law's
-    detectable = (critical + power) * error / (1 - power * error) if power * error < 1 else None
+    detectable = nulls.detectable_variance(seen.trials, float(pmf @ scores**2) - 1, seen.level / 2)
     if pvalue <= seen.level:
         message = wording.dispersion(seen, law, ratio, int(support[0]) + value, fit <= spread)
     elif seen.trials < _FEWEST_MASKS or detectable is None:
