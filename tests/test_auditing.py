@@ -218,6 +218,13 @@ def test_direct_scaling():
     assert "inverted scaling" in wrong.message
 
 
+def test_an_unscaled_one_is_no_rounded_scale():
+    kept = Layer(64, 0.003).sample(100, rng=1).astype(np.float32)  # 1/0.997 is 1 in bfloat16
+    recording = replace(Recording.from_outputs(kept, p=0.003), dtype=None)
+    assert audit(recording)["scale"].verdict == "fail"
+    assert audit(replace(recording, dtype="bfloat16"))["scale"].verdict == "pass"
+
+
 def test_rounding_of_the_scale_is_reported_not_failed():
     kept = Layer(1024, 0.1).sample(3000, rng=5)
     # 1/0.9 is 1.109375 in bfloat16: 0.16 % too small, which 3 million neurons show beyond doubt
@@ -264,6 +271,36 @@ def test_a_network_is_audited_as_one_law():
     assert report["positions"].verdict == "fail"
     frozen = np.repeat(network.sample(1, rng=1), 400, axis=0)
     assert {"lags", "duplicates"} <= {result.name for result in audit(frozen, network).failures}
+
+
+class Channels:
+    """Channels of k neurons each, dropped whole: a law whose neurons depend on each other."""
+
+    independent = False
+
+    def __init__(self, channels, k, p):
+        self.channels, self.k, self.n = Layer(channels, p), k, channels * k
+        self.rates = np.full(self.n, p)
+        pmf = np.zeros(self.n + 1)
+        pmf[::k] = self.channels.dropped.pmf(np.arange(channels + 1))
+        self.dropped = stats.rv_discrete(values=(np.arange(self.n + 1), pmf))()
+
+    def sample(self, size, rng):
+        return np.repeat(self.channels.sample(size, rng), self.k, axis=1)
+
+
+def test_a_law_of_dependent_neurons_is_judged_by_what_it_knows():
+    law = Channels(16, 8, 0.2)
+    alarms = [bool(audit(law.sample(100, seed), law, false_alarm=0.05).failures) for seed in range(100)]
+    assert stats.binom.sf(sum(alarms) - 1, 100, 0.05) > 1e-4
+    report = audit(law.sample(400, 1), law)
+    assert report.passed
+    assert {r.name for r in report.results if r.verdict == "pass"} == {"rate", "positions", "dispersion", "rows"}
+    assert report["pairs"].verdict == "not applicable"
+    assert report["rate"].detectable > 2 * audit(Layer(128, 0.2).sample(400, 1), p=0.2)["rate"].detectable
+    elementwise = audit(Layer(128, 0.2).sample(400, rng=1), law)
+    assert elementwise["dispersion"].verdict == "fail"
+    assert "which the law never does" in elementwise["dispersion"].message
 
 
 def test_a_correct_rate_of_dependent_neurons_is_not_called_wrong():
