@@ -21,9 +21,12 @@ CHANCE = 1e-6
 LONG = ((1, 200_000), (4, 100_000), (20_000, 10), (100_000, 2), (200_000, 1))
 
 
+def long():
+    return [(t, n, p) for t, n in LONG for p in RATES]
+
+
 def grid():
-    long = [(t, n, p) for t, n in LONG for p in RATES]
-    return long + [(t, n, p) for t in TRIALS for n in NEURONS for p in RATES if t * n <= LARGEST]
+    return [(t, n, p) for t in TRIALS for n in NEURONS for p in RATES if t * n <= LARGEST]
 
 
 def clean_audit(trials, n, p, false_alarm, rng, truth=None):
@@ -68,7 +71,7 @@ def test_the_check_of_false_alarms_has_teeth():
 @pytest.mark.slow
 @pytest.mark.parametrize(("false_alarm", "repetitions"), [(0.05, 5), (0.001, 5)])
 def test_false_alarms_over_the_grid(false_alarm, repetitions):
-    cases = grid() * repetitions
+    cases = grid() * repetitions + long()
     assert len(cases) >= 2000
     check(cases, 2, false_alarm, (0.2, 0.1, 0.05, 0.01, 0.001, 1e-4))
 
