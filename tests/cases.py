@@ -218,6 +218,7 @@ FAULTS = (
     # several streams
     _fault("same mask on every rank", 20, 256, 0.1, faults.ranks, "agreement", "identical masks", 0.1, True),
     _fault(
-        "transposed fold-in", 4, 1024, 0.1, faults.folded, "transposed", "layer and step enter the key alike", 0.1, True,
+        "transposed fold-in", 4, 1024, 0.1, faults.folded, "transposed", "layer and step enter the key alike",
+        0.1, True,
     ),
 )  # fmt: skip

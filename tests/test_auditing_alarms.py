@@ -17,8 +17,13 @@ LARGEST = 300_000  # neurons in a recording of the grid
 CHANCE = 1e-6
 
 
+# Few masks of many neurons, and many of few.
+LONG = ((1, 200_000), (4, 100_000), (20_000, 10), (100_000, 2), (200_000, 1))
+
+
 def grid():
-    return [(t, n, p) for t in TRIALS for n in NEURONS for p in RATES if t * n <= LARGEST]
+    long = [(t, n, p) for t, n in LONG for p in RATES]
+    return long + [(t, n, p) for t in TRIALS for n in NEURONS for p in RATES if t * n <= LARGEST]
 
 
 def clean_audit(trials, n, p, false_alarm, rng):

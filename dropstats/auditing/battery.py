@@ -16,7 +16,8 @@ from dropstats.laws import Law, Layer
 if TYPE_CHECKING:
     from dropstats.recording import Recording
 
-Test = Callable[[Evidence, Law], Result]
+# (evidence, law) -> result; those of sums over neurons take an inflation as well
+Test = Callable[..., Result]
 
 # What fails is reported in this order, cause before consequence; `rate` and `mean` are judged after the others.
 TESTS: dict[str, Test] = {
@@ -38,6 +39,8 @@ TESTS: dict[str, Test] = {
 _DEPENDENCE = ("dispersion", "pairs", "lags", "stream", "duplicates", "repeats")
 # Tests that a wrong rate would fail along with `rate`: they are judged at the observed rate as well.
 _AT_OBSERVED_RATE = ("positions", "dispersion", "pairs", "rows")
+# Tests of sums over neurons, whose variance dependence widens.
+_TAKE_INFLATION = ("rate", "positions", "rows", "mean")
 # Tests that look at whole masks; the others can do with masks of which some neurons are not known.
 _NEED_WHOLE_MASKS = (*_DEPENDENCE, "rows")
 
@@ -185,35 +188,37 @@ def _judge(
         elif name not in ("rate", "mean"):
             results[name] = _at_either_rate(name, seen, law)
     dependent = any(name in results and _doubtful(results[name], seen) for name in _DEPENDENCE)
-    inflation = 1.0
-    if dependent and complete is not None and independent(law):
-        inflation = counts.inflation(complete)
-    elif not independent(law):
-        inflation = counts.law_inflation(law)
+    inflation = counts.inflation(complete) if dependent and complete and independent(law) else 1.0
+    for name in ("positions", "rows"):
+        if inflation > 1 and name in results and results[name].pvalue is not None:
+            part, its_law = (complete, complete_law) if name == "rows" and complete else (seen, law)
+            results[name] = _at_either_rate(name, part, its_law, inflation)
     if "rate" in names:
-        results["rate"] = counts.rate(seen, law, inflation if independent(law) else 1.0)
+        results["rate"] = counts.rate(seen, law, inflation)
     if "mean" in names:
-        results["mean"] = values.mean(seen, law, inflation)
+        results["mean"] = values.mean(seen, law, max(inflation, counts.law_inflation(law)))
     ordered = tuple(results[name] for name in names)
 
     def again(name: str, level: float) -> str:
-        whole = name in _NEED_WHOLE_MASKS and complete is not None
-        base, its_law = (complete, complete_law) if whole and complete else (seen, law)
-        looser = base.at_level(level)
-        if name == "rate":
-            return counts.rate(looser, law, inflation if independent(law) else 1.0).message
-        return values.mean(looser, law, inflation).message if name == "mean" else TESTS[name](looser, its_law).message
+        part, its_law = (complete, complete_law) if name in _NEED_WHOLE_MASKS and complete else (seen, law)
+        widened = max(inflation, counts.law_inflation(law)) if name == "mean" else inflation
+        return _run(name, part.at_level(level), its_law, widened).message
 
     judged = holm(ordered, false_alarm)
     return tuple(_worded(a, b, seen.level, again) for a, b in zip(ordered, judged, strict=True)), notes
 
 
-def _at_either_rate(name: str, seen: Evidence, law: Law) -> Result:
+def _run(name: str, seen: Evidence, law: Law, inflation: float) -> Result:
+    """Run a test; those of counts take account of by how much dependence widens a variance."""
+    return TESTS[name](seen, law, inflation) if name in _TAKE_INFLATION else TESTS[name](seen, law)
+
+
+def _at_either_rate(name: str, seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
     """Return a test's result, at the observed rate where the declared one fails and that excuses it.
 
     The larger of the two p-values is at least the declared law's own, so that no false alarm is added.
     """
-    result = TESTS[name](seen, law)
+    result = _run(name, seen, law, inflation)
     if name not in _AT_OBSERVED_RATE or result.pvalue is None or result.pvalue > 0.05:
         return result
     if name == "positions" and uniform_rate(law) is None:
@@ -221,7 +226,7 @@ def _at_either_rate(name: str, seen: Evidence, law: Law) -> Result:
     observed = _observed_law(seen, law)
     if observed is None:
         return result
-    other = TESTS[name](seen, observed)
+    other = _run(name, seen, observed, inflation)
     return result if other.pvalue is not None and result.pvalue >= other.pvalue else other
 
 

@@ -1,6 +1,7 @@
 """Tests for what occurs twice: whole masks, and stretches of the stream at any shift."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ Ints = NDArray[np.int64]
 
 # At most so many windows of the stream are kept and sorted; of a longer stream those with certain hashes.
 _WINDOWS = 2**22
+# The stream is hashed in pieces of so many neurons.
+_PIECE = 2**24
 # Candidates for the longest repeated stretch that are followed to their ends.
 _FOLLOWED = 32
 
@@ -147,8 +150,8 @@ def _equal_windows(seen: Evidence, kind: int, window: int) -> tuple[Ints, Ints, 
     hashes, starts, ranks = [], [], []
     carry = np.zeros(0, np.int64)
     rank = 0
-    for first, drops in seen.blocks():
-        flat = np.flatnonzero(drops.reshape(-1) == kind) + first * seen.n
+    for first, part in _pieces(seen):
+        flat = np.flatnonzero(part == kind) + first
         places = np.concatenate([carry, flat])
         if places.size > window:
             h = _window_hashes(np.diff(places).astype(np.uint64), window)
@@ -168,6 +171,14 @@ def _equal_windows(seen: Evidence, kind: int, window: int) -> tuple[Ints, Ints, 
     a, b = order[same], order[same + 1]
     apart = order_of[b] - order_of[a] >= window  # windows that overlap may agree by being periodic
     return start[a[apart]], start[b[apart]], one_in
+
+
+def _pieces(seen: Evidence) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield (start, drops) of the stream, in pieces whose gaps and hashes take a few hundred MB."""
+    for first, drops in seen.blocks():
+        flat = drops.reshape(-1)
+        for start in range(0, flat.size, _PIECE):
+            yield first * seen.n + start, flat[start : start + _PIECE]
 
 
 def _window_hashes(gaps: NDArray[np.uint64], window: int) -> NDArray[np.uint64]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from dropstats.auditing import nulls, wording
 from dropstats.auditing.evidence import Evidence, independent, uniform_rate
@@ -120,7 +121,7 @@ def _tolerant_rate(seen: Evidence, expected: float, inflation: float) -> Result:
     return Result("rate", "pass", outside, None, seen.rate, expected, seen.tolerance, message)
 
 
-def positions(seen: Evidence, law: Law) -> Result:
+def positions(seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
     """Null: each neuron's count of drops is Bin(trials, its rate), independently of the others'. Exact.
 
     The worst neuron (Sidak), the chi-square of all (exact convolution), the first and last neuron, and the worst
@@ -132,10 +133,12 @@ def positions(seen: Evidence, law: Law) -> Result:
     worst = int(np.argmin(each))
     single = float(each[worst])
     loose = independent(law)
-    worst_p = nulls.sidak(single, seen.n) if loose else min(1.0, seen.n * single)
+    alone = loose and inflation == 1  # neurons that depend on each other still have each its own exact law
+    worst_p = nulls.sidak(single, seen.n) if alone else min(1.0, seen.n * single)
     complete = seen.recording.known is None
     spread = _position_spread(counts, seen.trials, law) if loose and complete else None
-    run_p, run = _worst_run(counts, known, rates) if loose else (None, None)
+    spread = spread if inflation == 1 else 1.0
+    run_p, run = _worst_run(counts, known, rates, inflation) if loose else (None, None)
     pvalue = nulls.bonferroni(worst_p, spread, run_p, float(each[0]), float(each[-1]))
     typical, masks = float(np.median(rates)), int(np.median(known))
     detectable = nulls.detectable_rate(typical, masks, seen.level / (5 * seen.n))
@@ -167,7 +170,9 @@ def _position_spread(counts: Ints, trials: int, law: Law) -> float | None:
     return float(nulls.two_sided(*nulls.score_sum_tails(parts))) if parts else None
 
 
-def _worst_run(counts: Ints, trials: Ints, rates: Floats) -> tuple[float | None, tuple[int, int] | None]:
+def _worst_run(
+    counts: Ints, trials: Ints, rates: Floats, inflation: float
+) -> tuple[float | None, tuple[int, int] | None]:
     """Return the p-value of the worst run of neighbours and its ends, over runs of 2^k from either end on.
 
     Neurons of unlike rates are compared run by run only where all rates within it are equal.
@@ -188,12 +193,21 @@ def _worst_run(counts: Ints, trials: Ints, rates: Floats) -> tuple[float | None,
             if not first.size:
                 continue
             runs += first.size
-            p = nulls.binomial(sums[first + size] - sums[first], known[first + size] - known[first], rates[first])
+            drops, of = sums[first + size] - sums[first], known[first + size] - known[first]
+            p = _inflated(nulls.binomial(drops, of, rates[first]), drops, of, rates[first], inflation)
             at = int(np.argmin(p))
             if p[at] < best:
                 best, ends = float(p[at]), (int(first[at]), int(first[at]) + size)
         size *= 2
     return (min(1.0, runs * best), ends) if runs else (None, None)
+
+
+def _inflated(p: Floats, counts: Any, trials: Any, rates: Any, inflation: float) -> Floats:
+    """Return p-values, none below the normal law's whose variance dependence has widened."""
+    if inflation <= 1:
+        return p
+    deviation = np.sqrt(np.maximum(trials * rates * (1 - rates) * inflation, 1e-300))
+    return np.asarray(np.maximum(p, special.erfc(np.abs(counts - trials * rates) / deviation / math.sqrt(2))))
 
 
 def dispersion(seen: Evidence, law: Law) -> Result:
@@ -238,7 +252,7 @@ def _worst_frequency(observed: Ints, pmf: Floats, trials: int) -> tuple[float, i
     return min(1.0, float(p[at]) * likely.size), int(likely[at])
 
 
-def rows(seen: Evidence, law: Law) -> Result:
+def rows(seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
     """Null: the counts of the first, the worst and of runs of successive masks follow the law. Exact.
 
     The first mask, the worst one (Sidak), and the worst of runs of 2, 4, 8, ... masks from either end on, two-sided;
@@ -248,16 +262,19 @@ def rows(seen: Evidence, law: Law) -> Result:
     if trials < 2:
         return Result("rows", "inconclusive", message="a single mask shows no drift")
     values, where = np.unique(seen.mask_drops, return_inverse=True)
+    mean = float(law.dropped.mean())
     each = nulls.two_sided(*nulls.count_tails(law.dropped, values))
+    each = _inflated(each, values, n, mean / n, inflation)
     worst_value = int(np.argmin(each))
     worst = int(np.flatnonzero(where == worst_value)[0])
     worst_p = nulls.sidak(float(each[worst_value]), trials)
     p = uniform_rate(law)
     run_p, run = (None, None)
     if p is not None and independent(law):
-        run_p, run = _worst_run(seen.mask_drops, np.broadcast_to(n, (trials,)), np.broadcast_to(p, (trials,)))
+        run_p, run = _worst_run(
+            seen.mask_drops, np.broadcast_to(n, (trials,)), np.broadcast_to(p, (trials,)), inflation
+        )
     pvalue = nulls.bonferroni(worst_p, float(each[where[0]]), run_p)
-    mean = float(law.dropped.mean())
     observed, expected = float(seen.mask_drops[worst]), mean
     if pvalue <= seen.level:
         message = wording.rows(seen, mean, worst, worst_p, run, 1.0 if run_p is None else run_p)

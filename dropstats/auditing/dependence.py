@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 # All pairs of neurons are formed where this takes no more multiplications than about a second's.
 _PAIRS_WORK = 2e10
 _PAIRS_NEURONS = 4096
+# Pairs at fixed strides are counted over the first masks, up to so many neurons in all.
+_STRIDES_NEURONS = 2**28
 # The lags that stand out most in the screen are judged exactly: more would add nothing, as one is enough to fail.
 _LAGS_JUDGED = 4
 # The sum of all squared correlations is judged where a pair is expected this often, on so many neurons.
@@ -64,7 +66,7 @@ def pairs(seen: Evidence, law: Law) -> Result:
         tested += more
         if stride_p < worst_p:
             worst_p, (j, k), both = stride_p, stride_pair, stride_both
-            expected = seen.trials * float(rates[j]) * float(rates[k])
+            expected = min(seen.trials, max(1, _STRIDES_NEURONS // seen.n)) * float(rates[j]) * float(rates[k])
     worst_p = min(1.0, worst_p * tested)
     total = _total(gram, counts, p, trials) if p is not None else None
     pvalue = nulls.bonferroni(worst_p, equal_p, total)
@@ -152,22 +154,22 @@ def _worst_of_unlike_rates(gram: NDArray[np.float32], rates: Floats, trials: int
 
 
 def _strides(seen: Evidence, rates: Floats) -> tuple[float, tuple[int, int], int, int]:
-    """Return the worst pair of neurons 1, 2, 4, ... apart, for all neurons of a large layer."""
+    """Return the worst pair of neurons 1, 2, 4, ... apart, of all neurons of a large layer, over its first masks."""
     best, pair, worst_both, tested = 1.0, (0, 1), 0, 0
-    counts = seen.neuron_drops
-    strides = [2**i for i in range(int(math.log2(seen.n)))]
-    sums = {s: np.zeros(seen.n - s, np.int64) for s in strides}
-    for _, drops in seen.blocks():
-        for start in range(0, drops.shape[0], 255):
-            part = drops[start : start + 255]
-            for s, total in sums.items():
-                total += (part[:, :-s] & part[:, s:]).sum(axis=0, dtype=np.uint8)
+    trials = min(seen.trials, max(1, _STRIDES_NEURONS // seen.n))
+    sums = {2**i: np.zeros(seen.n - 2**i, np.int64) for i in range(int(math.log2(seen.n)))}
+    counts = np.zeros(seen.n, np.int64)
+    step = max(1, min(255, 2**25 // seen.n))  # 255 sums of bits fit a byte
+    for start in range(0, trials, step):
+        drops = seen.drops_of(start, min(start + step, trials))
+        counts += drops.sum(axis=0, dtype=np.uint8)
+        for s, total in sums.items():
+            total += (drops[:, :-s] & drops[:, s:]).sum(axis=0, dtype=np.uint8)
+    what = _statistic(float(rates[0]))
     for s, both in sums.items():
         tested += both.size
-        p, r = rates[:-s], rates[s:]
-        what = _statistic(float(rates[0]))
-        count = _pair_counts(both, counts[:-s], counts[s:], seen.trials, what)
-        values = nulls.binomial(count, seen.trials, _pair_chance(p, r, what))
+        count = _pair_counts(both, counts[:-s], counts[s:], trials, what)
+        values = nulls.binomial(count, trials, _pair_chance(rates[:-s], rates[s:], what))
         at = int(np.argmin(values))
         if values[at] < best:
             best, pair, worst_both = float(values[at]), (at, at + s), int(both[at])

@@ -114,8 +114,8 @@ def paired(pairs: int, drops: int, both: int) -> float:
     return float(two_sided(low, high))
 
 
-# The lattice on which sums of scores are convolved: at least this many points over the window of the sum.
-_LATTICE = 2**16
+# The lattice on which sums of scores are convolved: its fewest and most points, and points to a score's deviation.
+_LATTICE, _LATTICE_MOST, _FINENESS = 2**16, 2**22, 16
 
 
 def score_sum_tails(parts: Sequence[tuple[Floats, Floats, Ints]]) -> tuple[float, float]:
@@ -132,27 +132,27 @@ def score_sum_tails(parts: Sequence[tuple[Floats, Floats, Ints]]) -> tuple[float
     The scores are rounded to a lattice first, and the rounded statistic is the one observed, so its law is exact:
     a product of discrete Fourier transforms. What is added at the end bounds the rounding error of the transform.
     """
-    mean = math.fsum(float(h.sum()) * float(pmf @ s) for s, pmf, h in parts)
     variance = math.fsum(float(h.sum()) * max(float(pmf @ s**2) - float(pmf @ s) ** 2, 0) for s, pmf, h in parts)
     if variance <= 0:
         return 1.0, 1.0
-    deviation = math.sqrt(variance)
-    # clipped at 60 deviations of the sum, no single score can carry the sum out of the window unseen
-    cap = min(60 * deviation, max(float(s.max()) for s, _, _ in parts))
-    step = 120 * deviation / _LATTICE
-    length = 2 * _LATTICE
+    deviation, terms = math.sqrt(variance), sum(int(h.sum()) for _, _, h in parts)
+    # 120 deviations of the sum; with scores clipped at 10 of them, less than 1e-12 lies outside
+    length = 2 ** math.ceil(math.log2(120 * _FINENESS * math.sqrt(terms)))
+    length = min(max(length, _LATTICE), _LATTICE_MOST)
+    step, cap = 120 * deviation / length, 10 * deviation
     transform: Any = 1.0
-    observed = 0
+    observed, centre = 0, 0.0
     for scores, pmf, histogram in parts:
         lattice = np.rint(np.clip(scores, -cap, cap) / step).astype(np.int64)
         observed += int(lattice @ histogram)
+        centre += float(pmf @ lattice) * int(histogram.sum())
         mass = np.bincount(lattice % length, weights=pmf, minlength=length)
         transform = transform * fft.rfft(mass) ** int(histogram.sum())
     law = np.maximum(fft.irfft(transform, length), 0)
-    start = int(mean / step) - length // 2
+    start = int(centre) - length // 2
     law = np.roll(law, -(start % length))
     # the transform's powers carry a relative error of a few units in the last place times the exponent
-    error = 1e-12 + 1e-15 * sum(int(h.sum()) for _, _, h in parts)
+    error = 1e-12 + 1e-15 * terms
     if observed < start or observed >= start + length:
         return (error, 1.0) if observed < start else (1.0, error)
     at = observed - start

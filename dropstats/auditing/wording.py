@@ -116,7 +116,7 @@ def positions(
     rates = law.rates
     never = np.flatnonzero((counts == 0) & (rates > 0) & (trials > 0))
     always = np.flatnonzero((counts == trials) & (rates < 1) & (trials > 0))
-    if seen.n > 1 and never.size + always.size == seen.n:
+    if seen.n > 1 and seen.trials > 1 and never.size + always.size == seen.n:
         return "every neuron is always or never dropped: the masks do not change"
     found = []
     for places, what in ((never, "never dropped"), (always, "always dropped")):
@@ -191,7 +191,9 @@ def dispersion(seen: Evidence, law: Law, ratio: float, value: int, by_frequency:
     if by_frequency:
         expected = seen.trials * float(law.dropped.pmf(value))
         return f"{int((counts == value).sum()):,} masks drop {value:,} neurons, where {expected:,.1f} are expected"
-    return f"{factor}: {'the rate differs from call to call' if ratio > 1 else 'the counts are balanced'}"
+    if ratio > 1:
+        return f"{factor}: the rate differs from call to call, or neurons depend on each other"
+    return f"{factor}: the counts are balanced"
 
 
 def rows(seen: Evidence, mean: float, worst: int, worst_p: float, run: Any, run_p: float) -> str:
@@ -199,8 +201,9 @@ def rows(seen: Evidence, mean: float, worst: int, worst_p: float, run: Any, run_
     counts = seen.mask_drops
     head = int(np.argmax(counts > 0)) if counts.any() else seen.trials
     if head and mean * head > 10:
-        calls = "call 0 drops" if head == 1 else f"calls 0 to {head - 1} drop"
-        return f"{calls} nothing: warm-up steps without dropout"
+        if head == 1:
+            return "call 0 drops nothing"
+        return f"calls 0 to {head - 1} drop nothing: warm-up steps without dropout"
     if run is not None and run_p < worst_p:
         first, stop = run
         observed = float(counts[first:stop].mean())
