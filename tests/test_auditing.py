@@ -218,6 +218,13 @@ def test_direct_scaling():
     assert "inverted scaling" in wrong.message
 
 
+def test_an_unscaled_one_is_no_rounded_scale():
+    kept = Layer(64, 0.003).sample(100, rng=1).astype(np.float32)  # 1/0.997 is 1 in bfloat16
+    recording = replace(Recording.from_outputs(kept, p=0.003), dtype=None)
+    assert audit(recording)["scale"].verdict == "fail"
+    assert audit(replace(recording, dtype="bfloat16"))["scale"].verdict == "pass"
+
+
 def test_rounding_of_the_scale_is_reported_not_failed():
     kept = Layer(1024, 0.1).sample(3000, rng=5)
     # 1/0.9 is 1.109375 in bfloat16: 0.16 % too small, which 3 million neurons show beyond doubt
@@ -264,6 +271,36 @@ def test_a_network_is_audited_as_one_law():
     assert report["positions"].verdict == "fail"
     frozen = np.repeat(network.sample(1, rng=1), 400, axis=0)
     assert {"lags", "duplicates"} <= {result.name for result in audit(frozen, network).failures}
+
+
+class Channels:
+    """Channels of k neurons each, dropped whole: a law whose neurons depend on each other."""
+
+    independent = False
+
+    def __init__(self, channels, k, p):
+        self.channels, self.k, self.n = Layer(channels, p), k, channels * k
+        self.rates = np.full(self.n, p)
+        pmf = np.zeros(self.n + 1)
+        pmf[::k] = self.channels.dropped.pmf(np.arange(channels + 1))
+        self.dropped = stats.rv_discrete(values=(np.arange(self.n + 1), pmf))()
+
+    def sample(self, size, rng):
+        return np.repeat(self.channels.sample(size, rng), self.k, axis=1)
+
+
+def test_a_law_of_dependent_neurons_is_judged_by_what_it_knows():
+    law = Channels(16, 8, 0.2)
+    alarms = [bool(audit(law.sample(100, seed), law, false_alarm=0.05).failures) for seed in range(100)]
+    assert stats.binom.sf(sum(alarms) - 1, 100, 0.05) > 1e-4
+    report = audit(law.sample(400, 1), law)
+    assert report.passed
+    assert {r.name for r in report.results if r.verdict == "pass"} == {"rate", "positions", "dispersion", "rows"}
+    assert report["pairs"].verdict == "not applicable"
+    assert report["rate"].detectable > 2 * audit(Layer(128, 0.2).sample(400, 1), p=0.2)["rate"].detectable
+    elementwise = audit(Layer(128, 0.2).sample(400, rng=1), law)
+    assert elementwise["dispersion"].verdict == "fail"
+    assert "which the law never does" in elementwise["dispersion"].message
 
 
 def test_a_correct_rate_of_dependent_neurons_is_not_called_wrong():
@@ -339,16 +376,37 @@ def test_detectable_rate_against_reference(case):
     assert shift == pytest.approx(case["smallest_bias_exact"], rel=1e-9)
 
 
-def test_detectable_departures_are_detected_nine_times_in_ten():
-    # the rate test's own statement, held against the test itself
-    shift = audit(Layer(256, 0.3).sample(200, rng=0), p=0.3, tests=["rate"])["rate"].detectable
+def departing(test, trials, n, p, by, rng):
+    """Return masks that depart from the law by so much, as the test in question measures it."""
+    if test == "rate":
+        return rng.random((trials, n)) >= p + by
+    if test == "dispersion":  # a rate that varies by call adds n (n - 1) s^2 to n p q
+        spread = np.sqrt(by * p * (1 - p) / (n - 1))
+        return rng.random((trials, n)) >= p + spread * rng.standard_normal((trials, 1))
+    masks = rng.random((trials, n)) >= p
+    if test == "positions":
+        masks[:, 7] = rng.random(trials) >= p + by
+        return masks
+    stays = rng.random((trials, n)) < by
+    for t in range(1, trials):
+        masks[t, stays[t]] = masks[t - 1, stays[t]]
+    return masks
+
+
+@pytest.mark.parametrize("test", ["rate", "positions", "dispersion", "lags"])
+def test_detectable_departures_are_detected_nine_times_in_ten(test):
+    # what a passing test states, held against the test itself
+    trials, n, p = 400, 64, 0.3
+    passed = audit(Layer(n, p).sample(trials, rng=0), p=p, tests=[test])[test]
+    assert passed.verdict == "pass"
     rng = np.random.default_rng(1)
-    seen = [
-        audit(rng.random((200, 256)) >= 0.3 + shift, p=0.3, tests=["rate"])["rate"].verdict == "fail"
-        for _ in range(300)
-    ]
-    assert stats.binom.cdf(sum(seen), 300, 0.9) > 1e-4
-    assert stats.binom.sf(sum(seen), 300, 0.93) > 1e-4
+
+    def seen(by, times):
+        masks = (departing(test, trials, n, p, by, rng) for _ in range(times))
+        return sum(audit(one, p=p, tests=[test])[test].verdict == "fail" for one in masks)
+
+    assert stats.binom.cdf(seen(passed.detectable, 100), 100, 0.9) > 1e-3
+    assert seen(passed.detectable / 2, 50) < 25
 
 
 @pytest.mark.parametrize("lag", [1, 3, 10, 60])

@@ -26,8 +26,8 @@ def grid():
     return long + [(t, n, p) for t in TRIALS for n in NEURONS for p in RATES if t * n <= LARGEST]
 
 
-def clean_audit(trials, n, p, false_alarm, rng):
-    kept = Layer(n, p).sample(trials, rng=rng)
+def clean_audit(trials, n, p, false_alarm, rng, truth=None):
+    kept = Layer(n, p if truth is None else truth).sample(trials, rng=rng)
     return audit(Recording.from_outputs(kept * np.float32(1 / (1 - p)), p=p), false_alarm=false_alarm)
 
 
@@ -36,27 +36,33 @@ def most(audits, level):
     return stats.binom.isf(CHANCE, audits, level)
 
 
-def check(cases, seed, false_alarm, levels):
+def check(cases, seed, false_alarm, levels, bias=0.0):
     rng = np.random.default_rng(seed)
     smallest = {name: [] for name in TESTS}
     alarms = 0
     for trials, n, p in cases:
-        report = clean_audit(trials, n, p, false_alarm, rng)
+        report = clean_audit(trials, n, p, false_alarm, rng, truth=p + bias)
         alarms += bool(report.failures)
         for result in report.results:
             if result.pvalue is not None:
                 smallest[result.name].append(result.pvalue)
-    assert alarms <= most(len(cases), false_alarm), f"{alarms} alarms in {len(cases)} audits at {false_alarm}"
     for name, values in smallest.items():
         for level in levels:
             count = int((np.array(values) <= level).sum())
             assert count <= most(len(values), level), f"{name}: {count} of {len(values)} p-values below {level}"
-    return alarms, smallest
+    assert alarms <= most(len(cases), false_alarm), f"{alarms} alarms in {len(cases)} audits at {false_alarm}"
 
 
 def test_false_alarms_over_the_grid_quickly():
     cases = [case for case in grid() if case[0] * case[1] <= 20_000]
     check(cases[::2], 1, 0.05, (0.1, 0.05, 0.01, 0.001))
+
+
+def test_the_check_of_false_alarms_has_teeth():
+    cases = [(64, 100, 0.3)] * 40
+    check(cases, 3, 0.05, (0.05,))
+    with pytest.raises(AssertionError, match="rate: "):
+        check(cases, 3, 0.05, (0.05,), bias=0.02)
 
 
 @pytest.mark.slow

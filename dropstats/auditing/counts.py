@@ -64,7 +64,7 @@ def rate(seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
         return _dependent_rate(seen, expected, inflation)
     low, high, _ = total_tails(seen, law)
     pvalue = float(nulls.two_sided(low, high))
-    detectable = nulls.detectable_rate(expected, judged, seen.level)
+    detectable = nulls.detectable_rate(expected, int(judged / law_inflation(law)), seen.level)
     observed = seen.rate
     if pvalue > seen.level and 0 < expected < 1 and (rarer < _FEWEST or detectable is None):
         return Result("rate", "inconclusive", pvalue, None, observed, expected, None, wording.few(judged, rarer))
@@ -73,7 +73,7 @@ def rate(seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
     else:
         message = f"would have seen p off by {detectable:.2g}"
     if pvalue <= seen.level:
-        message = wording.rate(observed, expected, judged, seen)
+        message = wording.rate(observed, expected, judged, seen, independent(law))
     return Result("rate", "pass", pvalue, None, observed, expected, detectable, message)
 
 
@@ -219,7 +219,7 @@ def dispersion(seen: Evidence, law: Law) -> Result:
     """
     mean, variance = float(law.dropped.mean()), float(law.dropped.var())
     if variance == 0:
-        return Result("dispersion", "not applicable", message="the law drops always the same number")
+        return _fixed_count(seen, law, mean)
     support, pmf = nulls.window(law.dropped, seen.n)
     observed = nulls.histogram(seen.mask_drops, support)
     scores = nulls.squared_deviation(support, mean, variance)
@@ -227,11 +227,7 @@ def dispersion(seen: Evidence, law: Law) -> Result:
     fit, value = _worst_frequency(observed, pmf, seen.trials)
     pvalue = nulls.bonferroni(spread, fit)
     ratio = float(np.mean((seen.mask_drops - mean) ** 2)) / variance
-    fourth = float(pmf @ scores**2)
-    error = math.sqrt(max(fourth - 1, 0) / seen.trials)
-    critical, power = nulls.normal_quantile(seen.level / 4), nulls.normal_quantile(1 - nulls.POWER)
-    # a variance off by d has itself an error of (1 + d) times that of the law's
-    detectable = (critical + power) * error / (1 - power * error) if power * error < 1 else None
+    detectable = nulls.detectable_variance(seen.trials, float(pmf @ scores**2) - 1, seen.level / 2)
     if pvalue <= seen.level:
         message = wording.dispersion(seen, law, ratio, int(support[0]) + value, fit <= spread)
     elif seen.trials < _FEWEST_MASKS or detectable is None:
@@ -242,8 +238,20 @@ def dispersion(seen: Evidence, law: Law) -> Result:
     return Result("dispersion", "pass", pvalue, None, ratio, 1.0, detectable, message)
 
 
+def _fixed_count(seen: Evidence, law: Law, mean: float) -> Result:
+    """Judge the counts under a law that drops always the same number: one other count is one too many."""
+    if independent(law):
+        return Result("dispersion", "not applicable", message="no neuron has a chance to differ")
+    other = int(np.count_nonzero(seen.mask_drops != round(mean)))
+    message = f"{other:,} masks do not drop {mean:,.6g} neurons" if other else f"every mask drops {mean:,.6g} neurons"
+    return Result("dispersion", "pass", float(not other), None, float(other), 0.0, None, message)
+
+
 def _worst_frequency(observed: Ints, pmf: Floats, trials: int) -> tuple[float, int]:
     """Return the p-value of the least likely frequency among the counts, and the index of the count."""
+    impossible = np.flatnonzero((pmf == 0) & (observed > 0))
+    if impossible.size:
+        return 0.0, int(impossible[0])
     likely = np.flatnonzero(pmf * trials >= 1)  # rarer counts are left to the squared deviation
     if not likely.size:
         return 1.0, 0

@@ -115,7 +115,7 @@ def paired(pairs: int, drops: int, both: int) -> float:
 
 
 # The lattice on which sums of scores are convolved: its fewest and most points, and points to a score's deviation.
-_LATTICE, _LATTICE_MOST, _FINENESS = 2**16, 2**22, 16
+_LATTICE, _LATTICE_MOST, _FINENESS = 2**14, 2**22, 8
 
 
 def score_sum_tails(parts: Sequence[tuple[Floats, Floats, Ints]]) -> tuple[float, float]:
@@ -205,10 +205,22 @@ def detectable_rate(p: float, neurons: int, level: float) -> float | None:
 
 
 def detectable_correlation(pairs: float, level: float) -> float:
-    """Return the smallest correlation that `pairs` independent pairs show with power 0.9, by the normal law."""
-    if pairs <= 0:
-        return math.inf
-    return (normal_quantile(level / 2) + normal_quantile(1 - POWER)) / math.sqrt(pairs)
+    """Return the smallest correlation seen with power 0.9 in one of two halves of `pairs` each, by the normal law."""
+    missed = math.sqrt(1 - POWER)  # by each half, where both together miss it with probability 0.1
+    return (normal_quantile(level / 2) + normal_quantile(missed)) / math.sqrt(pairs) if pairs > 0 else math.inf
+
+
+def detectable_variance(terms: int, excess: float, level: float) -> float | None:
+    """Return by what share a variance must be larger for its two-sided test to see it with power 0.9.
+
+    The sum of squared deviations of `terms` counts, of kurtosis 1 + excess, is taken to follow the gamma law of its
+    mean and variance.
+    """
+    shape = terms / excess if excess > 0 else math.inf
+    reached = float(special.gammaincinv(shape, 1 - POWER)) if math.isfinite(shape) else 0.0
+    if reached < 1e-3 * shape or not reached:
+        return None
+    return float(special.gammainccinv(shape, level / 2)) / reached - 1
 
 
 def count_sum_tails(pmf: Floats, terms: int, observed: int) -> tuple[float, float]:

@@ -53,7 +53,11 @@ def _kept_values(seen: Evidence) -> Mapping[float, int] | None:
 
 def _dtypes(seen: Evidence) -> tuple[str, ...]:
     """Return the dtypes the values may have been rounded to, the recorded one or any."""
-    return (seen.recording.dtype,) if seen.recording.dtype in _DTYPES else _DTYPES
+    dtype = seen.recording.dtype
+    if dtype in _DTYPES:
+        return (dtype,)
+    # a 1 that may be unscaled is not put down to a coarse dtype that nobody recorded
+    return _DTYPES[:2] if _kept_values(seen) and 1.0 in (_kept_values(seen) or {}) else _DTYPES
 
 
 def scale(seen: Evidence, law: Law) -> Result:

@@ -42,11 +42,11 @@ def percent(share: float) -> str:
     return f"{100 * share:+.2g}%" if abs(share) < 0.995 else f"{100 * share:+,.0f}%"
 
 
-def rate(observed: float, p: float, neurons: float, seen: Evidence) -> str:
+def rate(observed: float, p: float, neurons: float, seen: Evidence, elementwise: bool = True) -> str:
     """Say how far off a rate is, and what would give just that rate."""
     relative = f" ({percent(observed / p - 1)})" if p else ""
     text = f"drops {shown_rate(observed, neurons)} where {p:.6g} was declared{relative}"
-    cause = rate_cause(observed, p, neurons, seen.recording.dtype)
+    cause = rate_cause(observed, p, neurons, seen.recording.dtype) if elementwise else ""
     return f"{text}, {cause}" if cause else text
 
 
@@ -176,6 +176,8 @@ def dispersion(seen: Evidence, law: Law, ratio: float, value: int, by_frequency:
         if np.unique(seen.mask_hashes).size == 1:
             return "every mask is the same"
         return f"every mask drops exactly {int(counts[0]):,} neurons: a fixed count"
+    if by_frequency and law.dropped.pmf(value) == 0:
+        return f"{int((counts == value).sum()):,} masks drop {value:,} neurons, which the law never does"
     together = groups(seen) if ratio > 1 else ""
     factor = f"counts vary {ratio:.3g} times as much as the law has it"
     if together:
