@@ -242,11 +242,11 @@ Written by `docs/frameworks.py` from real recordings: {calls} calls on {n} ones 
 audited by all tests at false-alarm rate {false_alarm:g}. *Observed* is the drop rate, *scale* what a kept 1 became,
 *dropped inf* what a dropped infinity became: an exact 0, or NaN where the mask is multiplied with the input."""
 
-NOTES = """The wrong rates are multiples of 1/128 in bfloat16 and of 1/1024 in float16, the steps of
-uniform numbers drawn in these dtypes: a comparison of such a number with p drops p rounded to a step. The scale is that
-of the declared p, so the mean is not preserved. `jax.random.bernoulli` draws in the dtype of the probability that it is given: give it in
-float32. In bfloat16 the scale itself is rounded, 1.109375 for 1/0.9, which loses 0.16% of the mean in every framework;
-that is reported, not failed.
+NOTES = """The wrong rates are multiples of 1/128 in bfloat16 and of 1/1024 in float16, the steps of uniform numbers
+drawn in these dtypes: a comparison of such a number with p drops p rounded to a step. The scale is that of the declared
+p, so the mean is not preserved. `jax.random.bernoulli` draws in the dtype of the probability that it is given: give it
+in float32. In bfloat16 the scale itself is rounded, 1.109375 for 1/0.9, which loses 0.16% of the mean in every
+framework; that is reported, not failed.
 """
 
 

@@ -142,3 +142,10 @@ def test_the_examples_of_the_help_run(tmp_path, monkeypatch, capsys):
         assert len(examples) >= 2
         for example in examples:
             assert main(example.split()) == 0, example
+
+
+def test_the_documentation_shows_what_is_printed(capsys):
+    text = Path(__file__).parents[1].joinpath("docs", "recording.md").read_text()
+    (shown,) = re.findall(r"```console\n\$ dropstats (.*)\n(.*\n)```", text)
+    assert main(shown[0].split()) == 0
+    assert capsys.readouterr().out == shown[1]

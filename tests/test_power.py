@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 import dropstats as ds
+from dropstats.auditing import nulls
 
 REFERENCE = json.loads(Path(__file__).with_name("reference").joinpath("audit_reference.json").read_text())
 
@@ -129,3 +130,10 @@ def test_very_many_neurons():
 def test_bad_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.97])
+@pytest.mark.parametrize("neurons", [1000, 123_456])
+def test_the_audit_states_the_same_shift(p, neurons):
+    stated = nulls.detectable_rate(p, neurons, 0.01)
+    assert stated == pytest.approx(max(abs(ds.detectable_shift(p, neurons, sign=sign)) for sign in (1, -1)), rel=1e-9)

@@ -46,9 +46,7 @@ def test_a_list_of_arrays_is_one_mask_an_item():
     given = masks(shape=(2, 3))
     assert np.array_equal(ds.Recording.from_masks(list(given)).packed, ds.Recording.from_masks(given).packed)
     assert np.array_equal(ds.Recording.from_masks(iter(given)).packed, ds.Recording.from_masks(given).packed)
-    assert np.array_equal(
-        ds.Recording.from_masks(given.tolist()).packed, ds.Recording.from_masks(given).packed
-    )
+    assert np.array_equal(ds.Recording.from_masks(given.tolist()).packed, ds.Recording.from_masks(given).packed)
 
 
 def test_a_recording_does_not_change_with_its_source_nor_by_hand():
@@ -190,9 +188,7 @@ def test_one_input_may_serve_every_call():
 def test_lists_and_arrays_may_be_mixed(as_outputs, as_inputs):
     inputs = np.random.default_rng(0).normal(size=(30, 4, 5))
     kept = masks(30, (4, 5))
-    recording = ds.Recording.from_outputs(
-        as_outputs(np.where(kept, inputs * 1.25, 0)), inputs=as_inputs(inputs)
-    )
+    recording = ds.Recording.from_outputs(as_outputs(np.where(kept, inputs * 1.25, 0)), inputs=as_inputs(inputs))
     assert np.array_equal(recording.masks(), kept.reshape(30, -1))
     assert recording.unscaled == 0
 
@@ -303,9 +299,7 @@ def test_record_names_what_is_wrong():
     with pytest.raises(ValueError, match="trials must be at least 1; got 0"):
         ds.record(lambda: masks()[0], 0)
     sizes = iter(range(3, 10))
-    with pytest.raises(
-        ValueError, match=r"call's results must all have the first one's shape \(3,\); got \(4,\)"
-    ):
+    with pytest.raises(ValueError, match=r"call's results must all have the first one's shape \(3,\); got \(4,\)"):
         ds.record(lambda: np.ones(next(sizes)), 5)
     with pytest.raises(TypeError, match="call's results must be booleans or real numbers; got dtype object"):
         ds.record(lambda: None, 5)
@@ -373,6 +367,14 @@ def test_masks_packed_in_their_own_shape_are_read(tmp_path):
     assert np.array_equal(recording.masks(), given.reshape(6, -1))
     assert recording.shape == (3, 5, 13)
     assert recording.p is None
+
+
+def test_a_recording_may_name_several_scales_and_its_source_in_bytes(tmp_path):
+    keep = np.packbits(masks(8, (16,), p=0), axis=1)
+    path = write(tmp_path / "a.npz", keep=keep, shape=[8, 16], scale=[1.0, 1.25], source=b"here", p=[0.2])
+    recording = ds.Recording.load(path)
+    assert recording.scales == {1.0: 64, 1.25: 64}
+    assert (recording.source, recording.p) == ("here", 0.2)
 
 
 def test_bits_beyond_the_last_neuron_are_not_neurons(tmp_path):
@@ -468,9 +470,7 @@ def test_nothing_is_unpickled(tmp_path):
     assert not Tells.opened
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\x00" * 99, b"keep,shape\n1,2\n", b"PK\x03\x04", b"\x93NUMPY\x01\x00"]
-)
+@pytest.mark.parametrize("content", [b"", b"\x00" * 99, b"keep,shape\n1,2\n", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "a.npz"
     path.write_bytes(content)

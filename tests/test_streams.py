@@ -128,6 +128,11 @@ def test_a_stretch_at_another_place():
     assert "b from call 20, neuron " in found.message
 
 
+def test_a_stretch_ends_with_its_stream():
+    report = ds.audit_streams({k: recorded(seed, trials=1, n=5000) for k, seed in enumerate((1, 2, 3, 2, 4))})
+    assert report["overlaps"].message == ("1 from call 0, neuron 0, and 3 from call 0, neuron 0, share 5,000 elements")
+
+
 def test_a_stretch_within_one_stream_is_not_between_two():
     a = masks(1)
     a[20] = a[10]

@@ -27,6 +27,16 @@ def test_a_right_one_passes(p, dtype):
     assert report.trials >= 32
 
 
+def test_the_ends_of_p():
+    assert assert_dropout(lambda: np.zeros(1000, np.float32), 1.0).passed
+    assert assert_dropout(lambda: np.ones(1000, np.float32), 0.0).passed
+    with pytest.raises(AssertionError, match="edges: 32,000 neurons of p = 1 are kept"):
+        assert_dropout(lambda: np.ones(1000, bool), 1.0, tests=["edges"])
+    calls = iter(range(10**6))
+    with pytest.raises(AssertionError, match=r"edges: 1 neurons? of p = 0 (is|are) dropped"):
+        assert_dropout(lambda: np.arange(1000) + (next(calls) > 0) > 0, 0.0)
+
+
 def test_masks_and_recordings_will_do():
     rng = np.random.default_rng(0)
     assert assert_dropout(lambda: rng.random((64, 64)) >= 0.25, 0.25).passed
@@ -116,7 +126,7 @@ def test_draws_as_much_as_it_needs(detect):
 def test_the_first_call_is_judged_too():
     rng = np.random.default_rng(0)
     calls = iter(range(10**6))
-    with pytest.raises(AssertionError, match="rows: "):
+    with pytest.raises(AssertionError, match=r"(rows|dispersion): "):
         assert_dropout(lambda: np.ones(4096, bool) if next(calls) == 0 else rng.random(4096) >= 0.1, 0.1)
 
 

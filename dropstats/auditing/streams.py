@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import special
 
 from dropstats import _validate
 from dropstats.auditing import comparing, nulls, stream_wording
-from dropstats.auditing.copies import _equal_windows, _follow
+from dropstats.auditing.copies import Stretch, _equal_windows, _follow
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.report import Report, Result, holm
 
@@ -101,7 +102,7 @@ def _streams(streams: Any, p: float | None) -> comparing.Streams:
     if len(streams) < 2:
         raise ValueError(f"streams must be at least two; got {len(streams)}")
     keys = tuple(streams)
-    names = tuple(", ".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in keys)
+    names = tuple(f"({', '.join(map(str, key))})" if isinstance(key, tuple) else str(key) for key in keys)
     given = [one if isinstance(one, Recording) else Recording.from_masks(one) for one in streams.values()]
     for name, one in zip(names, given, strict=True):
         if one.n != given[0].n or not one.n:
@@ -251,11 +252,21 @@ def overlaps(seen: comparing.Streams) -> Result:
         message = f"no stretch of {math.ceil(window / s):,} neurons is in two streams{note}"
         return Result("overlaps", "pass", 1.0, None, 0.0, 0.0, None, message)
     stretches = _follow(evidence, positions[across], partners[across])
-    longest = max(stretches, key=lambda stretch: stretch.length)
+    longest = max((_within(stretch, seen.size) for stretch in stretches), key=lambda stretch: stretch.length)
     drops = evidence.elements(longest.first, longest.first + longest.length)
     pvalue = math.exp(min(0.0, log_places + (int(np.count_nonzero(drops == kind)) - 1) * log_agree))
     message = stream_wording.overlaps(seen, longest) + note
     return Result("overlaps", "pass", pvalue, None, float(longest.length), 0.0, None, message)
+
+
+def _within(stretch: Stretch, size: int) -> Stretch:
+    """Return the longest part of a stretch that is in one stream, each time, and in two different ones."""
+    ends = {0, stretch.length}
+    for place in (stretch.first, stretch.second):
+        ends |= set(range(-place % size, stretch.length, size))
+    cuts = sorted(ends)
+    parts = [Stretch(stretch.first + a, stretch.second + a, b - a) for a, b in pairwise(cuts)]
+    return max(parts, key=lambda part: part.length * (part.first // size != part.second // size))
 
 
 def _identical(seen: comparing.Streams) -> Result:

@@ -268,9 +268,7 @@ def record(
             from tqdm import tqdm as progress
         turns = progress(turns, total=trials, initial=1, desc="recording", unit="call")
     calls = chain([first], (arrays.array(call()) for _ in turns))
-    return _read(
-        Recording, arrays.Blocks((y[None] for y in calls), trials, "call's results"), reader, p, source
-    )
+    return _read(Recording, arrays.Blocks((y[None] for y in calls), trials, "call's results"), reader, p, source)
 
 
 def _unpack(packed: Packed, n: int) -> NDArray[np.bool_]:

@@ -21,9 +21,7 @@ SLICE = 2**22
 
 def array(value: Any) -> Any:
     """Return `value` if it is an array of some library, an array of it otherwise."""
-    if type(value).__module__.startswith("keras") and hasattr(
-        value, "value"
-    ):  # a Variable: its backend's tensor
+    if type(value).__module__.startswith("keras") and hasattr(value, "value"):  # a Variable: its backend's tensor
         value = value.value() if callable(value.value) else value.value
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return value
@@ -69,9 +67,7 @@ def wide(array: Any) -> Any:
 def flat(array: Any) -> Any:
     """Return the values of an array of shape (k, ...) as (k, n)."""
     shape = (int(array.shape[0]), prod(map(int, array.shape[1:])))
-    return (
-        array.reshape(shape) if hasattr(array, "reshape") else sys.modules["tensorflow"].reshape(array, shape)
-    )
+    return array.reshape(shape) if hasattr(array, "reshape") else sys.modules["tensorflow"].reshape(array, shape)
 
 
 def resolution(dtype: str) -> float:
@@ -105,9 +101,7 @@ def origin(array: Any) -> str:
     if name == "numpy":
         return ""
     version = getattr(sys.modules.get(name), "__version__", "")
-    device = str(getattr(array, "device", "")).rpartition("device:")[
-        2
-    ]  # tensorflow: /job:localhost/.../device:CPU:0
+    device = str(getattr(array, "device", "")).rpartition("device:")[2]  # tensorflow: /job:localhost/.../device:CPU:0
     return " ".join(filter(None, (name, version, device)))
 
 

@@ -132,6 +132,10 @@ def _scalar(fields: Any, key: str, kind: str, default: Any) -> Any:
     return array.reshape(()).item()
 
 
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
 def _packed(cls: type[R], fields: Any, name: str, p: float | None) -> R:
     version = _scalar(fields, "version", "iu", 1)
     if version != VERSION:
@@ -139,13 +143,7 @@ def _packed(cls: type[R], fields: Any, name: str, p: float | None) -> R:
     if "shape" not in fields.files:
         raise _Refused("keep without shape")
     shape = fields["shape"]
-    if (
-        shape.ndim != 1
-        or shape.size < 2
-        or shape.dtype.kind not in "iu"
-        or (shape < 0).any()
-        or shape[0] == 0
-    ):
+    if shape.ndim != 1 or shape.size < 2 or shape.dtype.kind not in "iu" or (shape < 0).any() or shape[0] == 0:
         raise _Refused(f"shape {_validate._show(shape.tolist())}, where (trials, ...) is needed")
     trials, *last = map(int, shape)
     packed = _bits(fields["keep"], "keep", trials, last)
@@ -161,7 +159,7 @@ def _packed(cls: type[R], fields: Any, name: str, p: float | None) -> R:
         p = None if p is None or np.isnan(p) else _validate.probability(p)
     counts = {key: int(_scalar(fields, key, "iu", 0)) for key in COUNTS}
     return cls(
-        trials, n, trailing, p, str(_scalar(fields, "source", "US", name)), packed, known,
+        trials, n, trailing, p, _text(_scalar(fields, "source", "US", name)), packed, known,
         scales=_scales(fields, packed), scale_tolerance=float(_scalar(fields, "scale_tolerance", "f", 0.0)),
         dtype=_scalar(fields, "dtype", "U", None), **counts,
     )  # fmt: skip
@@ -174,8 +172,15 @@ def _scales(fields: Any, packed: NDArray[np.uint8]) -> dict[float, int] | None:
         if table.ndim != 2 or table.shape[1] != 2 or table.dtype.kind != "f":
             raise _Refused(f"scales of shape {table.shape} and dtype {table.dtype}")
         return {float(value): int(count) for value, count in table}
-    scale = _scalar(fields, "scale", "fiu", None)
-    return None if scale is None else {float(scale): arrays.bit_count(packed)}
+    if "scale" not in fields.files:
+        return None
+    values, counts = np.unique(fields["scale"], return_counts=True)
+    if not values.size or values.dtype.kind not in "fiu":
+        raise _Refused(f"scale of shape {fields['scale'].shape} and dtype {values.dtype}")
+    # of several values it is not said how often each occurred
+    kept = arrays.bit_count(packed)
+    shares = np.diff(np.rint(kept * np.cumsum(counts) / counts.sum()), prepend=0)
+    return dict(zip(values.astype(np.float64).tolist(), shares.astype(int).tolist(), strict=True))
 
 
 def _bits(bits: NDArray[Any], key: str, trials: int, last: list[int]) -> NDArray[np.uint8]:
@@ -188,9 +193,7 @@ def _bits(bits: NDArray[Any], key: str, trials: int, last: list[int]) -> NDArray
         (trials, -(-n // 8)),
         (trials, *last[:-1], -(-last[-1] // 8)),
     ):
-        raise _Refused(
-            f"{key} of shape {bits.shape} and dtype {bits.dtype} for masks of shape {(trials, *last)}"
-        )
+        raise _Refused(f"{key} of shape {bits.shape} and dtype {bits.dtype} for masks of shape {(trials, *last)}")
     if bits.shape != (trials, -(-n // 8)):
         bits = np.packbits(np.unpackbits(bits, axis=-1, count=last[-1]).reshape(trials, n), axis=1)
     if n % 8:

@@ -56,9 +56,7 @@ class MaskReader:
                 row, column = map(int, np.argwhere(wrong)[0])
                 where = (rows.start + row, columns.start + column)
                 number = float(arrays.floats(values[row, column]))
-                raise ValueError(
-                    f"masks must hold 0 (dropped) and 1 (kept) only; got {number!r} at index {where}"
-                )
+                raise ValueError(f"masks must hold 0 (dropped) and 1 (kept) only; got {number!r} at index {where}")
         return kept, _all(kept.shape)
 
     def found(self) -> dict[str, Any]:
