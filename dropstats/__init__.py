@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dropstats import plots, testing
-    from dropstats.auditing import audit_streams
+    from dropstats.auditing import Report, Result, audit, audit_streams
     from dropstats.laws import Layer, Network, Neuron
     from dropstats.power import detectable_shift, neurons_needed
     from dropstats.recording import Recording, record
@@ -30,7 +30,10 @@ _HOMES = {
     "Network": "laws",
     "Neuron": "laws",
     "Recording": "recording",
+    "Report": "auditing",
+    "Result": "auditing",
     "Tally": "tallies",
+    "audit": "auditing",
     "audit_streams": "auditing",
     "detectable_shift": "power",
     "neurons_needed": "power",
@@ -45,7 +48,10 @@ __all__ = [
     "Network",
     "Neuron",
     "Recording",
+    "Report",
+    "Result",
     "Tally",
+    "audit",
     "audit_streams",
     "detectable_shift",
     "neurons_needed",
