@@ -181,6 +181,12 @@ def test_an_empty_recording():
         audit(np.ones((3, 0), bool), p=0.5)
 
 
+def test_a_recording_of_zeros_in_and_out():
+    nothing = Recording.from_outputs(np.zeros((3, 4), np.float32), p=0.5, inputs=np.zeros((3, 4), np.float32))
+    with pytest.raises(ValueError, match="audit needs neurons known to be dropped or kept"):
+        audit(nothing)
+
+
 def test_what_cannot_be_judged_is_not_passed():
     report = audit([[1, 0, 1]], p=0.5)
     assert report["rate"].verdict == "inconclusive"

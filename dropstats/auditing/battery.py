@@ -135,6 +135,8 @@ def _asked(recording: Any, law: Law | None, p: float | None) -> tuple["Recording
         raise TypeError("audit takes law= or p=, not both")
     if recording.trials < 1 or recording.n < 1:
         raise ValueError(f"audit needs at least one mask of one neuron; got shape {(recording.trials, recording.n)}")
+    if not recording.judged:
+        raise ValueError("audit needs neurons known to be dropped or kept; got a recording in which none is")
     if law is None:
         declared = recording.p if p is None else p
         if declared is None:
