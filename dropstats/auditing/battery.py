@@ -40,7 +40,7 @@ _DEPENDENCE = ("dispersion", "pairs", "lags", "stream", "duplicates", "repeats")
 # Tests that a wrong rate would fail along with `rate`: they are judged at the observed rate as well.
 _AT_OBSERVED_RATE = ("positions", "dispersion", "pairs", "rows")
 # Tests of sums over neurons, whose variance dependence widens.
-_TAKE_INFLATION = ("rate", "positions", "rows", "mean")
+_TAKE_INFLATION = ("rate", "positions", "lags", "rows", "mean")
 # Tests that look at whole masks; the others can do with masks of which some neurons are not known.
 _NEED_WHOLE_MASKS = (*_DEPENDENCE, "rows")
 
@@ -195,6 +195,9 @@ def _judge(
         if inflation > 1 and name in results and results[name].pvalue is not None:
             part, its_law = (complete, complete_law) if name == "rows" and complete else (seen, law)
             results[name] = _at_either_rate(name, part, its_law, inflation)
+    within = counts.mask_inflation(complete) if inflation > 1 and complete else 1.0
+    if within > 1 and "lags" in results and complete:
+        results["lags"] = _run("lags", complete, complete_law, within)
     if "rate" in names:
         results["rate"] = counts.rate(seen, law, inflation)
     if "mean" in names:
@@ -203,7 +206,7 @@ def _judge(
 
     def again(name: str, level: float) -> str:
         part, its_law = (complete, complete_law) if name in _NEED_WHOLE_MASKS and complete else (seen, law)
-        widened = max(inflation, counts.law_inflation(law)) if name == "mean" else inflation
+        widened = {"mean": max(inflation, counts.law_inflation(law)), "lags": within}.get(name, inflation)
         return _run(name, part.at_level(level), its_law, widened).message
 
     judged = holm(ordered, false_alarm)

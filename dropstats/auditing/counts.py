@@ -300,12 +300,19 @@ def inflation(seen: Evidence) -> float:
     p = seen.rate
     if not 0 < p < 1:
         return 1.0  # nothing varies: the total itself says all
-    by_mask = float(np.var(seen.mask_drops, ddof=1)) / (seen.n * p * (1 - p)) if seen.trials > 1 else 1.0
     by_neuron = float(np.var(seen.neuron_drops, ddof=1)) / (seen.trials * p * (1 - p)) if seen.n > 1 else 1.0
     correlation = np.asarray(seen.stream_correlation[1:], dtype=np.float64)
     # twenty errors: far beyond what chance leaves at any of so many lags
     plain = correlation[correlation > 20 / math.sqrt(max(seen.stream.size, 1))]
-    return max(1.0, max(by_mask, 1.0) * max(by_neuron, 1.0), 1 + 2 * float(plain.sum()))
+    return max(1.0, mask_inflation(seen) * max(by_neuron, 1.0), 1 + 2 * float(plain.sum()))
+
+
+def mask_inflation(seen: Evidence) -> float:
+    """Return by how much dependence within masks widens the variance of their counts, at least 1."""
+    p = seen.rate
+    if seen.trials < 2 or not 0 < p < 1:
+        return 1.0
+    return max(1.0, float(np.var(seen.mask_drops, ddof=1)) / (seen.n * p * (1 - p)))
 
 
 def observed_law(seen: Evidence, law: Law) -> Any:

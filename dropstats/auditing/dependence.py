@@ -232,7 +232,7 @@ def _sees_equal(p: float, trials: int, level: float) -> bool:
     return bool(nulls.binomial(reached, trials, chance) <= level)
 
 
-def lags(seen: Evidence, law: Law) -> Result:
+def lags(seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
     """Null: masks of different calls are independent. Exact on two halves of disjoint pairs of calls, Bonferroni.
 
     The correlation of masks k calls apart, for every k, screens by FFT; the lags that stand out most are judged by the
@@ -256,8 +256,11 @@ def lags(seen: Evidence, law: Law) -> Result:
     tested = 2 * (seen.trials - 1)
     best, lag = min((_lag_pvalue(seen, law, int(k)), int(k)) for k in judged if k)
     pvalue = min(1.0, best * tested)
+    if inflation > 1:  # neurons of a mask that depend on each other agree, or not, together
+        widened = nulls.normal_two_sided(float(correlation[lag] / error[lag]) / math.sqrt(inflation))
+        pvalue = max(pvalue, min(1.0, widened * tested))
     pairs_judged = seen.n * max(seen.trials // 2, 1)
-    detectable = nulls.detectable_correlation(pairs_judged, seen.level / tested)
+    detectable = nulls.detectable_correlation(pairs_judged / inflation, seen.level / tested)
     observed = float(correlation[lag])
     if pvalue <= seen.level:
         message = wording.lags(seen, lag, observed)

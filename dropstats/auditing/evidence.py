@@ -223,6 +223,37 @@ class Evidence:
         pairs = columns.size * np.arange(self.trials, 0, -1, dtype=np.float64)
         return np.asarray(sums / pairs)
 
+    @cached_property
+    def together(self) -> tuple[str, int]:
+        """What neurons always drop together: ("neighbours", group size), ("stride", s), ("all", n) or ("", 0)."""
+        if self.n < 2:
+            return "", 0
+        differ = np.zeros(self.n - 1, np.uint8)
+        for _, drops in self.blocks():
+            for start in range(0, drops.shape[0], 64):
+                part = drops[start : start + 64]
+                differ |= np.bitwise_or.reduce(part[:, :-1] ^ part[:, 1:], axis=0)
+                if differ.all():
+                    break
+        breaks = np.flatnonzero(differ) + 1
+        size = int(np.gcd.reduce(breaks)) if breaks.size else 0
+        if size > 1 and breaks.size < self.n - 1:
+            return "neighbours", size
+        if not breaks.size and 0 < self.rate < 1:
+            return "all", self.n
+        stride = self._stride()
+        return ("stride", stride) if stride else ("", 0)
+
+    def _stride(self) -> int:
+        """Return after how many positions every mask repeats itself, or 0."""
+        correlation = self.stream_correlation[1 : self.n]
+        if not correlation.size:
+            return 0
+        for stride in (np.flatnonzero(correlation >= 0.4 * correlation.max())[:8] + 1).tolist():
+            if all(np.array_equal(drops[:, :-stride], drops[:, stride:]) for _, drops in self.blocks()):
+                return int(stride)
+        return 0
+
     def columns(self, columns: Ints) -> Drops:
         """Return the drops of some neurons, shape (trials, len(columns))."""
         if columns.size and columns[-1] - columns[0] + 1 == columns.size:

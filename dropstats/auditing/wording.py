@@ -140,33 +140,12 @@ def positions(
 
 def groups(seen: Evidence) -> str:
     """Return a sentence on neurons that always drop together: groups of neighbours, or a stride; empty if none."""
-    n = seen.n
-    if n < 2:
-        return ""
-    together = np.ones(n - 1, bool)
-    for _, drops in seen.blocks():
-        together &= (drops[:, :-1] == drops[:, 1:]).all(axis=0)
-    breaks = np.flatnonzero(~together) + 1
-    if breaks.size and together.any():
-        size = int(np.gcd.reduce(breaks))
-        if size > 1:
-            return f"groups of {size} neighbours drop together"
-    if not breaks.size and 0 < seen.rate < 1:
-        return "all neurons of a mask drop together"
-    stride = _stride(seen)
-    return f"neurons {stride:,} positions apart drop together" if stride else ""
-
-
-def _stride(seen: Evidence) -> int:
-    """Return a number of positions after which the mask repeats in every call, or 0."""
-    correlation = seen.stream_correlation[1 : seen.n]
-    if not correlation.size:
-        return 0
-    for stride in (np.flatnonzero(correlation >= 0.4 * correlation.max())[:8] + 1).tolist():
-        same = all(bool((drops[:, :-stride] == drops[:, stride:]).all()) for _, drops in seen.blocks())
-        if same:
-            return int(stride)
-    return 0
+    kind, size = seen.together
+    return {
+        "neighbours": f"groups of {size} neighbours drop together",
+        "all": "all neurons of a mask drop together",
+        "stride": f"neurons {size:,} positions apart drop together",
+    }.get(kind, "")
 
 
 def dispersion(seen: Evidence, law: Law, ratio: float, value: int, by_frequency: bool) -> str:
@@ -215,7 +194,7 @@ def rows(seen: Evidence, mean: float, worst: int, worst_p: float, run: Any, run_
 
 def pairs(seen: Evidence, j: int, k: int, both: int, expected: float, classes: Ints, by_history: bool) -> str:
     """Say which neurons drop together."""
-    together = groups(seen)
+    together = "every mask is the same" if period(seen) == 1 else groups(seen)
     if together:
         return together
     inside = classes >= 0
