@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dropstats.laws import Layer, Network, Neuron
     from dropstats.power import detectable_shift, neurons_needed
     from dropstats.recording import Recording, record
-    from dropstats.simulation import simulate
+    from dropstats.simulation import precise_to, simulate
     from dropstats.tallies import Tally, tally
 
 __version__ = "0.1.0"
@@ -37,6 +37,7 @@ _HOMES = {
     "audit_streams": "auditing",
     "detectable_shift": "power",
     "neurons_needed": "power",
+    "precise_to": "simulation",
     "record": "recording",
     "simulate": "simulation",
     "tally": "tallies",
@@ -56,6 +57,7 @@ __all__ = [
     "detectable_shift",
     "neurons_needed",
     "plots",
+    "precise_to",
     "record",
     "simulate",
     "tally",

@@ -153,7 +153,8 @@ class Neuron(_Words):
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> NDArray[np.bool_]:
         """Return bool masks of shape (size, 1), True = kept; see `Layer.sample`."""
-        return _sample((self,), size, rng)
+        size, generator = _sampling(self.n, size, rng)
+        return bits.kept_masks(self.rates, size, generator)
 
     def _rate_counts(self) -> Iterator[tuple[float, int]]:
         yield self.p, 1
@@ -252,7 +253,8 @@ class Layer(_Words):
         array([[ True,  True, False, False],
                [ True,  True, False, False]])
         """
-        return _sample((self,), size, rng)
+        size, generator = _sampling(self.n, size, rng)
+        return bits.kept_masks(self.rates, size, generator)
 
     def _rate_counts(self) -> Iterator[tuple[float, int]]:
         if isinstance(self.p, float):
@@ -340,7 +342,13 @@ class Network(_Words):
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> NDArray[np.bool_]:
         """Return bool masks of shape (size, n), the parts' masks side by side; see `Layer.sample`."""
-        return _sample(self.laws, size, rng)
+        size, generator = _sampling(self.n, size, rng)
+        masks = np.empty((size, self.n), dtype=np.bool_)
+        start = 0
+        for law in self.laws:
+            masks[:, start : start + law.n] = law.sample(size, generator)
+            start += law.n
+        return masks
 
     def prob_any_dead(self) -> float:
         """Return the probability that some part loses all its neurons, so that nothing passes.
@@ -377,17 +385,7 @@ class Network(_Words):
         return type(self), self.laws
 
 
-def _sample(laws: tuple[Law, ...], size: Any, rng: _validate.RNG) -> NDArray[np.bool_]:
-    """Fill one array of masks, part by part, from one generator."""
+def _sampling(n: int, size: Any, rng: _validate.RNG) -> tuple[int, np.random.Generator]:
     size = _validate.integer(size, "size", minimum=0, maximum=_validate.MAX_TRIALS)
-    n = sum(law.n for law in laws)
     _validate.memory(size * n, f"{size} masks of {n} neurons")
-    generator = _validate.generator(rng)
-    if len(laws) == 1 and not isinstance(laws[0], Network):
-        return bits.kept_masks(laws[0].rates, size, generator)
-    masks = np.empty((size, n), dtype=np.bool_)
-    start = 0
-    for law in laws:
-        masks[:, start : start + law.n] = law.sample(size, generator)
-        start += law.n
-    return masks
+    return size, _validate.generator(rng)

@@ -1,6 +1,7 @@
 """The binomial law of a count, and the Bernoulli law of one neuron."""
 
 import math
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,10 @@ Floats = NDArray[np.float64]
 # reference values) and are the fastest; beyond, they lose digits with n, and exp of the logs is used. Next to the
 # smallest doubles Boost reports overflow.
 _BOOST_N, _BOOST_P = 2**20, 1e-280
+# Below, its tails approach the end of the range of doubles.
+_BOOST_TAIL = 1e-290
+
+_Tail = Callable[[Floats], Floats]
 
 
 class Binomial(Count):
@@ -82,10 +87,29 @@ class Binomial(Count):
         return np.exp(self._logs.tails(k)[1])
 
     def _logcdf(self, k: Floats) -> Floats:
-        return _log_indicator(k >= self._certain) if self._certain is not None else self._logs.tails(k)[0]
+        if self._certain is not None:
+            return _log_indicator(k >= self._certain)
+        return self._log_tail(k, self._cdf, self._sf, 0)
 
     def _logsf(self, k: Floats) -> Floats:
-        return _log_indicator(k < self._certain) if self._certain is not None else self._logs.tails(k)[1]
+        if self._certain is not None:
+            return _log_indicator(k < self._certain)
+        return self._log_tail(k, self._sf, self._cdf, 1)
+
+    def _log_tail(self, k: Floats, tail: _Tail, other: _Tail, side: int) -> Floats:
+        """Return the log of a tail: of scipy's where that has digits, a hundred times as fast as the integral."""
+        if not self._boost:
+            return self._logs.tails(k)[side]
+        value = tail(k)
+        out = np.empty(k.shape)
+        small, large = value < _BOOST_TAIL, value > 0.5
+        middle = ~(small | large)
+        out[middle] = np.log(value[middle])
+        if large.any():
+            out[large] = np.log1p(-other(k[large]))
+        if small.any():
+            out[small] = self._logs.tails(k[small])[side]
+        return out
 
     def _moments(self) -> tuple[float, float, float, float]:
         n, p, q = self.n, self.p, 1 - self.p

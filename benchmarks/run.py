@@ -1,0 +1,293 @@
+"""Measure dropstats beside what a user would use instead, in one run, and write the table.
+
+    python benchmarks/run.py            # writes benchmarks/results.md and results.json
+    python benchmarks/run.py --quick    # small sizes, prints only
+
+The contenders of a line take turns, each a few times, and medians are compared, so that a busy machine slows all of
+them alike. Everything runs on one thread. What is not installed is left out; ``pip install 'dropstats[bench]'``.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from importlib import import_module, metadata, util
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import numpy as np  # noqa: E402  (after the number of threads is set)
+from scipy import stats  # noqa: E402
+
+import dropstats as ds  # noqa: E402
+from dropstats import bits  # noqa: E402
+
+HERE = Path(__file__).parent
+NEURONS = 1024
+# scipy's and other slow contenders draw fewer masks; times are by the neuron.
+SLOW = 16
+
+
+class Line(NamedTuple):
+    """One comparison: what each contender does, and by how many units its time is divided."""
+
+    section: str
+    what: str
+    unit: str
+    contenders: dict[str, tuple[Callable[[], Any], float]]
+
+
+def optional(name: str) -> Any:
+    return import_module(name) if util.find_spec(name) else None
+
+
+def rates(p: float | str) -> Any:
+    return np.random.default_rng(0).random(NEURONS) if p == "own" else p
+
+
+def sampling(masks: int) -> Iterator[Line]:
+    torch, jax = optional("torch"), optional("jax")
+    rng, fast = np.random.default_rng(1), np.random.Generator(np.random.SFC64(1))
+    neurons, slow = masks * NEURONS, max(masks // SLOW, 1)
+    yield Line(
+        "sampling", "64-bit words of the generator alone", "ns/bit", {"SFC64": (partial(fill, fast, masks), neurons)}
+    )
+    for name in (0.5, 0.25, 0.1, 0.3, "own"):
+        p = rates(name)
+        law = ds.Layer(NEURONS, p)
+        contenders = {
+            "dropstats": (partial(ds.simulate, law, masks, 1), neurons),
+            "numpy": (lambda p=p: (rng.random((masks, NEURONS)) < p).sum(axis=1), neurons),
+            "numpy, SFC64, float32": (
+                lambda p=p: np.count_nonzero(fast.random((masks, NEURONS), np.float32) < p, axis=1),
+                neurons,
+            ),
+            "scipy": (
+                lambda p=p: stats.bernoulli.rvs(p, size=(slow, NEURONS), random_state=rng).sum(axis=1),
+                slow * NEURONS,
+            ),
+        }
+        if torch:
+            torch.set_num_threads(1)
+            tensor = torch.as_tensor(np.broadcast_to(p, (slow, NEURONS)).astype(np.float32))
+            contenders["torch"] = (lambda t=tensor: torch.bernoulli(t).sum(dim=1), slow * NEURONS)
+        if jax:
+            draw = jax.jit(lambda key, p=p: jax.random.bernoulli(key, p, (slow, NEURONS)).sum(axis=1))
+            contenders["jax"] = (lambda draw=draw: draw(jax.random.key(1)).block_until_ready(), slow * NEURONS)
+        label = "own p for each neuron" if name == "own" else f"p = {p}"
+        yield Line("sampling", f"simulate: counts of masks, drops of neurons; {label}", "ns/neuron", contenders)
+    for p in (0.5, 0.1):
+        law = ds.Layer(NEURONS, p)
+        draw_only = partial(drawn, law.rates, masks)
+        yield Line("sampling", f"packed words, not counted; p = {p}", "ns/neuron", {"dropstats": (draw_only, neurons)})
+        yield Line(
+            "sampling",
+            f"masks as booleans; p = {p}",
+            "ns/neuron",
+            {
+                "dropstats": (partial(law.sample, slow, 1), slow * NEURONS),
+                "numpy": (lambda p=p: rng.random((slow, NEURONS)) >= p, slow * NEURONS),
+            },
+        )
+    own = ds.Layer(NEURONS, rates("own")).rates
+    what = "packed words, not counted; own p for each neuron"
+    yield Line("sampling", what, "ns/neuron", {"dropstats": (partial(drawn, own, masks), neurons)})
+
+
+def fill(generator: np.random.Generator, masks: int) -> None:
+    for _ in range(masks * NEURONS // 2**21):
+        generator.integers(0, 2**64 - 1, 2**15, dtype=np.uint64, endpoint=True)
+
+
+def drawn(p: Any, masks: int) -> None:
+    for _, chunk in bits._chunks(p, masks):
+        for _ in chunk.tiles(np.random.Generator(np.random.SFC64(1))):
+            pass
+
+
+def counts(draws: int) -> Iterator[Line]:
+    torch = optional("torch")
+    rng = np.random.default_rng(1)
+    layer = ds.Layer(NEURONS, 0.1).dropped
+    contenders = {
+        "dropstats": (lambda: layer.rvs(draws, random_state=rng), draws),
+        "numpy": (lambda: rng.binomial(NEURONS, 0.1, draws), draws),
+        "scipy": (lambda: stats.binom.rvs(NEURONS, 0.1, size=draws, random_state=rng), draws),
+    }
+    if torch:
+        binomial = torch.distributions.Binomial(NEURONS, torch.tensor(0.1))
+        contenders["torch"] = (lambda: binomial.sample((draws // SLOW,)), draws // SLOW)
+    yield Line("layer counts", "numbers of dropped neurons, drawn from their law", "ns/draw", contenders)
+
+
+def network(size: int) -> ds.Network:
+    return ds.Network(ds.Layer(784 // size, 0.2), ds.Layer(NEURONS // size, 0.5), ds.Layer(NEURONS // size, 0.5))
+
+
+def totals(size: int) -> Iterator[Line]:
+    law, fast_poibin = network(size), optional("fast_poibin")
+    every, all_rates = np.arange(law.n + 1), np.array(law.rates)
+    contenders = {
+        "dropstats": (lambda: network(size).dropped.pmf(every), 1.0),
+        "numpy, one neuron at a time": (partial(one_by_one, all_rates), 1.0),
+        "scipy.stats.poisson_binom": (lambda: stats.poisson_binom(all_rates).pmf(every), 1.0),
+    }
+    if fast_poibin:
+        contenders["fast-poibin"] = (lambda: fast_poibin.PoiBin(all_rates).pmf, 1.0)
+    yield Line(
+        "network totals", f"law of {law.n} neurons in three layers, all of its pmf", "ms", scaled(contenders, 1e-6)
+    )
+    own = np.random.default_rng(0).random(2000 // size)
+    every_own = np.arange(own.size + 1)
+    contenders = {
+        "dropstats": (lambda: ds.Layer(own.size, own).dropped.pmf(every_own), 1.0),
+        "numpy, one neuron at a time": (partial(one_by_one, own), 1.0),
+        "scipy.stats.poisson_binom": (lambda: stats.poisson_binom(own).pmf(every_own), 1.0),
+    }
+    if fast_poibin:
+        contenders["fast-poibin"] = (lambda: fast_poibin.PoiBin(own).pmf, 1.0)
+    yield Line(
+        "network totals", f"law of {own.size} neurons, each its own p, all of its pmf", "ms", scaled(contenders, 1e-6)
+    )
+
+
+def scaled(contenders: dict[str, Any], factor: float) -> dict[str, Any]:
+    """Divide times by 1 / factor more: from nanoseconds to what the unit says."""
+    return {name: (call, units / factor) for name, (call, units) in contenders.items()}
+
+
+def one_by_one(p: Any) -> Any:
+    pmf = np.ones(1)
+    for rate in p:
+        pmf = np.convolve(pmf, [1 - rate, rate])
+    return pmf
+
+
+def queries(_: int) -> Iterator[Line]:
+    ours, theirs = ds.Layer(NEURONS, 0.5).dropped, stats.binom(NEURONS, 0.5)
+    every = np.arange(NEURONS + 1)
+    for name, k in (("pmf", 512), ("sf", 560), ("logsf", 560), ("ppf", 0.99)):
+        contenders = {
+            "dropstats": (partial(getattr(ours, name), k), 1.0),
+            "scipy": (partial(getattr(theirs, name), k), 1.0),
+        }
+        yield Line("queries", f"layer.dropped.{name}({k}), n = 1024", "us", scaled(contenders, 1e-3))
+    contenders = {"dropstats": (lambda: ours.pmf(every), 1.0), "scipy": (lambda: theirs.pmf(every), 1.0)}
+    yield Line("queries", "layer.dropped.pmf of 0..1024", "us", scaled(contenders, 1e-3))
+    law = network(1).dropped
+    law.pmf(0)
+    yield Line("queries", "network.dropped.sf(1400), law known", "us", {"dropstats": (lambda: law.sf(1400), 1e3)})
+    layer = ds.Layer(NEURONS, 0.5)
+    yield Line(
+        "queries", "layer.prob(dropped=(480, 544))", "us", {"dropstats": (lambda: layer.prob(dropped=(480, 544)), 1e3)}
+    )
+
+
+def imports(_: int) -> Iterator[Line]:
+    def run(statement: str) -> Callable[[], Any]:
+        return lambda: subprocess.run([sys.executable, "-c", statement], check=True)
+
+    others = ["numpy", "scipy.stats", *(name for name in ("torch", "jax") if util.find_spec(name))]
+    contenders = {"dropstats": (run("import dropstats"), 1e6), "nothing": (run("pass"), 1e6)}
+    contenders |= {name: (run(f"import {name}"), 1e6) for name in others}
+    yield Line("import", "a new Python that imports it", "ms", contenders)
+
+
+def measure(line: Line, repeats: int) -> dict[str, float]:
+    """Return the median time of each contender, in the line's unit; calls too short to time are repeated."""
+    loops = {}
+    for name, (call, _) in line.contenders.items():
+        begin = time.perf_counter()
+        call()
+        loops[name] = max(1, int(0.02 / max(time.perf_counter() - begin, 1e-7)))
+    times: dict[str, list[float]] = {name: [] for name in line.contenders}
+    for _ in range(repeats):
+        for name, (call, units) in line.contenders.items():
+            begin = time.perf_counter()
+            for _ in range(loops[name]):
+                call()
+            times[name].append((time.perf_counter() - begin) / loops[name] * 1e9 / units)
+    return {name: median(values) for name, values in times.items()}
+
+
+def cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def machine(repeats: int) -> dict[str, Any]:
+    packages = ("dropstats", "numpy", "scipy", "torch", "jax", "fast-poibin")
+    installed = {dist.metadata["Name"].lower() for dist in metadata.distributions()}
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": f"{cpu()}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.machine()}",
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in packages if name in installed},
+        "repeats": repeats,
+    }
+
+
+def markdown(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    text = [
+        "# Benchmarks",
+        "",
+        f"Written by `python benchmarks/run.py` on {about['date']}: {about['cpu']} ({about['system']}), Python "
+        f"{about['python']}, {versions}. One thread. Medians of {about['repeats']} turns; load average at the start "
+        f"{about['load']}. The ratio is the other's time by that of dropstats in the same run.",
+    ]
+    for section in dict.fromkeys(row["section"] for row in rows):
+        text += ["", f"## {section.capitalize()}", "", "| what | unit | by | time | ratio |", "|---|---|---|---:|---:|"]
+        for row in (row for row in rows if row["section"] == section):
+            for index, (name, value) in enumerate(row["times"].items()):
+                ours = row["times"].get("dropstats")
+                ratio = f"{value / ours:.2g}" if ours and name != "dropstats" else ""
+                if ratio and value / ours >= 10:
+                    ratio = f"{value / ours:.0f}"
+                what, unit = (row["what"], row["unit"]) if index == 0 else ("", "")
+                text.append(f"| {what} | {unit} | {name} | {value:.3g} | {ratio} |")
+    return "\n".join(text) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes, nothing written")
+    parser.add_argument("--repeats", type=int, default=7, help="turns of each contender (default 7)")
+    parser.add_argument("--section", help="measure this section only, nothing written")
+    options = parser.parse_args()
+    repeats = 2 if options.quick else options.repeats
+    sections = {
+        "sampling": partial(sampling, 2**12 if options.quick else 2**16),
+        "layer counts": partial(counts, 10**4 if options.quick else 10**6),
+        "network totals": partial(totals, 16 if options.quick else 1),
+        "queries": partial(queries, 0),
+        "import": partial(imports, 0),
+    }
+    about, rows = machine(repeats), []
+    for name, lines in sections.items():
+        for line in lines() if options.section in (None, name) else ():
+            rows.append(
+                {"section": line.section, "what": line.what, "unit": line.unit, "times": measure(line, repeats)}
+            )
+            print(line.what, {name: float(f"{value:.3g}") for name, value in rows[-1]["times"].items()}, flush=True)
+    if not options.quick and options.section is None:
+        (HERE / "results.json").write_text(json.dumps({**about, "lines": rows}, indent=1) + "\n")
+        (HERE / "results.md").write_text(markdown(about, rows))
+
+
+if __name__ == "__main__":
+    main()

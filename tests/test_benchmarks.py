@@ -1,0 +1,31 @@
+"""The benchmark script runs, and its table says what was measured."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "run.py"
+pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="benchmarks are not part of the source distribution")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", ["layer counts", "network totals"])
+def test_a_section_runs(section):
+    command = [sys.executable, str(SCRIPT), "--quick", "--section", section]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert "'dropstats':" in result.stdout
+    assert "'scipy" in result.stdout
+
+
+def test_the_table_gives_times_and_ratios():
+    spec = importlib.util.spec_from_file_location("run", SCRIPT)
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    line = run.Line("queries", "pmf", "us", {"dropstats": (lambda: sum(range(300)), 1e3)})
+    assert 0.1 < run.measure(line, 3)["dropstats"] < 1000
+    row = {"section": "queries", "what": "pmf", "unit": "us", "times": {"dropstats": 2.0, "scipy": 30.0, "jax": 3.0}}
+    text = run.markdown(run.machine(3), [row])
+    assert "| pmf | us | dropstats | 2 |  |\n|  |  | scipy | 30 | 15 |\n|  |  | jax | 3 | 1.5 |" in text
