@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dropstats import Layer
+from dropstats import Layer, Network
 from dropstats.auditing import TESTS, audit
 from dropstats.recording import Recording
 
@@ -66,6 +66,30 @@ def test_the_check_of_false_alarms_has_teeth():
     check(cases, 3, 0.05, (0.05,))
     with pytest.raises(AssertionError, match="rate: "):
         check(cases, 3, 0.05, (0.05,), bias=0.02)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        Network(Layer(64, 0.2), Layer(128, 0.5)),
+        Layer(60, np.linspace(0.001, 0.999, 60)),
+        Layer(30, [0, 1, *np.linspace(0.001, 0.05, 28)]),
+    ],
+    ids=["network", "all rates", "small rates, and certain ones"],
+)
+def test_false_alarms_where_rates_differ(law):
+    rng = np.random.default_rng(4)
+    pvalues = {name: [] for name in TESTS}
+    alarms = 0
+    for trials in (2, 30, 100) * 20:
+        report = audit(law.sample(trials, rng=rng), law, false_alarm=0.05)
+        alarms += bool(report.failures)
+        for result in report.results:
+            pvalues[result.name].append(1.0 if result.pvalue is None else result.pvalue)
+    assert alarms <= most(60, 0.05)
+    for name, values in pvalues.items():
+        for level in (0.2, 0.05, 0.01):
+            assert (np.array(values) <= level).sum() <= most(60, level), name
 
 
 @pytest.mark.slow
