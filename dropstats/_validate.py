@@ -91,6 +91,32 @@ def probabilities(values: Any, n: int, name: str = "p") -> float | NDArray[np.fl
     return array
 
 
+def finite(values: Any, name: str, *, ndim: tuple[int, ...], shape: str) -> NDArray[np.float64]:
+    """Return finite real numbers as a read-only array with one of the numbers of axes `ndim`, described by `shape`."""
+    array = _real_array(values, name)
+    if array.ndim not in ndim:
+        raise ValueError(f"{name} must have shape {shape}; got shape {array.shape}")
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = np.unravel_index(int(np.argmax(bad)), array.shape)
+        place = int(where[0]) if array.ndim == 1 else tuple(map(int, where))
+        at = "" if array.ndim == 0 else f" at index {place}"
+        raise ValueError(f"{name} must be finite; got {float(array[where])!r}{at}")
+    array.flags.writeable = False
+    return array
+
+
+def independent(law: Any, name: str) -> None:
+    """Raise where `law` is no law, or does not say that its neurons are dropped independently of each other."""
+    if not hasattr(law, "rates") or not hasattr(law, "n"):
+        raise TypeError(f"{name} takes a law such as Layer(n, p); got {_show(law)} of type {type(law).__name__}")
+    if not getattr(law, "independent", False):
+        raise ValueError(
+            f"{name} needs a law whose neurons are dropped independently of each other; got {_show(law)}, whose "
+            "neurons depend on each other"
+        )
+
+
 def closed_interval(value: Any, name: str) -> tuple[int | None, int | None]:
     """Return a closed interval of counts, from an int or a pair whose None leaves an end open."""
     bound: Callable[[Any, str], int] = lambda v, what: integer(v, what, minimum=-(2**63), maximum=2**63)  # noqa: E731

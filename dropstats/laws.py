@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,6 +130,7 @@ class Neuron(_Words):
     """
 
     p: float
+    independent: ClassVar[bool] = True
 
     def __init__(self, p: float) -> None:
         object.__setattr__(self, "p", _validate.probability(p))
@@ -191,6 +192,7 @@ class Layer(_Words):
 
     n: int
     p: float | NDArray[np.float64]
+    independent: ClassVar[bool] = True
 
     def __init__(self, n: int, p: Any) -> None:
         object.__setattr__(self, "n", _validate.neurons(n))
@@ -313,6 +315,11 @@ class Network(_Words):
                 )
         object.__setattr__(self, "laws", laws)
         _validate.neurons(sum(law.n for law in laws), "the network's n")
+
+    @property
+    def independent(self) -> bool:
+        """Whether every neuron is dropped independently of the others: whether that holds in every part."""
+        return all(getattr(law, "independent", False) for law in self.laws)
 
     @cached_property
     def n(self) -> int:

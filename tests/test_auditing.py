@@ -376,6 +376,19 @@ def test_score_sums_of_many_counts_against_simulation():
     assert stats.kstest(high, "uniform").pvalue > 1e-4
 
 
+@pytest.mark.parametrize("terms", [1, 10, 10**6, 10**8])
+def test_score_sums_keep_to_their_window_at_any_size(terms):
+    # rounding the scores shifts their sum by many deviations where there are many: the window must follow it
+    support = np.arange(6)
+    pmf = stats.binom.pmf(support, 5, 0.1)
+    scores = nulls.squared_deviation(support, 0.5, 0.45)
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        low, high = nulls.score_sum_tails([(scores, pmf, rng.multinomial(terms, pmf))])
+        assert min(low, high) > 1e-4
+        assert low + high >= 1 - 1e-9
+
+
 @pytest.mark.parametrize("case", REFERENCE["smallest_detectable_bias"], ids=lambda case: f"{case['N']}-{case['p0']}")
 def test_detectable_rate_against_reference(case):
     shift = nulls.detectable_rate(case["p0"], case["N"], case["alpha"])

@@ -361,3 +361,62 @@ def test_an_interrupt_is_status_130(capsys, monkeypatch):
 def test_bad_input_of_the_process():
     done = process("prob", "10", "1.2", "--exactly", "5")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+# ---------------------------------------------------------------- layer
+
+
+def test_layer_json_is_the_api(capsys):
+    found = answer(capsys, "layer", 1024, 0.5, "--steps", 10_000)
+    law, run = ds.Layer(1024, 0.5), ds.TrainingRun(ds.Layer(1024, 0.5), 10_000)
+    assert (found["n"], found["p"], found["steps"]) == (1024, 0.5, 10_000)
+    assert (found["mean"], found["standard_deviation"], found["most_probable"]) == (512, 16, 512)
+    assert found["central_99"] == list(law.dropped.interval(0.99))
+    # from theory.md and its reference values
+    assert found["prob_most_probable"] == pytest.approx(0.02492780589297954371223463, rel=1e-13)
+    assert found["log10_prob_all_dropped"] == pytest.approx(-1024 * math.log10(2), rel=1e-14)
+    assert (found["scale"], found["variance_ratio"]) == (2, 0.5)
+    assert found["variance_ratio_relu"] == pytest.approx(0.4053601244460374999, rel=1e-13)
+    assert found["steps_until_dropped"] == pytest.approx(11.33345176279589443420332869998, rel=1e-13)
+    assert found["longest_run"] == pytest.approx(12.62061181386308598766567646728984517240, rel=1e-12)
+    assert found["longest_run_of_any"] == run.longest_run_of_any().mean()
+    assert found["distinct_subnetworks"] == 10_000
+    assert found["any_repeat"] == pytest.approx(10_000 * 9_999 / 2 * 2.0**-1024, rel=1e-12)
+    assert found["any_never_dropped"] == run.any_never_dropped == 0
+
+
+def test_layer_is_one_screen_in_words(capsys):
+    status, out, err = run(capsys, "layer", 1024, 0.1, "--steps", 100)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "1,024 neurons, each dropped with probability 0.1; 100 steps"
+    said = {line[:54].strip(): line[54:].strip() for line in lines[1:]}
+    assert said["neurons dropped in a mask, on average"] == "102.4"
+    assert said["steps until all were dropped, on average"] == "71.7713"
+    assert said["P(some neuron is never dropped)"] == "0.0268327"
+    assert said["P(all dropped, so that nothing passes)"].endswith("e-1024")
+
+
+@pytest.mark.parametrize(("p", "words", "said"), [(0, "until all were dropped", "never"), (1, "multiplied by", "-")])
+def test_layer_of_certain_neurons(capsys, p, words, said):
+    _, out, _ = run(capsys, "layer", 10, p)
+    (line,) = [line for line in out.splitlines() if words in line]
+    assert line.split()[-1] == said
+    found = answer(capsys, "layer", 10, p)
+    assert found["steps_until_dropped"] == (None if p == 0 else 1)
+    assert found["scale"] == (1 if p == 0 else None)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ((10, 0.3, "--steps", 0), "steps must be at least 1; got 0"),
+        ((10, 0.3, "--steps", 1.5), "argument --steps: an integer is expected; got '1.5'"),
+        ((0, 0.3), "N must be at least 1; got 0"),
+        ((10, 1.2), "p must be in [0, 1]; got 1.2"),
+    ],
+)
+def test_layer_refuses_in_one_line(capsys, argv, message):
+    assert run(capsys, "layer", *argv) == (2, "", f"dropstats layer: error: {message}\n")

@@ -226,3 +226,87 @@ def test_all_figures_are_drawn_the_same_again(tmp_path):
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
     assert len(list((tmp_path / "b").iterdir())) == 2 * len(SCRIPTS)
+
+
+# ---------------------------------------------------------------- what masks do
+
+
+def test_sixty_and_a_hundred():
+    module = load("07")
+    upper, lower = draw(module).axes
+    assert "mean 60, standard\ndeviation 4.90" in texts(upper)
+    assert "95 %: 50 to 69" in texts(upper)
+    assert "mean 100, standard\ndeviation 8.16" in texts(lower)
+    assert "95 %: 83.33 to 115" in texts(lower)
+    for ax in (upper, lower):
+        assert line(ax, "inference: always this")[0][0] == 100
+    # theory: A3, A5
+    numbers = module.numbers()
+    assert numbers["P(exactly 60 kept)"] == pytest.approx(0.0812191449961, rel=1e-11)
+    assert numbers["standard deviation in training, scaled by 1/(1 − p)"] == pytest.approx(8.16496580927726)
+    kept, seen = line(upper, "training, 100,000 masks")
+    assert np.sum(kept * seen) == pytest.approx(60, abs=5 * 4.9 / TRIALS**0.5)
+
+
+def test_variance_ratio():
+    module = load("08")
+    ax = draw(module).axes[0]
+    p, exact = line(ax, "behind relu(N(0, 1)), exact")
+    # theory 3.4, at keep probabilities .5, .8, .9, .95
+    for at, value in ((0.5, 0.405360124446), (0.2, 0.731670438172), (0.1, 0.859849975482), (0.05, 0.928326264271)):
+        assert exact[np.argmin(np.abs(p - at))] == pytest.approx(value, rel=1e-11)
+    _, zero_mean = line(ax, "behind inputs of mean 0: 1 − p")
+    np.testing.assert_allclose(zero_mean, 1 - p)
+    assert module.numbers()["largest relative difference of the simulated ratio"] < 0.02
+
+
+def test_tail_of_a_pre_activation():
+    module = load("09")
+    upper, lower = draw(module).axes
+    assert "18.6 times" in texts(upper)
+    assert "-2.2 %" in texts(lower)
+    y, exact = line(upper, "exact, by convolution")
+    assert (np.diff(exact) < 0).all()
+    # theory 3.3: at 750/28 the exact P(z >= y) less half the atom
+    assert exact[np.argmin(np.abs(y - 750 / 28))] == pytest.approx(0.00204323895175, rel=1e-9)
+    numbers = module.numbers()
+    assert numbers["saddlepoint, relative error"] == pytest.approx(-0.0221799, rel=1e-5)
+    assert numbers["normal, relative error"] == pytest.approx(17.6364, rel=1e-5)
+
+
+def test_effective_learning_rate():
+    module = load("10")
+    ax = draw(module).axes[0]
+    assert {"4", "2", "1.41", "1"} <= {text.get_text() for text in ax.texts}
+    assert ax.get_yscale() == "log"
+    assert module.numbers()["lr = 0.01, p = 0.5: direct_equivalent"] == pytest.approx(0.04)
+    ends = [found.get_ydata()[-1] for found in ax.get_lines() if len(found.get_xdata()) > 2]
+    assert ends == pytest.approx([400, 20, 20**0.5, 1])
+
+
+def test_over_the_steps():
+    module = load("11")
+    upper, lower = draw(module).axes
+    steps, mean = line(upper, "a neuron: mean, 95 %")
+    # theory: 9.3001 in 1000 steps, 12.6206 in 10,000; between the points drawn the mean is nearly linear in log steps
+    np.testing.assert_allclose(np.interp(np.log([1e3, 1e4]), np.log(steps), mean), [9.3001, 12.6206], atol=0.01)
+    for ax, label in ((upper, "a neuron: mean, 95 %"), (lower, "32 neurons, p = 0.1")):
+        few, seen = line(ax, "simulated")
+        exact = np.interp(np.log(few), np.log(line(ax, label)[0]), line(ax, label)[1])
+        np.testing.assert_allclose(seen, exact, rtol=0.04)
+    numbers = module.numbers()
+    assert numbers["P(20 or more)"] == pytest.approx(0.37925396138895, rel=1e-12)
+    assert numbers["distinct subnetworks of 64 at 0.1 in 10^6 steps"] == pytest.approx(917800.4967, abs=1e-3)
+
+
+def test_dropout_is_a_ridge():
+    module = load("12")
+    numbers = module.numbers()
+    for label in module.CASES:
+        assert numbers[f"{label}: norm at the end"] == pytest.approx(numbers[f"{label}: exact"], rel=0.02)
+    # by least squares on data with the ridge's rows added
+    inputs, targets = module.INPUTS, module.TARGETS
+    rows = np.vstack([inputs, np.diag(np.sqrt(np.sum(inputs**2, axis=0)))])
+    ridge = np.linalg.lstsq(rows, np.r_[targets, np.zeros(20)], rcond=None)[0]
+    assert numbers["dropout, p = 0.5: exact"] == pytest.approx(np.linalg.norm(ridge), rel=1e-12)
+    assert f"dropout, p = 0.5: {np.linalg.norm(ridge):.3f}" in texts(draw(module).axes[0])

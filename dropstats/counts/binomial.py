@@ -138,6 +138,15 @@ class Bernoulli(Binomial):
     def __init__(self, p: float) -> None:
         super().__init__(1, p)
 
+    def _pmf(self, k: Floats) -> Floats:
+        return np.where(k == 1, self.p, 1 - self.p)
+
+    def _cdf(self, k: Floats) -> Floats:
+        return np.full(k.shape, 1 - self.p)
+
+    def _sf(self, k: Floats) -> Floats:
+        return np.full(k.shape, self.p)
+
     @property
     def args(self) -> tuple[Any, ...]:
         """Shape parameter, as scipy has it."""

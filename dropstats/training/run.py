@@ -1,0 +1,379 @@
+"""A training run: what the masks of a law do over a number of steps."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dropstats import _quadrature, _validate
+from dropstats.laws import Law
+from dropstats.training import subnetworks
+from dropstats.training.times import LongestRun, WaitingTime, log1m_exp
+
+if TYPE_CHECKING:
+    from dropstats.counts import Count
+
+Array = NDArray[np.float64]
+
+
+class Similarity(NamedTuple):
+    """Mean and standard deviation of the Jaccard similarity of two masks."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Independent masks of one law, one a step, over a number of steps.
+
+    Everything is exact: closed forms, sums of positive terms and recursions, for any law of independent neurons, from
+    p = 1e-12 to 1 - 1e-12, and in a time that depends on the number of different rates, hardly on n.
+
+    Parameters
+    ----------
+    law : Neuron, Layer, Network or another law of independent neurons
+    steps : int
+        Number of steps, at least 1.
+
+    Examples
+    --------
+    >>> from dropstats import Layer
+    >>> run = TrainingRun(Layer(1024, 0.5), steps=10_000)
+    >>> round(run.steps_until_all("dropped").mean(), 4)
+    11.3335
+    >>> round(run.longest_run().mean(), 4), round(run.longest_run_of_any().mean(), 4)
+    (12.6206, 22.6174)
+    >>> run.any_repeat < 1e-299
+    True
+    """
+
+    law: Law
+    steps: int
+
+    def __init__(self, law: Law, steps: int) -> None:
+        _validate.independent(law, "TrainingRun")
+        object.__setattr__(self, "law", law)
+        object.__setattr__(self, "steps", _validate.integer(steps, "steps", minimum=1, maximum=_validate.MAX_NEURONS))
+
+    @cached_property
+    def _pieces(self) -> tuple[tuple[float, int], ...]:
+        """The different drop probabilities, in increasing order, and how many neurons have each."""
+        numbers: Counter[float] = Counter()
+        if hasattr(self.law, "_rate_counts"):
+            for p, number in self.law._rate_counts():
+                numbers[float(p)] += number
+        else:
+            values, occurrences = np.unique(self.law.rates, return_counts=True)
+            numbers.update(dict(zip(values.tolist(), occurrences.tolist(), strict=True)))
+        return tuple(sorted((p, number) for p, number in numbers.items() if number))
+
+    def _rate(self, neuron: int | None) -> float:
+        """Drop probability of one neuron, or of any where all are equal."""
+        if not self._pieces:
+            raise ValueError("the law has no neurons")
+        if neuron is None:
+            if len(self._pieces) > 1:
+                raise ValueError(
+                    f"neuron= must say which one: the law's neurons have {len(self._pieces)} different rates"
+                )
+            return self._pieces[0][0]
+        return float(self.law.rates[_validate.integer(neuron, "neuron", minimum=0, maximum=self.law.n - 1)])
+
+    # --- never dropped, never kept -------------------------------------------------------------------------------
+
+    @property
+    def prob_never_dropped(self) -> Array:
+        """Probability of each neuron that no step drops it, q^T; read-only, of shape (n,)."""
+        return self._powers(dropped=False)
+
+    @property
+    def prob_never_kept(self) -> Array:
+        """Probability of each neuron that no step keeps it, p^T; read-only, of shape (n,)."""
+        return self._powers(dropped=True)
+
+    def _powers(self, *, dropped: bool) -> Array:
+        rates = self.law.rates
+        one = rates[:1] if rates.strides == (0,) else rates
+        with np.errstate(divide="ignore", under="ignore"):
+            powers = np.exp(self.steps * (np.log(one) if dropped else np.log1p(-one)))
+        result = np.broadcast_to(powers[0], rates.shape) if one is not rates and powers.size else powers
+        result.flags.writeable = False
+        return result
+
+    @cached_property
+    def never_dropped(self) -> "Count":
+        """Law of the number of neurons that no step drops, a frozen scipy distribution."""
+        return self._never(dropped=False)
+
+    @cached_property
+    def never_kept(self) -> "Count":
+        """Law of the number of neurons that no step keeps, a frozen scipy distribution."""
+        return self._never(dropped=True)
+
+    def _log_never(self, *, dropped: bool) -> list[tuple[float, int]]:
+        """Log-probability of a neuron of each rate to be always dropped, or always kept."""
+        pairs = []
+        for p, number in self._pieces:
+            chance = p if dropped else 1 - p
+            logarithm = -math.inf if chance == 0 else math.log(p) if dropped else math.log1p(-p)
+            pairs.append((self.steps * logarithm, number))
+        return pairs
+
+    def _never(self, *, dropped: bool) -> "Count":
+        from dropstats import counts
+
+        return counts.of_rates([(math.exp(log), number) for log, number in self._log_never(dropped=dropped)])
+
+    @property
+    def any_never_dropped(self) -> float:
+        """Probability that some neuron is dropped by no step, 1 - prod (1 - q^T)."""
+        return self._any_never(dropped=False)
+
+    @property
+    def any_never_kept(self) -> float:
+        """Probability that some neuron is kept by no step, 1 - prod (1 - p^T)."""
+        return self._any_never(dropped=True)
+
+    def _any_never(self, *, dropped: bool) -> float:
+        none = math.fsum(number * float(log1m_exp(np.array(log))) for log, number in self._log_never(dropped=dropped))
+        return 0.0 - math.expm1(none)  # 0.0, not -0.0, where nothing is left
+
+    def steps_until_all(self, what: Literal["dropped", "kept", "both"] = "dropped") -> WaitingTime:
+        """Return the law of the first step by which every neuron has been dropped (kept; both).
+
+        A coupon collector's wait, which does not depend on `steps`; its mean is sum_t 1 - prod_i (1 - q_i^t).
+
+        Parameters
+        ----------
+        what : {'dropped', 'kept', 'both'}
+
+        Returns
+        -------
+        WaitingTime
+            With scipy's names: mean, std, cdf, sf, pmf, ppf, median, interval. The mean is infinite where some neuron
+            is never dropped (kept).
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> wait = TrainingRun(Layer(1024, 0.1), 1).steps_until_all("dropped")
+        >>> round(wait.mean(), 4), wait.interval(0.95)
+        (71.7713, (54.0, 101.0))
+        """
+        if what not in ("dropped", "kept", "both"):
+            raise ValueError(f"what must be 'dropped', 'kept' or 'both'; got {what!r}")
+        return WaitingTime(self._pieces, what)
+
+    # --- runs ----------------------------------------------------------------------------------------------------
+
+    def longest_run(self, neuron: int | None = None) -> LongestRun:
+        """Return the law of a neuron's longest run of consecutive steps in which it is dropped.
+
+        Parameters
+        ----------
+        neuron : int, optional
+            Which neuron; needed where their rates differ.
+
+        Returns
+        -------
+        LongestRun
+            With scipy's names: mean, std, cdf, sf, pmf, ppf, median, interval.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> run = TrainingRun(Layer(1, 0.5), 1_000_000).longest_run()
+        >>> round(run.sf(19), 6)        # of a run of 20 or more
+        0.379254
+        """
+        return LongestRun(((self._rate(neuron), 1),), self.steps)
+
+    def longest_run_of_any(self) -> LongestRun:
+        """Return the law of the longest run of drops that any of the law's neurons has."""
+        return LongestRun(self._pieces, self.steps)
+
+    # --- subnetworks ---------------------------------------------------------------------------------------------
+
+    @property
+    def expected_distinct(self) -> float:
+        """Expected number of different masks, sum over masks of 1 - (1 - P(mask))^T.
+
+        Masks of equal probability are taken together; with many different rates that is possible only where equal masks
+        are rare (T max P < 1e-3).
+        """
+        return subnetworks.expected_distinct(self._pieces, self.steps)
+
+    @property
+    def prob_equal_pair(self) -> float:
+        """Probability that the masks of two given steps are equal, prod (p^2 + q^2)."""
+        return math.exp(subnetworks.log_power_sum(self._pieces, 2))
+
+    @property
+    def expected_equal_pairs(self) -> float:
+        """Expected number of pairs of steps with equal masks, C(T, 2) prod (p^2 + q^2)."""
+        return self.steps * (self.steps - 1) / 2 * self.prob_equal_pair
+
+    @property
+    def any_repeat(self) -> float:
+        """Probability that some mask comes twice, exactly; see `prob_all_distinct`."""
+        return subnetworks.any_repeat(self._pieces, self.steps)
+
+    @property
+    def prob_all_distinct(self) -> float:
+        """Probability that no mask comes twice, T! [x^T] prod over masks of (1 + P(mask) x), exactly.
+
+        The popular exp(-C(T,2) prod (p^2 + q^2)) is wrong by factors where p is far from 1/2, as masks are then far
+        from equally probable. The coefficient is taken by a contour integral through its saddlepoint, in O(n).
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> run = TrainingRun(Layer(64, 0.1), 748)
+        >>> import math
+        >>> round(run.prob_all_distinct, 6), round(math.exp(-run.expected_equal_pairs), 6)
+        (0.499381, 0.426696)
+        """
+        return math.exp(subnetworks.log_all_distinct(self._pieces, self.steps))
+
+    @property
+    def steps_until_every_subnetwork(self) -> float:
+        """Expected number of steps until every mask that can occur has occurred; infinite above 1e304.
+
+        For p = 1/2 it is N H_N with N = 2^n masks.
+        """
+        return subnetworks.steps_until_every(self._pieces)
+
+    # --- two masks -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def hamming(self) -> "Count":
+        """Law of the number of neurons in which two masks differ, Bin(n, 2pq) for equal rates."""
+        from dropstats import counts
+
+        return counts.of_rates([(2 * p * (1 - p), number) for p, number in self._pieces])
+
+    @cached_property
+    def jaccard_kept(self) -> Similarity:
+        """Similarity of the neurons that two masks keep: both divided by either, given that there is one.
+
+        Its mean is q/(1+p) for equal rates.
+        """
+        return self._jaccard([(1 - p, number) for p, number in self._pieces])
+
+    @cached_property
+    def jaccard_dropped(self) -> Similarity:
+        """Similarity of the neurons that two masks drop; its mean is p/(2-p) for equal rates."""
+        return self._jaccard([(p, number) for p, number in self._pieces])
+
+    def _jaccard(self, pieces: list[tuple[float, int]]) -> Similarity:
+        """Mean and standard deviation of I/U for the intersection and the union of two random sets, given U > 0.
+
+        With u_i = 1 - (1 - r_i)^2 and g_i = 1 - u_i (1 - s), prod g_i is the generating function of U, and
+        1/(1 + V) = int_0^1 s^V ds, 1/(1 + V)^2 = int_0^1 -log(s) s^V ds, which turn both moments into one integral.
+        """
+        r = np.array([rate for rate, number in pieces if rate > 0])
+        m = np.array([number for rate, number in pieces if rate > 0], dtype=np.float64)
+        if not r.size:
+            return Similarity(math.nan, math.nan)
+        u = r * (2 - r)
+        with np.errstate(divide="ignore"):
+            log_empty = float(np.sum(2 * m * np.log1p(-r)))
+        some = -math.expm1(log_empty)
+        # y = 1 - s: by y near 0, where the generating function of many neurons lives, by s near 0 for the logarithm
+        near, w_near = _quadrature.logarithmic(1e-20 / m.sum(), 0.5)
+        far, w_far = _quadrature.logarithmic(1e-20, 0.5)
+        y, s = np.concatenate([near, 1 - far]), np.concatenate([1 - near, far])
+        weights = np.concatenate([w_near, w_far])
+        minus_log_s = np.concatenate([-np.log1p(-near), -np.log(far)])
+        g = (1 - r) ** 2 + u * s[:, None]
+        log_g = np.where(y[:, None] <= 0.5, np.log1p(-u * np.minimum(y, 0.5)[:, None]), np.log(g))
+        with np.errstate(under="ignore"):
+            generating = np.exp(log_g @ m)
+        mean = float(np.sum(weights * generating * ((m * r**2) / g).sum(axis=1))) / some
+        # of I - mean U, whose terms have these means and second moments, so that no digits cancel
+        first = r**2 - mean * u
+        second = r**2 * (1 - mean) ** 2 + (u - r**2) * mean**2
+        cross = ((m * first) / g).sum(axis=1) ** 2 - (m * (first / g) ** 2).sum(axis=1)
+        inner = ((m * second) / g).sum(axis=1) + s * cross
+        variance = float(np.sum(weights * minus_log_s * generating * inner)) / some
+        return Similarity(mean, math.sqrt(max(variance, 0.0)))
+
+    # --- weights -------------------------------------------------------------------------------------------------
+
+    def weight_updates(self, following: Law, neuron: int | None = None, following_neuron: int | None = None) -> "Count":
+        """Return the law of the number of steps in which a weight to a neuron of the following layer gets a gradient.
+
+        It does where both its ends are kept: Bin(T, q q').
+
+        Parameters
+        ----------
+        following : Law
+            Law of the following layer.
+        neuron, following_neuron : int, optional
+            The weight's ends; needed where rates differ.
+
+        Returns
+        -------
+        Count
+            A frozen scipy distribution; ``pmf(0)`` is the probability that the weight is never updated.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> updates = TrainingRun(Layer(784, 0.2), 20).weight_updates(Layer(1024, 0.5))
+        >>> round(float(updates.mean()), 6), round(float(updates.pmf(0)), 8)
+        (8.0, 3.656e-05)
+        """
+        from dropstats import counts
+
+        p, other = self._rate(neuron), TrainingRun(following, self.steps)._rate(following_neuron)
+        both = (1 - p) * (1 - other)
+        if both <= 0.5:
+            return counts.of_rates([(both, self.steps)])
+        # the chance to be missed, p + p' - p p', keeps the digits that 1 - q q' would lose
+        return counts.of_rates([(p + other * (1 - p), self.steps)]).mirror()
+
+
+def passes_needed(std: ArrayLike, standard_error: ArrayLike) -> Any:
+    """Return how many stochastic forward passes make the mean of a prediction as precise as wanted.
+
+    The mean of K independent masks has standard error std / sqrt(K), so K = ceil((std / standard_error)^2).
+
+    Parameters
+    ----------
+    std : array_like
+        Standard deviation of one pass over masks, such as ``PreActivation(...).training.variance ** 0.5``.
+    standard_error : array_like
+        Wanted standard error, positive.
+
+    Returns
+    -------
+    int or ndarray of int64
+
+    Notes
+    -----
+    Y. Gal, Z. Ghahramani (2016). Dropout as a Bayesian approximation. Proc. 33rd International Conference on Machine
+    Learning.
+
+    Examples
+    --------
+    >>> passes_needed(2.0, 0.1)
+    400
+    """
+    deviation = _validate.finite(std, "std", ndim=tuple(range(33)), shape="any")
+    wanted = _validate.finite(standard_error, "standard_error", ndim=tuple(range(33)), shape="any")
+    if (deviation < 0).any():
+        raise ValueError(f"std must not be negative; got {std!r}")
+    if (wanted <= 0).any():
+        raise ValueError(f"standard_error must be positive; got {standard_error!r}")
+    # (2 / 0.1)^2 may come out an ulp above 400
+    passes = np.ceil((deviation / wanted) ** 2 * (1 - 1e-12))
+    if (passes > _validate.MAX_TRIALS).any():
+        raise ValueError(f"standard_error is too small: more than {_validate.MAX_TRIALS} passes would be needed")
+    number = np.maximum(passes, 1).astype(np.int64)
+    return int(number) if number.ndim == 0 else number
