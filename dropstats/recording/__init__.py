@@ -258,16 +258,16 @@ def record(
     if not callable(call):
         raise TypeError(f"call must be callable without arguments; got {type(call).__name__}")
     trials = _validate.trials(trials)
-    first = arrays.array(call())
-    dtype = arrays.dtype(first)
-    is_mask = inputs is None and dtype.startswith(("bool", "int", "uint"))
-    reader = readers.MaskReader() if is_mask else readers.OutputReader(inputs)
-    turns: Iterable[Any] = range(1, trials)
+    turns: Iterable[Any] = range(trials)
     if progress:
         if progress is True:
             from tqdm import tqdm as progress
-        turns = progress(turns, total=trials, initial=1, desc="recording", unit="call")
-    calls = chain([first], (arrays.array(call()) for _ in turns))
+        turns = progress(turns, total=trials, desc="recording", unit="call")
+    results = (arrays.array(call()) for _ in turns)
+    first = next(results)
+    is_mask = inputs is None and arrays.dtype(first).startswith(("bool", "int", "uint"))
+    reader = readers.MaskReader() if is_mask else readers.OutputReader(inputs)
+    calls = chain([first], results)
     return _read(Recording, arrays.Blocks((y[None] for y in calls), trials, "call's results"), reader, p, source)
 
 
