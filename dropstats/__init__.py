@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dropstats import plots
+    from dropstats import plots, testing
     from dropstats.activation import (
         EffectiveLearningRate,
         PreActivation,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ridge_solution,
         variance_shift,
     )
+    from dropstats.auditing import Report, Result, audit, audit_streams
     from dropstats.laws import (
         AlphaDropout,
         AttentionDropout,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
         Network,
         Neuron,
     )
+    from dropstats.power import detectable_shift, neurons_needed
+    from dropstats.recording import Recording, record
     from dropstats.simulation import precise_to, simulate
     from dropstats.tallies import Tally, tally
     from dropstats.training import TrainingRun, passes_needed
@@ -57,18 +60,26 @@ _HOMES = {
     "Network": "laws",
     "Neuron": "laws",
     "PreActivation": "activation",
+    "Recording": "recording",
+    "Report": "auditing",
+    "Result": "auditing",
     "Tally": "tallies",
     "TrainingRun": "training",
+    "audit": "auditing",
+    "audit_streams": "auditing",
+    "detectable_shift": "power",
     "effective_learning_rate": "activation",
+    "neurons_needed": "power",
     "passes_needed": "training",
     "precise_to": "simulation",
+    "record": "recording",
     "ridge_penalty": "activation",
     "ridge_solution": "activation",
     "simulate": "simulation",
     "tally": "tallies",
     "variance_shift": "activation",
 }
-_MODULES = ("plots",)
+_MODULES = ("plots", "testing")
 
 __all__ = [
     "AlphaDropout",
@@ -84,16 +95,25 @@ __all__ = [
     "Network",
     "Neuron",
     "PreActivation",
+    "Recording",
+    "Report",
+    "Result",
     "Tally",
     "TrainingRun",
+    "audit",
+    "audit_streams",
+    "detectable_shift",
     "effective_learning_rate",
+    "neurons_needed",
     "passes_needed",
     "plots",
     "precise_to",
+    "record",
     "ridge_penalty",
     "ridge_solution",
     "simulate",
     "tally",
+    "testing",
     "variance_shift",
 ]
 

@@ -41,7 +41,8 @@ _Commands = argparse._SubParsersAction  # public in all but name: what add_subpa
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0 is success, 2 bad input, 130 an interrupt from the keyboard, 141 a reader that closed the pipe.
+    0 is success, 1 an audit that finds a departure, 2 bad input, 130 an interrupt from the keyboard, 141 a reader
+    that closed the pipe.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         prog = f"{_PROG} {arguments.command}"
-        arguments.run(arguments)
+        status: int | None = arguments.run(arguments)
         print(end="", flush=True)  # an error of writing shows now; unlike sys.stdout.flush(), fine without a stdout
     except SystemExit as end:  # argparse has printed help, the version or an error
         return end.code if isinstance(end.code, int) else 2
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OverflowError, MemoryError, OSError) as error:
         print(f"{prog}: error: {_one_line(str(error) or type(error).__name__)}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def _one_line(message: str) -> str:
@@ -83,11 +84,12 @@ def _one_line(message: str) -> str:
 def _parser() -> _Parser:
     parser = _Parser(
         prog=_PROG,
-        description="Exact laws and simulation of dropout masks; P is the drop probability of a neuron.",
+        description="Exact laws, simulation and audits of dropout masks; P is the drop probability of a neuron.",
         epilog="examples:\n"
         "  dropstats prob 1024 0.5 --exactly 512\n"
         "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0\n"
-        "  dropstats prob --help",
+        "  dropstats plan --p 0.1 --shift 0.0016\n"
+        "  dropstats audit --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -342,6 +344,108 @@ def _format(value: float, spec: str) -> str:
     return format(value, spec) if math.isfinite(value) else "-"
 
 
+# ---------------------------------------------------------------- audit
+
+
+def _add_audit(commands: "_Commands[Any]") -> None:
+    parser = _command(
+        commands,
+        "audit",
+        _audit,
+        "decide whether recorded masks follow the law they declare",
+        "  dropstats audit masks.npz\n"
+        "  dropstats audit masks.npy --p 0.1 --plot audit.png\n"
+        "  dropstats audit masks.npz --tests rate scale mean --json\n\n"
+        "exit status: 0 passed, 1 a test fails, 2 nothing could be judged",
+    )
+    parser.add_argument("file", metavar="FILE", help="recording (.npz), or array of masks or outputs (.npy, .npz)")
+    parser.add_argument("--p", type=_number, metavar="P", help="declared drop probability, in place of the file's")
+    parser.add_argument(
+        "--false-alarm",
+        type=_number,
+        default=1e-3,
+        metavar="A",
+        help="probability that a correct implementation fails; %(default)g by default",
+    )
+    parser.add_argument(
+        "--scaling",
+        choices=("inverted", "direct"),
+        default="inverted",
+        help="whether kept values are divided by 1 - P in training; %(default)s by default",
+    )
+    parser.add_argument("--tests", nargs="+", metavar="TEST", help="names of the tests to run; all by default")
+    parser.add_argument("--plot", metavar="FILE", help="write the picture of the audit as .png, .svg or .pdf")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from dropstats.auditing import audit
+
+    if arguments.plot is not None:
+        dropstats.plots.check_picture_path(arguments.plot)  # before the work, not after it
+    recording = dropstats.Recording.load(arguments.file, arguments.p)
+    if recording.p is None:
+        raise ValueError(f"{arguments.file} does not say p: give --p")
+    report = audit(recording, scaling=arguments.scaling, false_alarm=arguments.false_alarm, tests=arguments.tests)
+    print(report.to_json(indent=None) if arguments.json else report)
+    if arguments.plot is not None:
+        dropstats.plots.save(report.plot(), arguments.plot)
+    if report.failures:
+        return 1
+    return 0 if report.passed else 2
+
+
+# ---------------------------------------------------------------- plan
+
+
+def _add_plan(commands: "_Commands[Any]") -> None:
+    parser = _command(
+        commands,
+        "plan",
+        _plan,
+        "number of neurons that show a shift of p, or shift that they show",
+        "  dropstats plan --p 0.1 --shift 0.0016\n  dropstats plan --p 0.1 --neurons 1e6 --false-alarm 1e-6",
+    )
+    parser.add_argument("--p", type=_number, required=True, metavar="P", help="declared drop probability")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--shift", type=_number, metavar="D", help="difference to the true probability, P + D")
+    asked.add_argument("--neurons", type=_integer, metavar="N", help="number of neurons, over all masks")
+    parser.add_argument(
+        "--false-alarm",
+        type=_number,
+        default=0.01,
+        metavar="A",
+        help="probability of an alarm where P is right; %(default)g by default",
+    )
+    parser.add_argument(
+        "--power",
+        type=_number,
+        default=0.9,
+        metavar="B",
+        help="probability of an alarm where it is P + D; %(default)g by default",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    p, errors = arguments.p, {"false_alarm": arguments.false_alarm, "power": arguments.power}
+    if arguments.shift is not None:
+        neurons, shift = dropstats.neurons_needed(p, arguments.shift, **errors), arguments.shift
+    else:
+        neurons, shift = arguments.neurons, dropstats.detectable_shift(p, arguments.neurons, **errors)
+    if arguments.json:
+        _print_json(p=p, shift=shift, neurons=neurons, **errors)
+        return
+    if math.isinf(shift):
+        print(f"{neurons:,} neurons show no p above {p:g}, with power {errors['power']:g}", end="")
+    else:
+        print(
+            f"{neurons:,} neurons show p = {p + shift:.8g} where {p:g} is declared, with power {errors['power']:g}",
+            end="",
+        )
+    print(f" at false-alarm rate {errors['false_alarm']:g}")
+
+
 # ---------------------------------------------------------------- layer
 
 # A line of the summary: its words, what it shows, and its fields in JSON.
@@ -425,6 +529,8 @@ def _probability_fact(words: str, name: str, law: "Law", dropped: int) -> _Fact:
 _COMMANDS = (
     _add_prob,
     _add_simulate,
+    _add_audit,
+    _add_plan,
     _add_layer,
 )
 
