@@ -623,10 +623,9 @@ def test_rounded_layers_know_what_was_declared():
 
 
 def test_neurons_needed_to_see_a_bias():
-    power = pytest.importorskip("dropstats.power")
     law = Layer.rounded(1, 0.1, rule="flash-attention-2")
     # 551,035 by the normal approximation, for the rate test at 0.01 with power 0.9
-    assert power.neurons_needed(law.declared, law.bias) == pytest.approx(551_035, rel=0.01)
+    assert ds.neurons_needed(law.declared, law.bias) == pytest.approx(551_035, rel=0.01)
 
 
 # --- factors that are no masks ---------------------------------------------------------------------------------------
@@ -740,6 +739,53 @@ def test_factors_are_values(noise):
 def test_refused(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+# --- audited ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", LAWS[9:], ids=lambda case: case.name)
+def test_a_variant_passes_its_own_audit(case):
+    report = ds.audit(case.law.sample(500, rng=1), case.law)
+    assert report.passed, report
+
+
+@pytest.mark.parametrize(
+    ("law", "hint"),
+    [
+        (Channels(16, 16, 0.2), "groups of 16 neighbours drop together"),
+        (Channels.locked(10, 20, 0.25), "neurons 20 positions apart drop together"),
+        (FixedCount(256, 51), "every mask drops exactly 51 neurons: a fixed count"),
+        (DropBlock(12, 12, 3, p=0.2), "drop together in"),
+    ],
+    ids=repr,
+)
+def test_audited_as_independent_neurons_a_group_law_fails_with_a_hint(law, hint):
+    report = ds.audit(law.sample(1000, rng=1), Layer(law.n, law.rates))
+    assert not report.passed
+    assert any(hint in result.message for result in report.results if result.verdict == "fail")
+
+
+@pytest.mark.parametrize(
+    ("law", "hint"),
+    [
+        (Channels(16, 16, 0.2), "which the law never does"),
+        (FixedCount(256, 51), "masks do not drop 51 neurons"),
+        (DropBlock.exactly(12, 12, 3, 0.2), "position"),
+    ],
+    ids=repr,
+)
+def test_independent_neurons_audited_as_a_group_law_fail(law, hint):
+    report = ds.audit(Layer(law.n, 0.2).sample(1000, rng=1), law)
+    assert not report.passed
+    assert any(hint in result.message for result in report.results if result.verdict == "fail")
+
+
+def test_a_rounded_layer_passes_as_what_it_is_and_not_as_what_it_declares():
+    law = Layer.rounded(4096, 0.1, rule="flash-attention-2")
+    masks = law.sample(500, rng=2)
+    assert ds.audit(masks, law).passed
+    assert ds.audit(masks, p=0.1)["rate"].verdict == "fail"
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
