@@ -360,6 +360,7 @@ def _add_audit(commands: "_Commands[Any]") -> None:
     )
     parser.add_argument("file", metavar="FILE", help="recording (.npz), or array of masks or outputs (.npy, .npz)")
     parser.add_argument("--p", type=_number, metavar="P", help="declared drop probability, in place of the file's")
+    parser.add_argument("--law", metavar="LAW", help="any declared law, as in Python: 'Channels(64, 8 * 8, 0.2)'")
     parser.add_argument(
         "--false-alarm",
         type=_number,
@@ -380,13 +381,17 @@ def _add_audit(commands: "_Commands[Any]") -> None:
 
 def _audit(arguments: argparse.Namespace) -> int:
     from dropstats.auditing import audit
+    from dropstats.laws.written import written
 
     if arguments.plot is not None:
         dropstats.plots.check_picture_path(arguments.plot)  # before the work, not after it
+    if arguments.law is not None and arguments.p is not None:
+        raise ValueError(f"either --p or --law is expected; got both, --p {arguments.p:g}")
+    law = None if arguments.law is None else written(arguments.law, "--law")
     recording = dropstats.Recording.load(arguments.file, arguments.p)
-    if recording.p is None:
-        raise ValueError(f"{arguments.file} does not say p: give --p")
-    report = audit(recording, scaling=arguments.scaling, false_alarm=arguments.false_alarm, tests=arguments.tests)
+    if law is None and recording.p is None:
+        raise ValueError(f"{arguments.file} does not say p: give --p or --law")
+    report = audit(recording, law, scaling=arguments.scaling, false_alarm=arguments.false_alarm, tests=arguments.tests)
     print(report.to_json(indent=None) if arguments.json else report)
     if arguments.plot is not None:
         dropstats.plots.save(report.plot(), arguments.plot)

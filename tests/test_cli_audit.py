@@ -35,6 +35,19 @@ def test_its_twin_passes(capsys):
     assert "passed" in capsys.readouterr().out
 
 
+def test_a_recording_passes_as_the_law_that_it_really_has(capsys, tmp_path):
+    """TensorFlow draws 7 bits in bfloat16: 39/128 where 0.3 is declared."""
+    assert main(["audit", BAD, "--tests", "rate", "--law", "Layer.rounded(1024, 0.3, rule='bfloat16')"]) == 0
+    path = tmp_path / "channels.npy"
+    np.save(path, ds.Channels(16, 9, 0.2).sample(500, rng=0))
+    assert main(["audit", str(path), "--law", "Channels(16, 9, 0.2)"]) == 0
+    assert main(["audit", str(path), "--p", "0.2"]) == 1
+    assert "groups of 9 neighbours drop together" in " ".join(capsys.readouterr().out.split())
+    assert main(["audit", str(path), "--p", "0.2", "--law", "Channels(16, 9, 0.2)"]) == 2
+    assert "either --p or --law is expected; got both, --p 0.2" in capsys.readouterr().err
+    assert main(["audit", str(path), "--law", "Channels(16, 8, 0.2)"]) == 2
+
+
 def test_json_is_the_reports_own(capsys):
     assert main(["audit", BAD, "--json"]) == 1
     out = capsys.readouterr().out
@@ -50,7 +63,7 @@ def test_json_is_the_reports_own(capsys):
 
 def test_plain_masks_need_a_p(masks, capsys):
     assert main(["audit", masks]) == 2
-    assert capsys.readouterr().err == f"dropstats audit: error: {masks} does not say p: give --p\n"
+    assert capsys.readouterr().err == f"dropstats audit: error: {masks} does not say p: give --p or --law\n"
     assert main(["audit", masks, "--p", "0.2"]) == 0
     assert main(["audit", masks, "--p", "0.25"]) == 1
 
