@@ -5,7 +5,7 @@ these numbers, one a column; seeds are added one place at a time, so that each s
 that agree are merged. Every step adds positive terms.
 
 Source: R. P. Stanley (2011), Enumerative Combinatorics, vol. 1, 2nd ed., Cambridge University Press, section 4.7
-(transfer-matrix method); the state is that of a broken profile in A. Karavaev, S. Perepechko (2014), arXiv:1401.6988.
+(transfer-matrix method).
 """
 
 import math

@@ -11,7 +11,7 @@ from dropstats import _validate, bits
 
 Floats = NDArray[np.float64]
 
-# The constants of SELU to the digits of a double (Klambauer et al. 2017, their equation 14).
+# The constants of SELU to the digits of a double (Klambauer et al. 2017).
 SELU_ALPHA = 1.6732632423543772848
 SELU_LAMBDA = 1.0507009873554804934
 
