@@ -371,8 +371,10 @@ def test_console_blocks_of_the_readme(capsys, tmp_path, monkeypatch):
     blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert blocks
     for command, expected in re.findall(r"^\$ dropstats (.*)\n((?:[^$].*\n)*)", "".join(blocks), flags=re.MULTILINE):
-        status, out, err = run(capsys, *command.replace("1e6 --seed", "1e3 --seed").split())
-        assert (status, err) == (0, "")
+        words = command.replace("1e6 --seed", "1e3 --seed").replace(" tests/", f" {ROOT}/tests/").split()
+        status, out, err = run(capsys, *words)
+        # the recording that README audits is a defective one
+        assert (status, err) == (1 if words[0] == "audit" else 0, "")
         if expected:
             assert re.fullmatch(re.escape(expected).replace(r"\.\.\.", ".+"), out)
 
