@@ -309,7 +309,7 @@ class Network(_Words):
 
     def __init__(self, *laws: Law) -> None:
         for index, law in enumerate(laws):
-            if not hasattr(law, "dropped") or not hasattr(law, "sample"):
+            if isinstance(law, type) or not hasattr(law, "dropped") or not hasattr(law, "sample"):
                 raise TypeError(
                     f"Network takes laws such as Layer(n, p); got {law!r} of type {type(law).__name__} at index {index}"
                 )
@@ -372,7 +372,7 @@ class Network(_Words):
         if any(probability == 1 for probability in dead):
             return 1.0
         # below 2^-1022 expm1(log1p(x)) is x itself
-        return -math.expm1(math.fsum(math.log1p(-probability) for probability in dead))
+        return 0.0 - math.expm1(math.fsum(math.log1p(-probability) for probability in dead))
 
     def _leaves(self) -> Iterator[Law]:
         for law in self.laws:
