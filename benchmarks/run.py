@@ -192,6 +192,26 @@ def queries(_: int) -> Iterator[Line]:
     )
 
 
+def by_hand(kept: Any, p: float) -> Any:
+    """Do three of the audit's twelve tests the plain way: the total, each neuron, all pairs of neurons."""
+    dropped = ~kept
+    trials, n = kept.shape
+    smallest = stats.binomtest(int(dropped.sum()), trials * n, p).pvalue
+    smallest = min([smallest, *(stats.binomtest(int(k), trials, p).pvalue for k in dropped.sum(axis=0))])
+    return smallest, np.abs(np.corrcoef(dropped.T) - np.eye(n)).max()
+
+
+def audits(size: int) -> Iterator[Line]:
+    for trials, n, p in ((1000, 1000, 0.1), (1000, 1000, 0.5), (400, 131072, 0.1)):
+        kept = ds.Layer(n // size, p).sample(trials // size, rng=0)
+        recording = ds.Recording.from_masks(kept, p=p)
+        contenders = {"dropstats": (partial(ds.audit, recording), 1e9)}
+        if n <= 1000:
+            contenders["3 of the 12 tests, by scipy.binomtest and numpy.corrcoef"] = (partial(by_hand, kept, p), 1e9)
+        what = f"audit of {kept.shape[0]} masks of {kept.shape[1]:,} neurons, p = {p}: all tests"
+        yield Line("audit", what, "s", contenders)
+
+
 def imports(_: int) -> Iterator[Line]:
     def run(statement: str) -> Callable[[], Any]:
         return lambda: subprocess.run([sys.executable, "-c", statement], check=True)
@@ -275,6 +295,7 @@ def main() -> None:
         "layer counts": partial(counts, 10**4 if options.quick else 10**6),
         "network totals": partial(totals, 16 if options.quick else 1),
         "queries": partial(queries, 0),
+        "audit": partial(audits, 2 if options.quick else 1),
         "import": partial(imports, 0),
     }
     about, rows = machine(repeats), []

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dropstats import plots
+    from dropstats import plots, testing
     from dropstats.activation import (
         EffectiveLearningRate,
         PreActivation,
@@ -22,7 +22,22 @@ if TYPE_CHECKING:
         ridge_solution,
         variance_shift,
     )
-    from dropstats.laws import Layer, Network, Neuron
+    from dropstats.auditing import Report, Result, audit, audit_streams
+    from dropstats.laws import (
+        AlphaDropout,
+        AttentionDropout,
+        Channels,
+        DropBlock,
+        DropConnect,
+        DropPath,
+        FixedCount,
+        GaussianDropout,
+        Layer,
+        Network,
+        Neuron,
+    )
+    from dropstats.power import detectable_shift, neurons_needed
+    from dropstats.recording import Recording, record
     from dropstats.simulation import precise_to, simulate
     from dropstats.tallies import Tally, tally
     from dropstats.training import TrainingRun, passes_needed
@@ -32,40 +47,73 @@ __version__ = "0.1.0"
 # Public name -> the module that defines it. Modules load when a name of theirs is first asked for, so that
 # `import dropstats` is quick: neither scipy.stats nor matplotlib is loaded by it.
 _HOMES = {
+    "AlphaDropout": "laws",
+    "AttentionDropout": "laws",
+    "Channels": "laws",
+    "DropBlock": "laws",
+    "DropConnect": "laws",
+    "DropPath": "laws",
     "EffectiveLearningRate": "activation",
+    "FixedCount": "laws",
+    "GaussianDropout": "laws",
     "Layer": "laws",
     "Network": "laws",
     "Neuron": "laws",
     "PreActivation": "activation",
+    "Recording": "recording",
+    "Report": "auditing",
+    "Result": "auditing",
     "Tally": "tallies",
     "TrainingRun": "training",
+    "audit": "auditing",
+    "audit_streams": "auditing",
+    "detectable_shift": "power",
     "effective_learning_rate": "activation",
+    "neurons_needed": "power",
     "passes_needed": "training",
     "precise_to": "simulation",
+    "record": "recording",
     "ridge_penalty": "activation",
     "ridge_solution": "activation",
     "simulate": "simulation",
     "tally": "tallies",
     "variance_shift": "activation",
 }
-_MODULES = ("plots",)
+_MODULES = ("plots", "testing")
 
 __all__ = [
+    "AlphaDropout",
+    "AttentionDropout",
+    "Channels",
+    "DropBlock",
+    "DropConnect",
+    "DropPath",
     "EffectiveLearningRate",
+    "FixedCount",
+    "GaussianDropout",
     "Layer",
     "Network",
     "Neuron",
     "PreActivation",
+    "Recording",
+    "Report",
+    "Result",
     "Tally",
     "TrainingRun",
+    "audit",
+    "audit_streams",
+    "detectable_shift",
     "effective_learning_rate",
+    "neurons_needed",
     "passes_needed",
     "plots",
     "precise_to",
+    "record",
     "ridge_penalty",
     "ridge_solution",
     "simulate",
     "tally",
+    "testing",
     "variance_shift",
 ]
 

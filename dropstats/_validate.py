@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -164,3 +164,22 @@ def seed_sequence(rng: RNG) -> np.random.SeedSequence:
     if rng < 0:
         raise ValueError(f"rng must not be negative; got {_show(rng)}")
     return np.random.SeedSequence(int(rng))
+
+
+def indices(values: Any, n: int, name: str) -> NDArray[np.int64]:
+    """Return places of neurons in a mask, integers from 0 to n - 1, as an array."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name} must be integers from 0 to {n - 1}; got {_show(values)} of dtype {array.dtype}")
+    bad = (array < 0) | (array >= n)
+    if bad.any():
+        raise ValueError(f"{name} must be integers from 0 to {n - 1}; got {array[bad].ravel()[0]}")
+    return array.astype(np.int64)
+
+
+def choice(value: Any, name: str, known: Iterable[str]) -> str:
+    """Return one of the known names."""
+    known = tuple(known)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {_show(value)}")
+    return value

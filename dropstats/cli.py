@@ -41,7 +41,8 @@ _Commands = argparse._SubParsersAction  # public in all but name: what add_subpa
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0 is success, 2 bad input, 130 an interrupt from the keyboard, 141 a reader that closed the pipe.
+    0 is success, 1 an audit that finds a departure, 2 bad input, 130 an interrupt from the keyboard, 141 a reader
+    that closed the pipe.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         prog = f"{_PROG} {arguments.command}"
-        arguments.run(arguments)
+        status: int | None = arguments.run(arguments)
         print(end="", flush=True)  # an error of writing shows now; unlike sys.stdout.flush(), fine without a stdout
     except SystemExit as end:  # argparse has printed help, the version or an error
         return end.code if isinstance(end.code, int) else 2
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OverflowError, MemoryError, OSError) as error:
         print(f"{prog}: error: {_one_line(str(error) or type(error).__name__)}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def _one_line(message: str) -> str:
@@ -83,11 +84,12 @@ def _one_line(message: str) -> str:
 def _parser() -> _Parser:
     parser = _Parser(
         prog=_PROG,
-        description="Exact laws and simulation of dropout masks; P is the drop probability of a neuron.",
+        description="Exact laws, simulation and audits of dropout masks; P is the drop probability of a neuron.",
         epilog="examples:\n"
         "  dropstats prob 1024 0.5 --exactly 512\n"
         "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0\n"
-        "  dropstats prob --help",
+        "  dropstats plan --p 0.1 --shift 0.0016\n"
+        "  dropstats audit --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -113,8 +115,34 @@ def _command(commands: "_Commands[Any]", name: str, run: Any, summary: str, exam
 
 
 def _add_layer_arguments(parser: _Parser) -> None:
+    """Take N and P."""
     parser.add_argument("n", type=_integer, metavar="N", help="number of neurons; 1e6 is taken too")
     parser.add_argument("p", type=_number, metavar="P", help="probability that a neuron is dropped, in [0, 1]")
+
+
+def _add_law_arguments(parser: _Parser) -> None:
+    """Take N and P, or any law."""
+    parser.add_argument("n", nargs="?", type=_integer, metavar="N", help="number of neurons; 1e6 is taken too")
+    parser.add_argument(
+        "p", nargs="?", type=_number, metavar="P", help="probability that a neuron is dropped, in [0, 1]"
+    )
+    parser.add_argument(
+        "--law", metavar="LAW", help="any law, as in Python, instead of N P: 'Channels(64, 8 * 8, 0.2)'"
+    )
+
+
+def _law_of(arguments: argparse.Namespace) -> "Law":
+    """Return the law that N P or --law stand for."""
+    from dropstats.laws.written import written
+
+    if arguments.law is not None:
+        if arguments.n is not None:
+            raise ValueError(f"either N P or --law is expected; got {arguments.n} and --law {arguments.law!r}")
+        return written(arguments.law, "--law")
+    missing = [name for name, value in (("N", arguments.n), ("P", arguments.p)) if value is None]
+    if missing:
+        raise ValueError(f"the following arguments are required: {', '.join(missing)} (or --law)")
+    return dropstats.Layer(arguments.n, arguments.p)
 
 
 def _integer(text: str) -> int:
@@ -148,9 +176,10 @@ def _add_prob(commands: "_Commands[Any]") -> None:
         "probability that a number of neurons is dropped (or kept)",
         "  dropstats prob 1024 0.5 --exactly 512\n"
         "  dropstats prob 1024 0.5 --between 480 544\n"
-        "  dropstats prob 1024 0.1 --at-least 1000 --kept --json",
+        "  dropstats prob 1024 0.1 --at-least 1000 --kept --json\n"
+        "  dropstats prob --law 'Channels(64, 8 * 8, 0.2)' --at-most 640",
     )
-    _add_layer_arguments(parser)
+    _add_law_arguments(parser)
     event = parser.add_mutually_exclusive_group(required=True)
     event.add_argument("--exactly", type=_integer, metavar="K", help="exactly K neurons")
     event.add_argument("--at-least", type=_integer, metavar="K", help="K neurons or more")
@@ -161,20 +190,25 @@ def _add_prob(commands: "_Commands[Any]") -> None:
 
 
 def _prob(arguments: argparse.Namespace) -> None:
-    law = dropstats.Layer(arguments.n, arguments.p)
+    law = _law_of(arguments)
     what = "kept" if arguments.kept else "dropped"
     asked, event = _event(arguments, what)
     probability, log = law.prob(**{what: asked}), law.prob(**{what: asked}, log=True)
     if arguments.json:
         _print_json(
             n=law.n,
-            p=law.p,
+            **_named(law),
             event=event,
             probability=probability,
             log10_probability=log / math.log(10) + 0.0,  # + 0.0: never -0.0
         )
     else:
         print(f"P({event}) = {_format_probability(probability, log)}")
+
+
+def _named(law: "Law") -> dict[str, Any]:
+    """Return what JSON says of a law beside n: the p of a plain layer, else the law itself."""
+    return {"p": law.p} if type(law) is dropstats.Layer and isinstance(law.p, float) else {"law": repr(law)}
 
 
 def _event(arguments: argparse.Namespace, what: str) -> tuple[Any, str]:
@@ -230,9 +264,10 @@ def _add_simulate(commands: "_Commands[Any]") -> None:
         "simulate masks of a layer and compare them with their exact law",
         "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0\n"
         "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0 --plot masks.png\n"
-        "  dropstats simulate 1024 0.5 --trials 1e6 --json",
+        "  dropstats simulate 1024 0.5 --trials 1e6 --json\n"
+        "  dropstats simulate --law 'DropBlock(28, 28, 7, p=0.1)' --trials 1e5",
     )
-    _add_layer_arguments(parser)
+    _add_law_arguments(parser)
     parser.add_argument("--trials", type=_integer, required=True, metavar="T", help="number of masks, such as 1e6")
     parser.add_argument("--seed", type=_integer, metavar="S", help="seed; by default a new one, which is reported")
     parser.add_argument("--plot", metavar="FILE", help="write the picture, simulation over law, as .png, .svg or .pdf")
@@ -240,9 +275,10 @@ def _add_simulate(commands: "_Commands[Any]") -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
-    law = dropstats.Layer(arguments.n, arguments.p)
+    law = _law_of(arguments)
     if arguments.plot is not None:
         dropstats.plots.check_picture_path(arguments.plot)  # before the work, not after it
+        _ = law.dropped  # which may be said to be out of reach
     if arguments.seed is not None and arguments.seed < 0:
         raise ValueError(f"--seed must not be negative; got {arguments.seed}")
     # 53 bits, so that every reader of JSON gets the seed back exactly
@@ -251,13 +287,13 @@ def _simulate(arguments: argparse.Namespace) -> None:
     if arguments.json:
         _print_json(
             n=law.n,
-            p=law.p,
+            **_named(law),
             trials=tally.trials,
             seed=seed,
             mean=tally.mean,
             variance=tally.variance,
-            expected_mean=float(law.dropped.mean()),
-            expected_variance=float(law.dropped.var()),
+            expected_mean=_exact_moments(law)[0],
+            expected_variance=_exact_moments(law)[1],
             histogram=tally.histogram.tolist(),
         )
     else:
@@ -270,20 +306,150 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 def _print_moments(law: "Law", tally: "Tally", seed: int) -> None:
     """Print the moments beside the exact ones, and how far they are apart in the law's standard errors."""
-    from dropstats.comparison import moment_residuals
     from dropstats.tallies import MOMENTS
 
+    moments = _exact_moments(law)
     print(f"{tally.trials:,} masks, seed {seed}: {law!r}")
     print(f"{'dropped':<16}{'simulated':>18}{'exact':>18}{'standard errors':>18}")
-    rows = zip(MOMENTS, law.dropped.stats("mvsk"), moment_residuals(law, tally), strict=True)
+    rows = zip(MOMENTS, moments, _apart(law, tally, moments), strict=True)
     for name, exact, apart in rows:
         name_shown = "excess kurtosis" if name == "kurtosis" else name
         shown = (_format(getattr(tally, name), ".10g"), _format(float(exact), ".10g"), _format(apart, "+.2f"))
         print(f"{name_shown:<16}{shown[0]:>18}{shown[1]:>18}{shown[2]:>18}")
 
 
+def _exact_moments(law: "Law") -> tuple[float, ...]:
+    """Return mean, variance, skewness, kurtosis; of a DropBlock whose count law is out of reach the first two."""
+    try:
+        return tuple(float(moment) for moment in law.dropped.stats("mvsk"))
+    except ValueError:
+        if not hasattr(law, "variance"):
+            raise
+        return math.fsum(law.rates), float(law.variance), math.nan, math.nan
+
+
+def _apart(law: "Law", tally: "Tally", moments: tuple[float, ...]) -> Any:
+    """Return how far simulated moments lie from the exact ones, in standard errors of the law, or of the tally."""
+    from dropstats.comparison import moment_residuals
+    from dropstats.tallies import MOMENTS
+
+    try:
+        _ = law.dropped
+    except ValueError:
+        pairs = zip(MOMENTS, moments, strict=True)
+        return [(getattr(tally, name) - exact) / tally.standard_error(name) for name, exact in pairs]
+    return moment_residuals(law, tally)
+
+
 def _format(value: float, spec: str) -> str:
     return format(value, spec) if math.isfinite(value) else "-"
+
+
+# ---------------------------------------------------------------- audit
+
+
+def _add_audit(commands: "_Commands[Any]") -> None:
+    parser = _command(
+        commands,
+        "audit",
+        _audit,
+        "decide whether recorded masks follow the law they declare",
+        "  dropstats audit masks.npz\n"
+        "  dropstats audit masks.npy --p 0.1 --plot audit.png\n"
+        "  dropstats audit masks.npz --tests rate scale mean --json\n\n"
+        "exit status: 0 passed, 1 a test fails, 2 nothing could be judged",
+    )
+    parser.add_argument("file", metavar="FILE", help="recording (.npz), or array of masks or outputs (.npy, .npz)")
+    parser.add_argument("--p", type=_number, metavar="P", help="declared drop probability, in place of the file's")
+    parser.add_argument("--law", metavar="LAW", help="any declared law, as in Python: 'Channels(64, 8 * 8, 0.2)'")
+    parser.add_argument(
+        "--false-alarm",
+        type=_number,
+        default=1e-3,
+        metavar="A",
+        help="probability that a correct implementation fails; %(default)g by default",
+    )
+    parser.add_argument(
+        "--scaling",
+        choices=("inverted", "direct"),
+        default="inverted",
+        help="whether kept values are divided by 1 - P in training; %(default)s by default",
+    )
+    parser.add_argument("--tests", nargs="+", metavar="TEST", help="names of the tests to run; all by default")
+    parser.add_argument("--plot", metavar="FILE", help="write the picture of the audit as .png, .svg or .pdf")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from dropstats.auditing import audit
+    from dropstats.laws.written import written
+
+    if arguments.plot is not None:
+        dropstats.plots.check_picture_path(arguments.plot)  # before the work, not after it
+    if arguments.law is not None and arguments.p is not None:
+        raise ValueError(f"either --p or --law is expected; got both, --p {arguments.p:g}")
+    law = None if arguments.law is None else written(arguments.law, "--law")
+    recording = dropstats.Recording.load(arguments.file, arguments.p)
+    if law is None and recording.p is None:
+        raise ValueError(f"{arguments.file} does not say p: give --p or --law")
+    report = audit(recording, law, scaling=arguments.scaling, false_alarm=arguments.false_alarm, tests=arguments.tests)
+    print(report.to_json(indent=None) if arguments.json else report)
+    if arguments.plot is not None:
+        dropstats.plots.save(report.plot(), arguments.plot)
+    if report.failures:
+        return 1
+    return 0 if report.passed else 2
+
+
+# ---------------------------------------------------------------- plan
+
+
+def _add_plan(commands: "_Commands[Any]") -> None:
+    parser = _command(
+        commands,
+        "plan",
+        _plan,
+        "number of neurons that show a shift of p, or shift that they show",
+        "  dropstats plan --p 0.1 --shift 0.0016\n  dropstats plan --p 0.1 --neurons 1e6 --false-alarm 1e-6",
+    )
+    parser.add_argument("--p", type=_number, required=True, metavar="P", help="declared drop probability")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--shift", type=_number, metavar="D", help="difference to the true probability, P + D")
+    asked.add_argument("--neurons", type=_integer, metavar="N", help="number of neurons, over all masks")
+    parser.add_argument(
+        "--false-alarm",
+        type=_number,
+        default=0.01,
+        metavar="A",
+        help="probability of an alarm where P is right; %(default)g by default",
+    )
+    parser.add_argument(
+        "--power",
+        type=_number,
+        default=0.9,
+        metavar="B",
+        help="probability of an alarm where it is P + D; %(default)g by default",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    p, errors = arguments.p, {"false_alarm": arguments.false_alarm, "power": arguments.power}
+    if arguments.shift is not None:
+        neurons, shift = dropstats.neurons_needed(p, arguments.shift, **errors), arguments.shift
+    else:
+        neurons, shift = arguments.neurons, dropstats.detectable_shift(p, arguments.neurons, **errors)
+    if arguments.json:
+        _print_json(p=p, shift=shift, neurons=neurons, **errors)
+        return
+    if math.isinf(shift):
+        print(f"{neurons:,} neurons show no p above {p:g}, with power {errors['power']:g}", end="")
+    else:
+        print(
+            f"{neurons:,} neurons show p = {p + shift:.8g} where {p:g} is declared, with power {errors['power']:g}",
+            end="",
+        )
+    print(f" at false-alarm rate {errors['false_alarm']:g}")
 
 
 # ---------------------------------------------------------------- layer
@@ -369,6 +535,8 @@ def _probability_fact(words: str, name: str, law: "Law", dropped: int) -> _Fact:
 _COMMANDS = (
     _add_prob,
     _add_simulate,
+    _add_audit,
+    _add_plan,
     _add_layer,
 )
 

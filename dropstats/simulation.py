@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropstats import _validate, bits, tallies
-from dropstats.laws import Law, Layer, Network, Neuron
+from dropstats.laws import Law, Network
+from dropstats.laws.base import Independent
 from dropstats.tallies import Tally
 
 # Of a law, and in order of all its parts: how often each neuron was dropped, and how many masks dropped 0..n.
@@ -333,7 +334,7 @@ def _sums(law: Law, size: int, generator: np.random.Generator, stop: list[bool])
             counts += part_counts
         drops = np.concatenate([np.zeros(0, np.int64), *(sums[0][0] for _, sums in parts)])
         below = [pair for _, sums in parts for pair in sums]
-    elif type(law).sample in (Layer.sample, Neuron.sample):
+    elif type(law).sample is Independent.sample:  # type: ignore[comparison-overlap]
         counts, drops = bits.count_drops(law.rates, size, generator)
         below = []
     else:

@@ -1,10 +1,23 @@
 """The tables that generic tests run over."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import faults
 import numpy as np
 
-from dropstats import Layer, Network, Neuron
+from dropstats import (
+    AttentionDropout,
+    Channels,
+    DropBlock,
+    DropConnect,
+    DropPath,
+    FixedCount,
+    Layer,
+    Network,
+    Neuron,
+)
 
 # One level for all statistical tests of sampling in the suite: a right law fails a single test once in a million.
 FALSE_ALARM = 1e-6
@@ -41,6 +54,32 @@ LAWS = (
         Network(Network(Layer(10, 0.2), Layer(5, 0.3)), Layer(8, 0.2)),
         Network(Network(Layer(10, 0.205), Layer(5, 0.3)), Layer(8, 0.2)),
     ),
+    LawCase("channels", Channels(6, 9, 0.2), Channels(9, 6, 0.2)),
+    LawCase("channels, a p for each", Channels(3, 4, [0.1, 0.2, 0.5]), Channels(3, 4, [0.1, 0.5, 0.2])),
+    LawCase(
+        "noise shape",
+        Channels.with_noise_shape((2, 3, 4), (None, 1, 4), 0.3),
+        Channels.with_noise_shape((2, 3, 4), (None, 3, 1), 0.3),
+    ),
+    LawCase("locked", Channels.locked(5, 7, 0.25), Channels.locked(7, 5, 0.25)),
+    LawCase("dropblock", DropBlock(6, 5, 3, p=0.2), DropBlock(6, 5, 3, p=0.206)),
+    LawCase("dropblock, exactly p", DropBlock.exactly(7, 7, 3, 0.1), DropBlock(7, 7, 3, p=0.1)),
+    LawCase("dropblock of one neuron", DropBlock(4, 4, 1, p=0.3), DropBlock(4, 4, 1, p=0.305)),
+    LawCase("fixed count", FixedCount(20, 7), FixedCount(20, 8)),
+    LawCase("dropconnect", DropConnect(6, 5, 0.3), DropConnect(6, 5, 0.305)),
+    LawCase("drop path", DropPath(12, 0.4, "huang"), DropPath(12, 0.4, "timm")),
+    LawCase("drop path, uniform", DropPath(12, 0.4, "uniform"), DropPath(12, 0.4, "torchvision")),
+    LawCase("attention", AttentionDropout(6, 6, 0.1, causal=True), AttentionDropout(7, 3, 0.104)),
+    LawCase(
+        "rounded",
+        Layer.rounded(64, 0.1, rule="flash-attention-2"),
+        Layer.rounded(64, 0.1, rule="transformer-engine"),
+    ),
+    LawCase(
+        "network of variants",
+        Network(Channels(4, 5, 0.3), Layer(10, 0.2), FixedCount(6, 2), DropBlock(3, 3, 2, p=0.25)),
+        Network(Channels(4, 5, 0.3), Layer(10, 0.2), FixedCount(6, 2), DropBlock(3, 3, 2, p=0.28)),
+    ),
 )
 
 # Laws at the ends of the arguments' ranges: everything must answer, silently.
@@ -64,4 +103,178 @@ EDGE_LAWS = (
     Network(Layer(0, 0.2)),
     Network(Layer(3, 1.0), Layer(4, 0.0)),
     Network(Layer(2**52, 0.25), Layer(2**52, 0.25)),
+    Channels(0, 3, 0.5),
+    Channels(4, 1, 0.5),
+    Channels(3, 2**40, 1.0),
+    Channels(2**20, 2**33, 0.25),
+    FixedCount(0, 0),
+    FixedCount(5, 5),
+    FixedCount(2**53, 3),
+    DropBlock(1, 1, 1, p=0.5),
+    DropBlock(4, 3, 2, gamma=0.0),
+    DropBlock(4, 3, 2, gamma=1.0),
+    DropBlock(4, 4, 4, gamma=1e-300),
+    DropBlock(7, 7, 2, gamma=1e-20),
+    DropConnect(0, 3, 0.5),
+    DropConnect(2**26, 2**26, 0.1),
+    DropPath(0, 0.5, "huang"),
+    DropPath(1, 0.5, "timm"),
+    AttentionDropout(0, 0, 0.1, causal=True),
+    Layer.rounded(3, 1e-9, rule="transformer-engine"),
+    Network(FixedCount(3, 1), Channels(2, 3, 0.0)),
+    Network(DropBlock(7, 7, 2, gamma=1e-20), Channels(2, 3, 1e-200)),
 )
+
+
+# --- FAULTS: broken generators, the test that must catch each, and what it must say -------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A broken generator at a stated size, with the test that catches it and a pattern of its diagnosis."""
+
+    name: str
+    trials: int
+    n: int
+    p: float
+    make: Callable[[Any], Any]  # rng -> masks or Recording
+    test: str
+    says: str
+    right_rate: bool = False  # its rate is p: the test of the rate must not fail
+
+
+def _fault(name, trials, n, p, make, test, says, *args, right_rate=False):
+    return Fault(name, trials, n, p, make(trials, n, *args), test, says, right_rate)
+
+
+FAULTS = (
+    # the rate
+    _fault("8-bit threshold, up", 2000, 1024, 0.1, faults.thresholds, "rate", "26/256: p rounded up.*8-bit", 8, 26),
+    _fault("8-bit threshold, down", 1000, 1024, 0.1, faults.thresholds, "rate", "25/256: p rounded down.*8-bit", 8, 25),
+    _fault("bfloat16 uniforms", 1000, 1024, 0.3, faults.thresholds, "rate", "39/128.*bfloat16 uniforms", 7, 39),
+    _fault("float16 uniforms", 3000, 1024, 0.05, faults.thresholds, "rate", "52/1024.*float16 uniforms", 10, 52),
+    _fault("keep for drop", 200, 256, 0.1, faults.at_rate, "rate", "keep probability given as p", 0.9),
+    _fault("<= for <", 2000, 512, 0.5, faults.thresholds, "rate", "129/256.*<= for <", 8, 129),
+    _fault("applied twice", 200, 256, 0.1, faults.at_rate, "rate", "applied twice", 0.19),
+    _fault("zeros after ReLU", 200, 256, 0.1, faults.zeros_after_relu, "rate", "zeros of a ReLU", 0.1),
+    _fault("left in evaluation", 200, 256, 0.1, faults.at_rate, "rate", "nothing is dropped", 0.0),
+    # positions
+    _fault(
+        "dead tail", 1000, 1000, 0.1, faults.with_columns, "positions",
+        "^positions 976 to 999 are never dropped$", 0.1, slice(976, None), True,
+    ),
+    _fault(
+        "tail always dropped", 400, 256, 0.1, faults.with_columns, "positions",
+        "^position 255 is always dropped$", 0.1, slice(255, None), False, right_rate=False,
+    ),
+    _fault(
+        "first element always kept", 400, 256, 0.1, faults.with_columns, "positions",
+        "^position 0 is never dropped$", 0.1, slice(0, 1), True, right_rate=True,
+    ),
+    _fault(
+        "one neuron of another rate", 2500, 256, 0.1, faults.with_column_rate, "positions",
+        "^position 17 drops 0.1", 0.1, 17, 0.15, right_rate=True,
+    ),
+    # counts of masks
+    _fault("fixed count", 400, 256, 0.1, faults.fixed_count, "dispersion", "exactly 26 neurons: a fixed count", 0.1),
+    _fault(
+        "rate jitters by mask", 400, 1024, 0.1, faults.row_jitter, "dispersion", "rate differs from call to call",
+        0.1, 0.02, right_rate=True,
+    ),
+    _fault("masks never empty", 2000, 4, 0.5, faults.never_empty, "dispersion", "forced not to be empty", 0.5),
+    _fault("dead warm-up", 1000, 256, 0.1, faults.warm_up, "rows", "^calls 0 to 9 drop nothing: warm-up", 0.1, 10),
+    _fault("drift", 1000, 512, 0.1, faults.drift, "rows", "drift", 0.1, 0.02, right_rate=True),
+    # dependence among neurons
+    _fault(
+        "groups of 4", 400, 256, 0.1, faults.groups, "dispersion", "^groups of 4 neighbours drop together",
+        0.1, 4, right_rate=True,
+    ),
+    _fault(
+        "vector lanes of 8", 400, 256, 0.5, faults.groups, "pairs", "^groups of 8 neighbours drop together",
+        0.5, 8, right_rate=True,
+    ),
+    _fault(
+        "channel for element", 64, 4096, 0.2, faults.groups, "stream", "^groups of 64 neighbours drop together",
+        0.2, 64, right_rate=True,
+    ),
+    _fault(
+        "channel for element, channels last", 200, 1024, 0.2, faults.strided, "dispersion",
+        "^neurons 16 positions apart drop together", 0.2, 16, right_rate=True,
+    ),
+    _fault(
+        "half broadcast", 400, 256, 0.1, faults.half_broadcast, "pairs", "^neurons 128 positions apart drop together",
+        0.1, right_rate=True,
+    ),
+    _fault(
+        "two neurons equal", 400, 256, 0.1, faults.equal_columns, "pairs", "^neurons 3 and 190 always drop together",
+        0.1, 3, 190, right_rate=True,
+    ),
+    _fault(
+        "neighbours correlate", 1000, 256, 0.1, faults.lane_correlation, "stream", "^neurons 1 apart in the stream",
+        0.1, 0.05, right_rate=True,
+    ),
+    # dependence over calls
+    _fault(
+        "sticky masks", 1000, 256, 0.1, faults.sticky, "lags", "^a mask carries over to the next call",
+        0.1, 0.05, right_rate=True,
+    ),
+    _fault(
+        "antithetic masks", 200, 256, 0.5, lambda trials, n: faults.antithetic(trials, n), "lags",
+        "^a mask carries over to the next call: they correlate by -0.", right_rate=True,
+    ),
+    _fault("frozen seed", 200, 512, 0.1, faults.frozen, "duplicates", "^every mask is the same$", 0.1, right_rate=True),
+    _fault(
+        "period of 4096", 8000, 64, 0.1, faults.periodic, "duplicates", "^masks repeat every 4096 calls$",
+        0.1, 4096, right_rate=True,
+    ),
+    _fault(
+        "4096 seeds", 1000, 256, 0.1, faults.reseeded, "duplicates", r"as if drawn from about [345],\d00 seeds",
+        0.1, 4096, right_rate=True,
+    ),
+    _fault(
+        "2^31 seeds", 200_000, 64, 0.5, faults.reseeded, "duplicates", r"as if drawn from about 2\^3[0-2] seeds",
+        0.5, 2**31, right_rate=True,
+    ),
+    _fault(
+        "replayed steps", 1000, 256, 0.1, faults.replayed, "duplicates", "^calls 100 and 990 have the same mask",
+        0.1, 10, right_rate=True,
+    ),
+    _fault(
+        "microbatches share masks", 1000, 256, 0.1, faults.microbatches, "duplicates", "calls in a row share a mask",
+        0.1, 2, right_rate=True,
+    ),
+    # streams that overlap
+    _fault(
+        "counters overlap", 1000, 256, 0.1, faults.counter_overlap, "stream", "^neurons 128 apart in the stream",
+        0.1, 128, right_rate=True,
+    ),
+    _fault(
+        "one shifted overlap", 300, 4096, 0.1, faults.one_overlap, "repeats",
+        "^calls 17 and 203 share 3,072 elements, shifted by 1,024", 0.1, 17, 203, 1024, right_rate=True,
+    ),
+    _fault(
+        "low bits of an LCG", 1000, 100, 0.25, faults.low_bits_of_lcg, "repeats", "^masks repeat every 64 calls$",
+        64, right_rate=True,
+    ),
+    # values
+    _fault("not scaled", 100, 256, 0.1, faults.scaled, "scale", "not scaled", 0.1, 1.0),
+    _fault("scaled by 1/p", 100, 256, 0.1, faults.scaled, "scale", "1/p: keep probability", 0.1, 10.0),
+    _fault("scaled twice", 100, 256, 0.1, faults.scaled, "scale", "scaled twice", 0.1, 1 / 0.81),
+    _fault("multiplied by 1 - p", 100, 256, 0.1, faults.scaled, "scale", "instead of divided", 0.1, 0.9),
+    _fault("scaled by 1 + p", 100, 256, 0.3, faults.scaled, "scale", r"1 \+ p in place", 0.3, 1.3),
+    _fault("two scales", 100, 256, 0.1, faults.two_scales, "scale", "not one value but 2", 0.1),
+    _fault(
+        "scale forgets the rounding of the rate", 2000, 1024, 0.1, faults.scaled, "mean",
+        r"^scale 1\.1111 with this rate loses 0\.\d+% of the mean", 0.1, 1 / 0.9, 26 / 256,
+    ),
+    _fault("mask multiplied", 200, 64, 0.2, faults.multiplied_infinities, "edges", "outputs are NaN", 0.2),
+    # the ends
+    _fault("p = 0 drops", 1000, 256, 0.0, faults.at_rate, "edges", "neurons of p = 0 are dropped", 1 / 256),
+    _fault("p = 1 keeps", 1000, 256, 1.0, faults.at_rate, "edges", "neurons of p = 1 are kept", 255 / 256),
+    # several streams
+    _fault("same mask on every rank", 20, 256, 0.1, faults.ranks, "agreement", "identical masks", 0.1, True),
+    _fault(
+        "transposed fold-in", 4, 1024, 0.1, faults.folded, "transposed", "layer and step enter the key alike",
+        0.1, True,
+    ),
+)  # fmt: skip

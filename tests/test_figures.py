@@ -76,7 +76,7 @@ def test_a_figure_has_a_finding_and_named_axes_and_finite_numbers(script):
     module = load(script.stem)
     figure = draw(module)
     upper, lower = figure.axes[0], figure.axes[-1]
-    assert len(upper.get_title(loc="left")) > 30
+    assert len(upper.get_title(loc="left") or figure.get_suptitle()) > 30
     assert upper.get_ylabel()
     assert lower.get_xlabel()
     numbers = module.numbers()
@@ -310,3 +310,41 @@ def test_dropout_is_a_ridge():
     ridge = np.linalg.lstsq(rows, np.r_[targets, np.zeros(20)], rcond=None)[0]
     assert numbers["dropout, p = 0.5: exact"] == pytest.approx(np.linalg.norm(ridge), rel=1e-12)
     assert f"dropout, p = 0.5: {np.linalg.norm(ridge):.3f}" in texts(draw(module).axes[0])
+
+
+# ---------------------------------------------------------------- the family
+
+
+def test_gallery():
+    module = load("15")
+    axes = np.reshape(draw(module).axes, (-1, 2))
+    assert len(axes) == len(module.LAWS)
+    for (name, law), (mask_axes, law_axes) in zip(module.LAWS.items(), axes, strict=True):
+        assert mask_axes.get_ylabel() == name
+        (bars,) = law_axes.collections
+        heights = {int(x): high for (x, _), (_, high) in bars.get_segments()}
+        assert heights[29] == pytest.approx(float(law.dropped.pmf(29)))
+        (binomial,) = law_axes.get_lines()
+        counts, values = binomial.get_data()
+        assert counts @ values == pytest.approx(float(law.dropped.mean()), rel=1e-6)
+        assert law.dropped.mean() / law.n == pytest.approx(0.2, abs=0.002)
+        shown = np.asarray(mask_axes.get_images()[0].get_array())
+        assert ((shown == 0) | (shown == 1)).sum() == law.n
+
+
+def test_dropblock_shortfall():
+    module = load("16")
+    upper, lower = draw(module).axes
+    p, fraction = line(upper, "14 x 14, blocks of 7")
+    assert fraction[p == 0.1] == pytest.approx(0.0929400374083847, rel=1e-12)
+    assert (fraction < p).all()
+    assert lower.get_lines()[0].get_ydata()[p == 0.1] == pytest.approx(7.05996259161, rel=1e-9)
+
+
+def test_depth_laws():
+    module = load("17")
+    (ax,) = draw(module).axes
+    depth, probability = line(ax, "huang, p l / L")
+    assert probability[depth == 40] == pytest.approx(0.13021080081812931, rel=1e-12)
+    means = [found.get_xdata()[0] for found in ax.get_lines() if found.get_linestyle() == "--"]
+    assert means == pytest.approx([40.25, 40.5, 40.75, 27])

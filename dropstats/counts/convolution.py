@@ -61,7 +61,7 @@ def convolve(groups: Sequence[Group]) -> Table:
     singles = [group for group in groups if group.n <= _SINGLES]
     large = [(group, *_window(group)) for group in groups if group.n > _SINGLES]
     for size_a, size_b in pairwise(sorted(high - low + 1 for _, low, high in large)):
-        _check_work(size_a, size_b)  # before any table is filled: the widest two meet in the end
+        check_work(size_a, size_b)  # before any table is filled: the widest two meet in the end
     tables = [_binomial_table(*item) for item in large]
     if singles:
         repeats = [group.n for group in singles]
@@ -76,14 +76,15 @@ def convolve(groups: Sequence[Group]) -> Table:
     serial = len(heap)
     while len(heap) > 1:
         (size_a, _, a), (size_b, _, b) = heappop(heap), heappop(heap)
-        _check_work(size_a, size_b)
-        table = _trim(Table(a.start + b.start, np.convolve(a.pmf, b.pmf)))
+        check_work(size_a, size_b)
+        table = trim(Table(a.start + b.start, np.convolve(a.pmf, b.pmf)))
         heappush(heap, (table.pmf.size, serial, table))
         serial += 1
     return heap[0][2]
 
 
-def _check_work(size_a: int, size_b: int) -> None:
+def check_work(size_a: int, size_b: int) -> None:
+    """Raise where a convolution would take far too long."""
     if size_a * size_b > _MAX_WORK:
         raise ValueError(
             f"the exact law of this sum needs a convolution of {size_a} by {size_b} probabilities, beyond "
@@ -91,7 +92,8 @@ def _check_work(size_a: int, size_b: int) -> None:
         )
 
 
-def _trim(table: Table) -> Table:
+def trim(table: Table) -> Table:
+    """Return the table without the ends that are below the range of doubles."""
     large = np.flatnonzero(table.pmf >= _TINY)
     first, last = int(large[0]), int(large[-1])
     return Table(table.start + first, table.pmf[first : last + 1])
@@ -102,14 +104,14 @@ def _multiply_many(factors: Floats) -> list[Table]:
     tables = []
     while factors.shape[0] > 1 and factors.shape[1] < _BATCH_LENGTH:
         if factors.shape[0] % 2:
-            tables.append(_trim(Table(0, factors[-1])))
+            tables.append(trim(Table(0, factors[-1])))
         left, right = factors[:-1:2], factors[1::2]
         length = factors.shape[1]
         product = np.zeros((right.shape[0], 2 * length - 1))
         for shift in range(length):
             product[:, shift : shift + length] += left[: right.shape[0], shift : shift + 1] * right
         factors = product
-    return tables + [_trim(Table(0, row)) for row in factors]
+    return tables + [trim(Table(0, row)) for row in factors]
 
 
 def _window(group: Group) -> tuple[int, int]:

@@ -54,6 +54,18 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
         self.kwds = {}
 
     @property
+    def args(self) -> tuple[Any, ...]:
+        """Shape parameters, as scipy has them; none where scipy has no distribution of the kind."""
+        return ()
+
+    @cached_property
+    def dist(self) -> Any:
+        """The scipy distribution that this is a frozen one of; a nameless one where scipy has none of the kind."""
+        from scipy import stats
+
+        return stats.rv_discrete(a=0, b=self.n, name="count")
+
+    @property
     def random_state(self) -> Any:
         """Default source of `rvs`; None means fresh entropy, never numpy's global state."""
         return self._random_state
@@ -330,7 +342,8 @@ class Mirror(Count):
     @property
     def args(self) -> tuple[Any, ...]:
         """Shape parameters of the nearest scipy distribution, p replaced by a rounded 1 - p."""
-        return (*self._count.args[:-1], 1 - self._count.args[-1])
+        args = self._count.args
+        return (*args[:-1], 1 - args[-1]) if args else ()
 
     @cached_property
     def dist(self) -> Any:

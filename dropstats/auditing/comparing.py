@@ -1,0 +1,264 @@
+"""Streams held against each other: how they agree element by element, and which masks are equal."""
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from dropstats.auditing import nulls
+from dropstats.auditing.evidence import Evidence
+
+if TYPE_CHECKING:
+    from dropstats.recording import Recording
+
+Pair = tuple[int, int]
+
+# Bytes of packed masks that are compared at a time.
+_BLOCK = 2**24
+# At most this many pairs of streams are compared element by element; of more, evenly spread ones.
+_PAIRS = 20_000
+# Lags of calls at which it is looked at how streams agree anyway.
+_LAGS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Streams:
+    """Recordings to be held against each other.
+
+    Attributes
+    ----------
+    names : tuple of str
+    recordings : tuple of Recording
+        Equally long, all neurons known, of one n.
+    grid : tuple of pairs of int
+        Streams (i, j) and (j, i) of keys (layer, step).
+    level : float
+        p-value at which a single test may fail.
+    """
+
+    names: tuple[str, ...]
+    recordings: tuple["Recording", ...]
+    keys: tuple[Hashable, ...]
+    grid: tuple[Pair, ...]
+    notes: tuple[str, ...]
+    level: float = 1e-3
+
+    @property
+    def trials(self) -> int:
+        """Number of masks of each stream."""
+        return self.recordings[0].trials
+
+    @property
+    def n(self) -> int:
+        """Number of neurons in a mask."""
+        return self.recordings[0].n
+
+    @property
+    def size(self) -> int:
+        """Number of neurons of each stream."""
+        return self.trials * self.n
+
+
+def grid_places(keys: tuple[Hashable, ...]) -> list[tuple[int, int]] | None:
+    """Return the places (i, j) of keys (layer, step) in their grid: the numbers themselves, or where they come."""
+    if not all(isinstance(key, tuple) and len(key) == 2 for key in keys):
+        return None
+    pairs: list[Any] = list(keys)
+    if all(isinstance(part, int | np.integer) for pair in pairs for part in pair):
+        return [(int(i), int(j)) for i, j in pairs]
+    order: tuple[dict[Any, int], dict[Any, int]] = ({}, {})
+    return [(order[0].setdefault(i, len(order[0])), order[1].setdefault(j, len(order[1]))) for i, j in pairs]
+
+
+def calls(recording: "Recording", stop: int, start: int = 0) -> "Recording":
+    """Return the recording of calls start, ..., stop - 1."""
+    known = None if recording.known is None else recording.known[start:stop]
+    return replace(recording, trials=stop - start, packed=recording.packed[start:stop], known=known)
+
+
+def transposed_pairs(keys: tuple[Hashable, ...]) -> tuple[Pair, ...]:
+    """Return the streams (i, j) and (j, i), i < j, of keys (layer, step)."""
+    places = grid_places(keys)
+    if places is None:
+        return ()
+    at = {place: index for index, place in enumerate(places)}
+    return tuple((index, at[j, i]) for (i, j), index in at.items() if i < j and (j, i) in at)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two streams agree: of `size` neurons known in both, `agree`; dropped in the first, the second."""
+
+    pair: Pair
+    size: int
+    agree: int
+    first: int
+    second: int
+
+    @property
+    def rate(self) -> float:
+        """Share of neurons that agree."""
+        return self.agree / self.size if self.size else math.nan
+
+    @property
+    def correlation(self) -> float:
+        """Correlation of dropping in the one stream and in the other; 0 where one of them is constant."""
+        a, b = self.first / max(self.size, 1), self.second / max(self.size, 1)
+        spread = math.sqrt(a * (1 - a) * b * (1 - b))
+        return (self.rate - self.expected_given) / 2 / spread if spread else 0.0
+
+    @property
+    def expected_given(self) -> float:
+        """Expected share of neurons that agree, given how many each stream dropped."""
+        a, b = self.first / max(self.size, 1), self.second / max(self.size, 1)
+        return a * b + (1 - a) * (1 - b)
+
+
+def compare(seen: Streams, pair: Pair) -> Agreement:
+    """Return how the masks of two streams agree, call by call."""
+    a, b = (seen.recordings[index] for index in pair)
+    step = max(1, _BLOCK // max(a.packed.shape[1], 1))
+    size = differ = first = second = 0
+    for start in range(0, seen.trials, step):
+        rows = slice(start, start + step)
+        x, y = a.packed[rows], b.packed[rows]
+        known = None if a.known is None and b.known is None else _both(a.known, b.known, rows)
+        if known is not None:
+            x, y = x & known, y & known
+        judged = x.shape[0] * seen.n if known is None else _ones(known)
+        size += judged
+        differ += _ones(x ^ y)
+        first += judged - _ones(x)
+        second += judged - _ones(y)
+    return Agreement(pair, size, size - differ, first, second)
+
+
+def _both(a: NDArray[np.uint8] | None, b: NDArray[np.uint8] | None, rows: slice) -> NDArray[np.uint8]:
+    parts = [known[rows] for known in (a, b) if known is not None]
+    return parts[0] if len(parts) == 1 else parts[0] & parts[1]
+
+
+def _ones(bits: NDArray[np.uint8]) -> int:
+    return int(np.bitwise_count(bits).sum(dtype=np.int64))
+
+
+def joint_tails(size: int, first: int, second: int, both: int) -> tuple[float, float]:
+    """Return both tails of the number of neurons dropped in two streams, given how many each dropped of `size`.
+
+    Hypergeometric: every placing of the drops is equally likely whatever the rate, so that a wrong rate does not
+    pass for dependence.
+
+    Notes
+    -----
+    R. A. Fisher (1935). The logic of inductive inference. Journal of the Royal Statistical Society 98, 39-82.
+    doi:10.2307/2342435
+    """
+    low, high = max(0, first + second - size), min(first, second)
+    if low == high:
+        return 1.0, 1.0
+    centre = first * second / size
+    deviation = math.sqrt(centre * (1 - first / size) * (1 - second / size))
+    # 40 standard deviations to each side of the centre, and what was seen
+    reach = int(40 * deviation) + 60
+    k = np.arange(max(low, min(int(centre) - reach, both)), min(high, max(int(centre) + reach, both)) + 1)
+    k = k.astype(np.float64)
+    log = -(
+        special.gammaln(k + 1)
+        + special.gammaln(first - k + 1)
+        + special.gammaln(second - k + 1)
+        + special.gammaln(size - first - second + k + 1)
+    )
+    weight = np.exp(log - log.max())
+    below, above = weight[k <= both].sum(), weight[k >= both].sum()
+    return float(below / weight.sum()), float(above / weight.sum())
+
+
+def expected_agreement(seen: Streams, pair: Pair) -> float | None:
+    """Return the probability that a neuron agrees in two independent streams, or None where p is not declared."""
+    p, r = (seen.recordings[index].p for index in pair)
+    return None if p is None or r is None else p * r + (1 - p) * (1 - r)
+
+
+def compare_apart(seen: Streams, pair: Pair, lag: int) -> Agreement:
+    """Return how a mask of the first stream agrees with that of the second `lag` calls later."""
+    a, b = (seen.recordings[index] for index in pair)
+    first, second = calls(a, seen.trials - max(lag, 0), max(-lag, 0)), calls(b, seen.trials - max(-lag, 0), max(lag, 0))
+    return compare(replace(seen, recordings=(first, second)), (0, 1))
+
+
+def inflation(seen: Streams, pair: Pair) -> float:
+    """Return by how much the agreement of two streams varies more than that of independent neurons.
+
+    The mean squared deviation, in binomial variances, of the agreement of masks of different calls, which nothing but
+    dependence within the streams (channels dropped whole, frozen masks, dead neurons) makes large; 1 where that could
+    be chance, or there are too few calls to tell.
+    """
+    lags = np.unique(np.linspace(1, seen.trials - 1, min(_LAGS, seen.trials - 1)).astype(np.int64))
+    if lags.size < _LAGS // 4 or unknown(seen):
+        return 1.0
+    squares = []
+    for lag in lags.tolist():
+        found = compare_apart(seen, pair, -lag)
+        expected = expected_agreement(seen, pair)
+        if expected is None:
+            expected = found.expected_given
+        if not 0 < expected < 1:
+            return 1.0
+        squares.append((found.agree - found.size * expected) ** 2 / (found.size * expected * (1 - expected)))
+    # a mean of squares of standard normals has standard deviation sqrt(2 / k)
+    mean = float(np.mean(squares))
+    return mean if mean > 1 + 5 * math.sqrt(2 / lags.size) else 1.0
+
+
+def agreement_pvalue(seen: Streams, found: Agreement, level: float, inflation: float = 1.0) -> float:
+    """Return the p-value of an agreement: by the declared rates, and given the observed ones, the larger.
+
+    With `inflation`, as of that many times fewer neurons.
+    """
+    expected = expected_agreement(seen, found.pair)
+    size, agree = int(found.size / inflation), round(found.agree / inflation)
+    if expected is not None:
+        declared = float(nulls.binomial(min(agree, size), size, expected))
+        if declared > level:
+            return declared
+    first, second = round(found.first / inflation), round(found.second / inflation)
+    # agree = size - first - second + 2 both
+    both = (agree - size + first + second) // 2
+    given = float(nulls.two_sided(*joint_tails(size, first, second, both)))
+    return given if expected is None else max(declared, given)
+
+
+def all_pairs(streams: int) -> tuple[list[Pair], int]:
+    """Return all pairs, or evenly spread ones of very many, and how many there are."""
+    total = streams * (streams - 1) // 2
+    if total <= _PAIRS:
+        return list(combinations(range(streams), 2)), total
+    first, second = np.triu_indices(streams, 1)
+    chosen = np.linspace(0, total - 1, _PAIRS).astype(np.int64)
+    return list(zip(first[chosen].tolist(), second[chosen].tolist(), strict=True)), total
+
+
+def mask_hashes(seen: Streams) -> NDArray[np.uint64]:
+    """Return a hash of every mask, shape (streams, trials)."""
+    return np.stack([Evidence(recording).mask_hashes for recording in seen.recordings])
+
+
+def unknown(seen: Streams) -> bool:
+    """Tell whether it is not known of some neurons whether they were dropped."""
+    return any(recording.known is not None for recording in seen.recordings)
+
+
+def equal_pairs(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places (stream * trials + call) of equal masks of different streams, each with the one before."""
+    flat = hashes.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    same = np.flatnonzero(flat[order[1:]] == flat[order[:-1]])
+    first, second = order[same], order[same + 1]
+    apart = np.flatnonzero(first // hashes.shape[1] != second // hashes.shape[1])
+    apart = apart[np.argsort(first[apart], kind="stable")]
+    return first[apart], second[apart]

@@ -1,0 +1,312 @@
+"""What the tests look at: sums over a recording, each formed once and when first asked for."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from dropstats.laws import Law, Layer, Network, Neuron
+
+if TYPE_CHECKING:
+    from dropstats.recording import Recording
+
+Drops = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+# Masks are unpacked in blocks of about this many neurons (bytes).
+_BLOCK = 2**26
+# Up to this many neurons a recording is also held unpacked; beyond, the stream is looked at in stretches.
+_WHOLE = 2**27
+# Correlation over calls is formed for at most this many neurons times calls; beyond, on evenly spread neurons.
+_LAGS_WHOLE = 2**28
+# Odd 64-bit constants of Steele, Lea and Flood's SplitMix64 (2014), doi:10.1145/2660193.2660195
+_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+def mix(words: Words) -> Words:
+    """Return words with their bits well mixed, one to one (the finaliser of SplitMix64)."""
+    words = (words ^ (words >> np.uint64(30))) * _MIX[1]
+    words = (words ^ (words >> np.uint64(27))) * _MIX[2]
+    return words ^ (words >> np.uint64(31))
+
+
+def uniform_rate(law: Law) -> float | None:
+    """Return the one drop probability of all neurons of a law, or None where they differ."""
+    rates = law.rates
+    if not rates.size:
+        return None
+    if rates.strides == (0,) or bool((rates == rates[0]).all()):
+        return float(rates[0])
+    return None
+
+
+def independent(law: Law) -> bool:
+    """Return whether the neurons of a law are dropped independently of each other."""
+    said = getattr(law, "independent", None)
+    if said is not None:
+        return bool(said)
+    if isinstance(law, Network):
+        return all(independent(part) for part in law.laws)
+    return isinstance(law, Neuron | Layer)
+
+
+def _bits_set(packed: Drops) -> Ints:
+    """Return the number of ones in each row of packed bits."""
+    parts = [np.bitwise_count(packed[i : i + 4096]).sum(axis=1, dtype=np.int64) for i in range(0, len(packed), 4096)]
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A recording with the sums over it that tests share, and what the audit was asked.
+
+    Attributes
+    ----------
+    recording : Recording
+        The masks.
+    level : float
+        Largest p-value at which a single test may come to fail: what "detectable" refers to.
+    scaling : {'inverted', 'direct'}
+        Whether kept values are scaled by 1 / (1 - p).
+    tolerance : float or None
+        Bias of the rate that does not matter to the user.
+    rates : ndarray or None
+        Declared rate of each neuron where these differ: correlations are then taken about them.
+    """
+
+    recording: "Recording"
+    level: float = 1e-4
+    scaling: str = "inverted"
+    tolerance: float | None = None
+    rates: NDArray[np.float64] | None = None
+
+    @property
+    def trials(self) -> int:
+        """Number of masks."""
+        return self.recording.trials
+
+    @property
+    def n(self) -> int:
+        """Number of neurons in a mask."""
+        return self.recording.n
+
+    def blocks(self) -> Iterator[tuple[int, Drops]]:
+        """Yield (first call, drops) of blocks of calls; drops are 1 where a neuron was dropped, of shape (k, n)."""
+        if "drops" in self.__dict__ or self.trials * self.n <= _WHOLE:
+            yield 0, self.drops
+            return
+        step = max(8, _BLOCK // max(self.n, 1) // 8 * 8)
+        for start in range(0, self.trials, step):
+            yield start, self._unpacked(start, min(start + step, self.trials))
+
+    def drops_of(self, start: int, stop: int) -> Drops:
+        """Return the drops of calls start, ..., stop - 1, shape (k, n)."""
+        return self.drops[start:stop] if self.whole else self._unpacked(start, stop)
+
+    def _unpacked(self, start: int, stop: int) -> Drops:
+        drops = self.recording.masks(start, stop).view(np.uint8) ^ 1
+        if self.recording.known is not None:
+            drops &= self.recording.known_masks(start, stop).view(np.uint8)
+        return np.asarray(drops)
+
+    @cached_property
+    def drops(self) -> Drops:
+        """All masks unpacked, 1 where a neuron was dropped, shape (trials, n)."""
+        return self._unpacked(0, self.trials)
+
+    @property
+    def judged(self) -> int:
+        """Number of neurons, over all masks, known to be dropped or kept."""
+        return self.recording.judged
+
+    @cached_property
+    def neuron_trials(self) -> Ints:
+        """In how many masks it is known of each neuron whether it was dropped, shape (n,)."""
+        if self.recording.known is None:
+            return np.broadcast_to(np.int64(self.trials), (self.n,))
+        known = np.zeros(self.n, np.int64)
+        for start in range(0, self.trials, 255):
+            known += self.recording.known_masks(start, start + 255).sum(axis=0, dtype=np.uint8)
+        return known
+
+    @property
+    def whole(self) -> bool:
+        """Whether all masks may be held unpacked."""
+        return self.trials * self.n <= _WHOLE
+
+    @cached_property
+    def mask_drops(self) -> Ints:
+        """Number of dropped neurons of each mask, shape (trials,)."""
+        known = self.recording.known
+        return (self.n if known is None else _bits_set(known)) - _bits_set(self.recording.packed)
+
+    @cached_property
+    def neuron_drops(self) -> Ints:
+        """How often each neuron was dropped, shape (n,)."""
+        sums = np.zeros(self.n, np.int64)
+        for _, drops in self.blocks():
+            for start in range(0, drops.shape[0], 255):  # 255 sums of bits fit a byte: many times faster than int64
+                sums += drops[start : start + 255].sum(axis=0, dtype=np.uint8)
+        return sums
+
+    @cached_property
+    def total(self) -> int:
+        """Number of dropped neurons in all masks together."""
+        return int(self.mask_drops.sum())
+
+    @property
+    def rate(self) -> float:
+        """Observed drop rate."""
+        return self.total / self.judged
+
+    @cached_property
+    def mask_hashes(self) -> Words:
+        """A 64-bit hash of each mask: equal masks have equal hashes, shape (trials,)."""
+        hashes = np.zeros(self.trials, np.uint64)
+        packed = self.recording.packed
+        width = -(-packed.shape[1] // 8)
+        keys = mix(np.arange(1, width + 1, dtype=np.uint64) * _MIX[0]) | np.uint64(1)
+        step = max(1, _BLOCK // (8 * width))
+        for start in range(0, self.trials, step):
+            part = packed[start : start + step]
+            words = np.zeros((part.shape[0], 8 * width), np.uint8)
+            words[:, : part.shape[1]] = part
+            hashes[start : start + step] = (mix(words.view(np.uint64) + keys) * keys).sum(axis=1)
+        return hashes
+
+    @cached_property
+    def neuron_hashes(self) -> Words:
+        """A 64-bit hash of each neuron's history: neurons always dropped together have equal hashes, shape (n,)."""
+        hashes = np.zeros(self.n, np.uint64)
+        for _, drops in self.blocks():
+            history = np.packbits(drops, axis=0)
+            for start in range(0, history.shape[0], 8):
+                for byte in history[start : start + 8]:
+                    hashes = (hashes << np.uint64(8)) ^ (hashes >> np.uint64(56)) ^ byte.astype(np.uint64)
+                hashes = mix(hashes * _MIX[0] + np.uint64(start + 1))
+        return hashes
+
+    @cached_property
+    def lag_columns(self) -> Ints:
+        """The neurons on which correlation over calls is formed: all, or evenly spread ones of a large recording."""
+        count = min(self.n, max(1, _LAGS_WHOLE // self.trials))
+        return np.arange(self.n) if count == self.n else np.linspace(0, self.n - 1, count).astype(np.int64)
+
+    @cached_property
+    def lag_correlation(self) -> NDArray[np.float64]:
+        """Correlation of masks k calls apart, k = 0, ..., trials - 1; mean of products of standardised drops."""
+        columns = self.lag_columns
+        if self.rates is None:
+            rate = float(self.neuron_drops[columns].sum()) / (columns.size * self.trials)
+            rates = np.full(columns.size, rate, np.float32)
+        else:
+            rates = self.rates[columns].astype(np.float32)
+        columns, rates = columns[(rates > 0) & (rates < 1)], rates[(rates > 0) & (rates < 1)]
+        if not columns.size:
+            return np.zeros(self.trials)
+        deviations = np.sqrt(rates * (1 - rates))
+        length = fft.next_fast_len(2 * self.trials - 1, real=True)
+        power = np.zeros(length // 2 + 1)
+        step = max(1, _BLOCK // 16 // length)
+        for start in range(0, columns.size, step):
+            part = slice(start, start + step)
+            drops = self.columns(columns[part]).T.astype(np.float32)
+            transform = fft.rfft((drops - rates[part, None]) / deviations[part, None], length, axis=1)
+            power += (transform.real**2 + transform.imag**2).sum(axis=0, dtype=np.float64)
+        sums = fft.irfft(power, length)[: self.trials]
+        pairs = columns.size * np.arange(self.trials, 0, -1, dtype=np.float64)
+        return np.asarray(sums / pairs)
+
+    @cached_property
+    def together(self) -> tuple[str, int]:
+        """What neurons always drop together: ("neighbours", group size), ("stride", s), ("all", n) or ("", 0)."""
+        if self.n < 2:
+            return "", 0
+        differ = np.zeros(self.n - 1, np.uint8)
+        for _, drops in self.blocks():
+            for start in range(0, drops.shape[0], 64):
+                part = drops[start : start + 64]
+                differ |= np.bitwise_or.reduce(part[:, :-1] ^ part[:, 1:], axis=0)
+                if differ.all():
+                    break
+        breaks = np.flatnonzero(differ) + 1
+        size = int(np.gcd.reduce(breaks)) if breaks.size else 0
+        if size > 1 and breaks.size < self.n - 1:
+            return "neighbours", size
+        if not breaks.size and 0 < self.rate < 1:
+            return "all", self.n
+        stride = self._stride()
+        return ("stride", stride) if stride else ("", 0)
+
+    def _stride(self) -> int:
+        """Return after how many positions every mask repeats itself, or 0."""
+        correlation = self.stream_correlation[1 : self.n]
+        if not correlation.size:
+            return 0
+        for stride in (np.flatnonzero(correlation >= 0.4 * correlation.max())[:8] + 1).tolist():
+            if all(np.array_equal(drops[:, :-stride], drops[:, stride:]) for _, drops in self.blocks()):
+                return int(stride)
+        return 0
+
+    def columns(self, columns: Ints) -> Drops:
+        """Return the drops of some neurons, shape (trials, len(columns))."""
+        if columns.size and columns[-1] - columns[0] + 1 == columns.size:
+            if self.whole:
+                return self.drops[:, columns[0] : columns[-1] + 1]
+            first, last = int(columns[0]) // 8, int(columns[-1]) // 8
+            bits = np.unpackbits(self.recording.packed[:, first : last + 1], axis=1)
+            bits = bits[:, int(columns[0]) - 8 * first : int(columns[-1]) + 1 - 8 * first]
+            return np.asarray(bits ^ 1, dtype=np.uint8)
+        if self.whole:
+            return self.drops[:, columns]
+        packed, shift = self.recording.packed, (7 - columns % 8).astype(np.uint8)
+        return np.asarray(~(packed[:, columns // 8] >> shift) & 1, dtype=np.uint8)
+
+    @cached_property
+    def stream(self) -> Drops:
+        """The masks one after the other, call by call, as one stream; the first part of a large recording."""
+        if self.whole:
+            return self.drops.reshape(-1)
+        calls = max(1, _WHOLE // self.n)
+        part = self.recording.masks(0, min(calls, self.trials)).view(np.uint8).reshape(-1)
+        return np.asarray(part[:_WHOLE] ^ 1, dtype=np.uint8)
+
+    @cached_property
+    def stream_correlation(self) -> NDArray[np.float32]:
+        """Correlation of the stream with itself k neurons on, k = 0, ..., length / 2, circularly."""
+        stream = self.stream
+        rate = float(np.count_nonzero(stream)) / stream.size
+        # an even, smooth length: what is padded is at the mean and adds nothing
+        length = 2 * fft.next_fast_len(-(-stream.size // 2), real=True)
+        if not 0 < rate < 1:
+            return np.zeros(stream.size // 2 + 1, np.float32)
+        signal = np.zeros(length, np.float32)
+        np.subtract(stream, np.float32(rate), out=signal[: stream.size], dtype=np.float32)
+        signal /= np.float32(math.sqrt(rate * (1 - rate) * stream.size))
+        transform = fft.rfft(signal, overwrite_x=True)
+        del signal
+        np.square(transform.real, out=transform.real)
+        transform.real += np.square(transform.imag)
+        transform.imag = 0
+        correlation: Any = fft.irfft(transform, length, overwrite_x=True)
+        return np.asarray(correlation[: stream.size // 2 + 1], dtype=np.float32)
+
+    def elements(self, start: int, stop: int) -> Drops:
+        """Return the drops of neurons start, ..., stop - 1 of the stream."""
+        if self.whole:
+            return self.stream[start:stop]
+        first, last = start // self.n, -(-stop // self.n)
+        part = self.recording.masks(first, last).view(np.uint8).reshape(-1) ^ 1
+        return np.asarray(part[start - first * self.n : stop - first * self.n], dtype=np.uint8)
+
+    def at_level(self, level: float) -> "Evidence":
+        """Return the same evidence for another level, its sums shared."""
+        other = replace(self, level=level)
+        other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("recording", "level")})
+        return other

@@ -1,0 +1,164 @@
+"""Arrays of any library, read where they are: numpy's, torch's, jax's, tensorflow's, keras'.
+
+Operators (``!=``, ``==``, ``abs``) mean the same in all of them; what differs is gathered here.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropstats import _validate
+
+# Neurons read at a time: temporaries stay at a few tens of MiB.
+# A multiple of 8, so that pieces end at whole bytes.
+SLICE = 2**22
+
+
+def array(value: Any) -> Any:
+    """Return `value` if it is an array of some library, an array of it otherwise."""
+    if type(value).__module__.startswith("keras") and hasattr(value, "value"):  # a Variable: its backend's tensor
+        value = value.value() if callable(value.value) else value.value
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return value
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # ragged nested sequences
+        raise TypeError(f"an array of numbers is expected; got {_validate._show(value)}") from error
+
+
+def dtype(array: Any) -> str:
+    """Return the dtype's name as numpy writes it, whatever the library."""
+    name = getattr(array.dtype, "name", None)
+    return str(name if name is not None else array.dtype).removeprefix("torch.")
+
+
+def host(array: Any) -> NDArray[Any]:
+    """Return an array of booleans as numpy's."""
+    if hasattr(array, "detach"):
+        array = array.detach().cpu().numpy()
+    return np.asarray(array)
+
+
+def floats(array: Any) -> NDArray[np.float64]:
+    """Return the values as float64 of numpy: for a handful, or where they are many and different."""
+    if hasattr(array, "detach"):  # torch: numpy knows no bfloat16
+        array = array.detach().cpu().double()
+    if hasattr(array, "numpy"):  # tensorflow: np.asarray fails on a single bfloat16
+        array = array.numpy()
+    return np.asarray(array).astype(np.float64)
+
+
+def wide(array: Any) -> Any:
+    """Return the values in at least float32, in their library."""
+    if dtype(array) in ("float32", "float64"):
+        return array
+    if hasattr(array, "detach"):
+        return array.float()
+    if hasattr(array, "astype"):
+        return array.astype("float32")
+    return sys.modules["tensorflow"].cast(array, "float32")
+
+
+def flat(array: Any) -> Any:
+    """Return the values of an array of shape (k, ...) as (k, n)."""
+    shape = (int(array.shape[0]), prod(map(int, array.shape[1:])))
+    return array.reshape(shape) if hasattr(array, "reshape") else sys.modules["tensorflow"].reshape(array, shape)
+
+
+def resolution(dtype: str) -> float:
+    """Return the spacing of the dtype's numbers above 1, twice the largest rounding error."""
+    if dtype == "bfloat16":
+        return 2.0**-7
+    try:
+        return float(np.finfo(dtype).eps)
+    except (ValueError, TypeError):  # an 8-bit float, an integer
+        return 2.0**-2 if "float8" in dtype else 0.0
+
+
+def smallest(dtype: str) -> float:
+    """Return the smallest positive number of the dtype: the spacing of its numbers near 0."""
+    if dtype == "bfloat16":
+        return 2.0**-133
+    try:
+        return float(np.finfo(dtype).smallest_subnormal)
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def library(array: Any) -> str:
+    """Return the name of the library whose array this is."""
+    return type(array).__module__.partition(".")[0].removesuffix("lib")  # jax's arrays live in jaxlib
+
+
+def origin(array: Any) -> str:
+    """Return the library, its version and the device of an array; nothing for numpy's."""
+    name = library(array)
+    if name == "numpy":
+        return ""
+    version = getattr(sys.modules.get(name), "__version__", "")
+    device = str(getattr(array, "device", "")).rpartition("device:")[2]  # tensorflow: /job:localhost/.../device:CPU:0
+    return " ".join(filter(None, (name, version, device)))
+
+
+class Blocks:
+    """Arrays of shape (k, ...) of one trailing shape, `trials` masks in all."""
+
+    def __init__(self, blocks: Iterable[Any], trials: int, name: str) -> None:
+        self._blocks = iter(blocks)
+        self.trials, self.name = trials, name
+        self.first = next(self._blocks)
+        self.shape = tuple(map(int, self.first.shape[1:]))
+        self.n = prod(self.shape)
+        self.dtype = dtype(self.first)
+        if not self.dtype.startswith(("bool", "int", "uint", "float", "bfloat")):
+            raise TypeError(f"{name} must be booleans or real numbers; got dtype {self.dtype}")
+
+    def pieces(self) -> Iterator[tuple[slice, slice, Any]]:
+        """Yield (rows, columns, values of these), at most `SLICE` neurons at a time."""
+        row = 0
+        for block in chain([self.first], self._blocks):
+            if tuple(map(int, block.shape[1:])) != self.shape:
+                shape = tuple(map(int, block.shape[1:]))
+                raise ValueError(
+                    f"{self.name} must all have the first one's shape {self.shape}; got {shape}, index {row}"
+                )
+            size = int(block.shape[0])
+            step = max(1, SLICE // max(self.n, 1))
+            for start in range(0, size, step):
+                stop = min(start + step, size)
+                rows = flat(block[start:stop])
+                for left in range(0, self.n, SLICE):
+                    columns = slice(left, min(left + SLICE, self.n))
+                    yield slice(row + start, row + stop), columns, rows[:, columns]
+            row += size
+
+
+def listed(values: Any) -> bool:
+    """Tell whether these are arrays in a list, one a trial, and not numbers or an array."""
+    return isinstance(values, list | tuple) and len(values) > 0 and len(array(values[0]).shape) > 0
+
+
+def blocks(values: Any, name: str) -> Blocks:
+    """Return one array of shape (trials, ...), or a list of arrays, one a trial, as blocks."""
+    if isinstance(values, Iterator):
+        values = list(values)
+    if listed(values):
+        return Blocks((array(one)[None] for one in values), len(values), name)
+    whole = array(values)
+    shape = tuple(map(int, whole.shape))
+    if len(shape) < 2 or shape[0] == 0:
+        advice = "; give a single mask in a list" if len(shape) == 1 and shape[0] else ""
+        raise ValueError(f"{name} must have shape (trials, ...), trials >= 1; got shape {shape}{advice}")
+    return Blocks([whole], shape[0], name)
+
+
+def bit_count(packed: NDArray[np.uint8]) -> int:
+    """Return the number of 1 bits."""
+    step = max(1, SLICE // max(packed.shape[1], 1))
+    pieces = (packed[start : start + step] for start in range(0, packed.shape[0], step))
+    return sum(int(np.bitwise_count(piece).sum(dtype=np.int64)) for piece in pieces)

@@ -1,0 +1,47 @@
+"""How small an error of p a number of neurons can show, and how many the frameworks' own tests look at."""
+
+import numpy as np
+
+import dropstats as ds
+from dropstats import plots
+from dropstats.plots import Figure
+
+P = 0.1
+# What bfloat16 uniforms make of p = 0.1: 13/128, as tensorflow 2.21 does.
+WRONG = 13 / 128
+# Neurons that the frameworks' own tests of dropout look at, and where the label stands (points, alignment).
+TESTS = {
+    "PyTorch: 1,000": (1_000, (9, 2), "left"),
+    "Keras and JAX: 10,000": (10_000, (-9, -14), "right"),
+    "TensorFlow: 12,000": (12_000, (9, 2), "left"),
+    "Flax: 100,000": (100_000, (9, 2), "left"),
+}
+
+
+def figure() -> Figure:
+    ax = Figure().subplots()
+    sizes = np.unique(np.geomspace(100, 1e8, 400).astype(int))
+    label = "seen with probability 0.9 by the exact test at false-alarm rate 0.01"
+    ax.loglog(sizes, [ds.detectable_shift(P, n) for n in sizes], label=label)
+    for label, (n, offset, side) in TESTS.items():
+        shift = ds.detectable_shift(P, n)
+        ax.plot(n, shift, "o", color="black", markersize=6)
+        ax.annotate(label, (n, shift), offset, textcoords="offset points", ha=side)
+    needed = ds.neurons_needed(P, WRONG - P)
+    ax.axhline(WRONG - P, color="#D55E00", linestyle="--", linewidth=1.2)
+    ax.text(
+        130,
+        0.93 * (WRONG - P),
+        f"tensorflow 2.21 in bfloat16 drops {WRONG:.4f} for {P}:\nseen from {needed:,} neurons on",
+        color="#A34700",
+        va="top",
+    )
+    ax.plot(needed, WRONG - P, "o", color="#D55E00", markersize=6)
+    ax.set(xlabel="neurons in the test", ylabel=f"smallest error of p = {P} that shows", xlim=(100, 1e8))
+    plots.headline(ax, "The frameworks' own tests are too small to see a drop rate 1.6 % off")
+    return ax.figure
+
+
+def numbers() -> dict[str, float]:
+    shown = {f"smallest error of p = {P}, {label}": ds.detectable_shift(P, n) for label, (n, _, _) in TESTS.items()}
+    return shown | {f"neurons that show {WRONG} for {P}": ds.neurons_needed(P, WRONG - P)}

@@ -1,0 +1,260 @@
+"""Broken generators of dropout masks, modelled on defects that shipped; True (or a value) keeps."""
+
+import numpy as np
+
+from dropstats import Layer
+from dropstats.recording import Recording
+
+
+def clean(trials, n, p):
+    return lambda rng: Layer(n, p).sample(trials, rng=rng)
+
+
+def at_rate(trials, n, rate):
+    """Return masks of a rate that is not the declared one."""
+    return lambda rng: rng.random((trials, n)) >= rate
+
+
+def thresholds(trials, n, bits, dropped):
+    """Return masks that drop where an integer of some bits is below `dropped`."""
+    return lambda rng: rng.integers(0, 2**bits, (trials, n), dtype=np.uint16) >= dropped
+
+
+def bits_of(seeds, n, p):
+    """Return for each seed one mask: counters through the SplitMix64 finaliser."""
+    x = seeds[:, None].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.arange(n, dtype=np.uint64) * np.uint64(
+        0xD1342543DE82EF95
+    )
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+    return (x ^ (x >> np.uint64(31))) >= np.uint64(int(p * 2**64))
+
+
+def frozen(trials, n, p):
+    return lambda rng: np.repeat(rng.random((1, n)) >= p, trials, axis=0)
+
+
+def periodic(trials, n, p, period):
+    return lambda rng: np.resize(rng.random((period, n)) >= p, (trials, n))
+
+
+def reseeded(trials, n, p, seeds):
+    return lambda rng: bits_of(rng.integers(0, seeds, trials), n, p)
+
+
+def counter_overlap(trials, n, p, step):
+    """Return masks whose counter moves on by less than a mask is long."""
+
+    def make(rng):
+        stream = rng.random(trials * step + n) >= p
+        return np.lib.stride_tricks.sliding_window_view(stream, n)[::step][:trials]
+
+    return make
+
+
+def one_overlap(trials, n, p, first, second, shift):
+    """Return clean masks but for two calls, of which one is the other shifted."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        masks[second, : n - shift] = masks[first, shift:]
+        return masks
+
+    return make
+
+
+def groups(trials, n, p, size):
+    return lambda rng: np.repeat(rng.random((trials, n // size)) >= p, size, axis=1)
+
+
+def strided(trials, n, p, stride):
+    return lambda rng: np.tile(rng.random((trials, stride)) >= p, (1, n // stride))
+
+
+def with_columns(trials, n, p, columns, kept):
+    """Return masks some of whose neurons are always kept, or always dropped."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        masks[:, columns] = kept
+        return masks
+
+    return make
+
+
+def with_column_rate(trials, n, p, column, rate):
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        masks[:, column] = rng.random(trials) >= rate
+        return masks
+
+    return make
+
+
+def fixed_count(trials, n, p):
+    return lambda rng: rng.random((trials, n)).argsort(axis=1) >= round(n * p)
+
+
+def row_jitter(trials, n, p, spread):
+    return lambda rng: rng.random((trials, n)) >= np.clip(p + spread * rng.standard_normal((trials, 1)), 0, 1)
+
+
+def drift(trials, n, p, change):
+    return lambda rng: rng.random((trials, n)) >= p + change * np.linspace(-1, 1, trials)[:, None]
+
+
+def sticky(trials, n, p, share):
+    """Return masks in which a share of the neurons keeps its state from call to call."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        stays = rng.random((trials, n)) < share
+        for t in range(1, trials):
+            masks[t, stays[t]] = masks[t - 1, stays[t]]
+        return masks
+
+    return make
+
+
+def antithetic(trials, n):
+    """Return masks of p = 1/2 of which every second one is the complement of the one before."""
+
+    def make(rng):
+        half = rng.random((trials // 2, n)) >= 0.5
+        return np.stack([half, ~half], axis=1).reshape(trials, n)
+
+    return make
+
+
+def lane_correlation(trials, n, p, share):
+    """Return masks in which a share of the neurons copies its left neighbour."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        copies = rng.random((trials, n)) < share
+        copies[:, 0] = False
+        fresh = masks.copy()
+        masks[:, 1:][copies[:, 1:]] = fresh[:, :-1][copies[:, 1:]]
+        return masks
+
+    return make
+
+
+def half_broadcast(trials, n, p):
+    return lambda rng: np.tile(rng.random((trials, n // 2)) >= p, (1, 2))
+
+
+def equal_columns(trials, n, p, first, second):
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        masks[:, second] = masks[:, first]
+        return masks
+
+    return make
+
+
+def replayed(trials, n, p, steps):
+    """Return masks of which some steps are replayed at the end, as after a restart."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        masks[-steps:] = masks[100 : 100 + steps]
+        return masks
+
+    return make
+
+
+def microbatches(trials, n, p, repeat):
+    return lambda rng: np.repeat(rng.random((trials // repeat, n)) >= p, repeat, axis=0)
+
+
+def low_bits_of_lcg(trials, n, dropped):
+    """Return masks from the low byte of a linear congruential generator, whose period is 256."""
+
+    def make(rng):
+        state = int(rng.integers(2**32))
+        low = []
+        for _ in range(256):
+            state = (1664525 * state + 1013904223) % 2**32
+            low.append(state & 255)
+        return np.resize(np.array(low) >= dropped, (trials, n))
+
+    return make
+
+
+def warm_up(trials, n, p, steps):
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        masks[:steps] = True
+        return masks
+
+    return make
+
+
+def never_empty(trials, n, p):
+    """Return masks redrawn until they keep something."""
+
+    def make(rng):
+        masks = rng.random((4 * trials, n)) >= p
+        return masks[masks.any(axis=1)][:trials]
+
+    return make
+
+
+def zeros_after_relu(trials, n, p):
+    """Return dropout of a ReLU's output, its zeros read as dropped."""
+    return lambda rng: np.maximum(rng.standard_normal((trials, n)), 0) * (rng.random((trials, n)) >= p) != 0
+
+
+def scaled(trials, n, p, scale, rate=None):
+    """Return float32 outputs on ones, of any scale and rate."""
+
+    def make(rng):
+        kept = rng.random((trials, n)) >= (p if rate is None else rate)
+        return Recording.from_outputs(np.where(kept, np.float32(scale), np.float32(0)), p=p)
+
+    return make
+
+
+def two_scales(trials, n, p):
+    def make(rng):
+        kept = rng.random((trials, n)) >= p
+        scale = np.where(np.arange(n) < 4, 1, 1 / (1 - p)).astype(np.float32)
+        return Recording.from_outputs(kept * scale, p=p)
+
+    return make
+
+
+def multiplied_infinities(trials, n, p):
+    """Return outputs of a mask that is multiplied: an infinite input that is dropped becomes NaN."""
+
+    def make(rng):
+        inputs = np.ones(n, np.float32)
+        inputs[3] = np.inf
+        kept = (rng.random((trials, n)) >= p).astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            return Recording.from_outputs(kept * inputs / np.float32(1 - p), p=p, inputs=inputs)
+
+    return make
+
+
+def ranks(trials, n, p, same):
+    """Return masks of four data-parallel ranks, on which they are the same or not."""
+
+    def make(rng):
+        one = rng.random((trials, n)) >= p
+        return {f"rank {k}": one if same else rng.random((trials, n)) >= p for k in range(4)}
+
+    return make
+
+
+def folded(trials, n, p, transposed):
+    """Return the masks of (layer, step) from a key that is folded as layer + step, or as it should be."""
+
+    def make(rng):
+        base = int(rng.integers(2**32))
+        keys = [(layer, step) for layer in range(4) for step in range(4)]
+        seeds = {key: [base, *(sorted(key) if transposed else key)] for key in keys}
+        return {key: np.random.default_rng(seed).random((trials, n)) >= p for key, seed in seeds.items()}
+
+    return make

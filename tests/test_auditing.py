@@ -1,0 +1,496 @@
+"""The audit: its report, its exact laws, its arguments, and recordings of real frameworks."""
+
+import itertools
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from cases import FALSE_ALARM, LAWS
+from scipy import stats
+
+from dropstats import Layer, Network
+from dropstats.auditing import TESTS, Report, Result, audit, nulls, wording
+from dropstats.auditing.dependence import _alternate
+from dropstats.auditing.evidence import Evidence
+from dropstats.auditing.report import holm
+from dropstats.auditing.values import rounded
+from dropstats.recording import Recording
+
+HERE = Path(__file__).parent
+REFERENCE = json.loads((HERE / "reference" / "audit_reference.json").read_text())
+
+
+def recorded(name):
+    return Recording.load(HERE / "recordings" / f"{name}.npz")
+
+
+# --- recordings of real frameworks (slices) -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "fails", "says"),
+    [
+        ("tensorflow-2.21.0-float32-n1024-p0.1", set(), {}),
+        ("torch-2.13.0-cpu-n131072-p0.1", set(), {}),
+        (
+            "tensorflow-2.21.0-bfloat16-n1024-p0.3",
+            {"rate", "mean"},
+            {
+                "rate": r"^drops 0\.30\d\d where 0\.3 was declared \(\+1\.\d%\), consistent with 39/128: p rounded up "
+                "to a multiple of 1/128, as a comparison with bfloat16 uniforms gives$",
+                "mean": r"^scale 1\.4297 with this rate loses 0\.\d+% of the mean$",
+            },
+        ),
+        (
+            "jax-0.10.2-bfloat16-n512-p0.05",
+            {"rate"},
+            {"rate": r"^drops 0\.04[67]\d where 0\.05 .*consistent with 6/128 = 12/256: p rounded down"},
+        ),
+        (
+            "torch-2.3.1-cpu-n131072-p0.1",
+            {"repeats", "stream"},
+            {"repeats": r"^calls 8 and 11 share 119,674 elements, shifted by 11,398 \(5 such pairs of calls\)"},
+        ),
+    ],
+)
+def test_recordings_of_frameworks(name, fails, says):
+    report = audit(recorded(name))
+    assert {result.name for result in report.failures} == fails, str(report)
+    assert report.passed == (not fails)
+    for test, pattern in says.items():
+        assert re.search(pattern, report[test].message), report[test].message
+
+
+# --- the report ---------------------------------------------------------------------------------------------------
+
+PINNED = """\
+Audit of 512 masks of 1,024 neurons, p = 0.3: FAILED (rate, mean)
+  tensorflow 2.21.0 (CPU) tf.nn.dropout on bfloat16 ones, 1024 calls; calls the first 512
+
+  test       verdict        p adjusted  observed  expected   finding
+  rate       FAIL              1.4e-16    0.3053       0.3   drops 0.3053 where 0.3 was declared (+1.8%), consistent with
+                                                             39/128: p rounded up to a multiple of 1/128, as a comparison
+                                                             with bfloat16 uniforms gives
+  rows       pass                0.091       268     312.6   the most unusual mask is that of call 69
+  scale      pass                           1.43     1.429   1/(1 - p) in bfloat16
+  mean       FAIL                1e-13    0.9932         1   scale 1.4297 with this rate loses 0.68% of the mean
+  edges      pass                              0         0   no NaN, no infinity
+
+  A correct implementation fails here with probability 0.001 at most."""  # noqa: E501
+
+
+def test_printed_report():
+    name = "tensorflow-2.21.0-bfloat16-n1024-p0.3"
+    assert str(audit(recorded(name), tests=("edges", "rate", "rows", "scale", "mean"))) == PINNED
+
+
+def test_json_is_strict_and_of_the_stated_layout():
+    report = audit(Layer(64, 0.5).sample(100, rng=1), p=0.5)
+    layout = json.loads(report.to_json(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert layout == report.to_dict()
+    assert list(layout) == ["schema", "passed", "trials", "n", "p", "observed_rate", "false_alarm", "results"]
+    assert (layout["schema"], layout["passed"], layout["trials"], layout["n"], layout["p"]) == (1, True, 100, 64, 0.5)
+    assert [result["name"] for result in layout["results"]] == list(TESTS)
+    keys = ["name", "verdict", "pvalue", "adjusted_pvalue", "observed", "expected", "detectable", "message"]
+    assert all(list(result) == keys for result in layout["results"])
+    assert layout["results"][-1]["pvalue"] is None
+
+
+def test_a_number_that_is_not_finite_becomes_null():
+    result = Result("rate", "pass", observed=float("nan"), detectable=float("inf"))
+    assert result.to_dict()["observed"] is None
+    assert result.to_dict()["detectable"] is None
+
+
+def test_results_are_found_by_name():
+    report = audit(Layer(64, 0.5).sample(100, rng=1), p=0.5, tests=["rate"])
+    assert report["rate"] is report.results[0]
+    with pytest.raises(KeyError, match="no test named 'rates'; the report has rate"):
+        report["rates"]
+
+
+def test_what_passes():
+    def report(**verdicts):
+        results = tuple(Result(name, verdict) for name, verdict in verdicts.items())
+        return Report(1, 1, 0.5, 0.5, 1e-3, results)
+
+    assert report(rate="pass", pairs="inconclusive", scale="not applicable").passed
+    assert report(rate="inconclusive", edges="pass").passed
+    assert not report(rate="inconclusive", edges="not applicable", pairs="pass").passed
+    assert not report(rate="pass", pairs="fail").passed
+    assert not report(scale="pass").passed
+
+
+def test_holm_against_the_published_steps():
+    pvalues = [0.01, 0.04, 0.03, 0.005]
+    judged = holm(tuple(Result(str(p), "pass", p) for p in pvalues), 0.05)
+    assert [round(result.adjusted_pvalue, 10) for result in judged] == [0.03, 0.06, 0.06, 0.02]
+    assert [result.verdict for result in judged] == ["fail", "pass", "pass", "fail"]
+
+
+def test_plot_shows_four_panels():
+    mpl.use("Agg")
+    report = audit(recorded("tensorflow-2.21.0-bfloat16-n1024-p0.3"), tests=["rate"])
+    figure = report.plot()
+    assert [ax.get_title() for ax in figure.axes] == [
+        "Dropped neurons in a mask",
+        "Drop rate by position",
+        "The first masks (dark: dropped)",
+        "Correlation of masks, by calls apart",
+    ]
+    histogram = sum(patch.get_height() for patch in figure.axes[0].patches)
+    assert histogram == 512
+    assert figure.axes[2].images[0].get_array().shape == (256, 256)
+    assert "39/128" in figure.get_suptitle()
+    mpl.pyplot.close(figure)
+
+
+def test_plot_of_a_report_without_masks():
+    with pytest.raises(ValueError, match="holds no masks to plot"):
+        Report(1, 1, 0.5, 0.5, 1e-3, ()).plot()
+
+
+# --- arguments ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({}, ValueError, "audit needs a declared p: the recording has none, so give p= or law="),
+        ({"p": 0.5, "law": Layer(8, 0.5)}, TypeError, "audit takes law= or p=, not both"),
+        ({"law": Layer(9, 0.5)}, ValueError, "law must have the recording's 8 neurons; got 9"),
+        ({"p": 1.5}, ValueError, r"p must be in \[0, 1\]; got 1.5"),
+        ({"p": 0.5, "false_alarm": 0}, ValueError, r"false_alarm must be in \(0, 1\); got 0.0"),
+        ({"p": 0.5, "scaling": "none"}, ValueError, "scaling must be 'inverted' or 'direct'; got 'none'"),
+        ({"p": 0.5, "tests": ["rate", "rats"]}, ValueError, "tests must be among rate, .*; got 'rats'"),
+        ({"p": 0.5, "tests": []}, ValueError, "tests must name at least one test; got none"),
+        ({"p": 0.5, "tolerance": -1}, ValueError, r"tolerance must be in \[0, 1\]; got -1.0"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        audit(np.ones((4, 8), bool), **arguments)
+
+
+def test_an_empty_recording():
+    with pytest.raises(ValueError, match=r"audit needs at least one mask of one neuron; got shape \(3, 0\)"):
+        audit(np.ones((3, 0), bool), p=0.5)
+
+
+def test_a_recording_of_zeros_in_and_out():
+    nothing = Recording.from_outputs(np.zeros((3, 4), np.float32), p=0.5, inputs=np.zeros((3, 4), np.float32))
+    with pytest.raises(ValueError, match="audit needs neurons known to be dropped or kept"):
+        audit(nothing)
+
+
+def test_what_cannot_be_judged_is_not_passed():
+    report = audit([[1, 0, 1]], p=0.5)
+    assert report["rate"].verdict == "inconclusive"
+    assert not report.passed
+    assert not report.failures
+    assert "nothing could be judged" in str(report)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_the_ends_are_judged_by_edges(p):
+    report = audit(Layer(16, p).sample(10), p=p)
+    assert report.passed
+    assert report["edges"].verdict == "pass"
+
+
+def test_tolerance_is_an_equivalence_verdict():
+    masks = Layer(1024, 0.102).sample(2000, rng=3)
+    assert audit(masks, p=0.1)["rate"].verdict == "fail"
+    assert audit(masks, p=0.1, tolerance=0.005)["rate"].verdict == "pass"
+    assert audit(masks, p=0.1, tolerance=0.0005)["rate"].verdict == "fail"
+    unsure = audit(masks, p=0.1, tolerance=0.0021)["rate"]
+    assert unsure.verdict == "inconclusive"
+    assert "too few neurons" in unsure.message
+
+
+def test_direct_scaling():
+    kept = Layer(64, 0.25).sample(100, rng=1).astype(np.float32)
+    direct, inverted = (Recording.from_outputs(kept * scale, p=0.25) for scale in (1, np.float32(4 / 3)))
+    assert audit(direct, scaling="direct").passed
+    assert audit(direct, scaling="direct")["mean"].verdict == "not applicable"
+    assert audit(direct)["scale"].verdict == "fail"
+    assert audit(inverted).passed
+    wrong = audit(inverted, scaling="direct")["scale"]
+    assert wrong.verdict == "fail"
+    assert "inverted scaling" in wrong.message
+
+
+def test_an_unscaled_one_is_no_rounded_scale():
+    kept = Layer(64, 0.003).sample(100, rng=1).astype(np.float32)  # 1/0.997 is 1 in bfloat16
+    recording = replace(Recording.from_outputs(kept, p=0.003), dtype=None)
+    assert audit(recording)["scale"].verdict == "fail"
+    assert audit(replace(recording, dtype="bfloat16"))["scale"].verdict == "pass"
+
+
+def test_rounding_of_the_scale_is_reported_not_failed():
+    kept = Layer(1024, 0.1).sample(3000, rng=5)
+    # 1/0.9 is 1.109375 in bfloat16: 0.16 % too small, which 3 million neurons show beyond doubt
+    recording = replace(Recording.from_outputs(kept * np.float32(1.109375), p=0.1), dtype="bfloat16")
+    mean = audit(recording)["mean"]
+    assert mean.verdict == "pass"
+    assert mean.message == "preserved but for the rounding of the scale (-0.16%)"
+    assert nulls.binomial(Evidence(recording).total, kept.size, 1 - 1 / 1.109375) < FALSE_ALARM
+
+
+def test_a_law_may_be_what_is_really_promised():
+    recording = recorded("tensorflow-2.21.0-bfloat16-n1024-p0.3")
+    assert audit(recording, Layer(1024, 39 / 128), tests=["rate"]).passed
+
+
+def test_neurons_that_are_not_known_do_not_count():
+    rng = np.random.default_rng(0)
+    inputs = np.maximum(rng.standard_normal((400, 256)), 0).astype(np.float32)
+    outputs = inputs * (rng.random((400, 256)) >= 0.1) / np.float32(0.9)
+    report = audit(Recording.from_outputs(outputs, p=0.1, inputs=inputs))
+    assert report.passed, str(report)
+    assert report["pairs"].verdict == "inconclusive"
+    wrong = audit(Recording.from_outputs(outputs, p=0.12, inputs=inputs), tests=["rate"])
+    assert wrong["rate"].verdict == "fail"
+    # the same zeros in every call: the other neurons are whole masks
+    steady = inputs[:1] * (rng.random((400, 256)) >= 0.1) / np.float32(0.9)
+    report = audit(Recording.from_outputs(steady, p=0.1, inputs=inputs[0]))
+    assert report.passed, str(report)
+    assert report["pairs"].verdict == "pass"
+    assert "neurons known in every mask" in str(report)
+
+
+@pytest.mark.parametrize("case", LAWS, ids=lambda case: case.name)
+def test_every_law_passes_its_own_audit(case):
+    report = audit(case.law.sample(1000, rng=11), case.law, false_alarm=FALSE_ALARM)
+    assert report.passed, str(report)
+
+
+def test_a_network_is_audited_as_one_law():
+    network = Network(Layer(64, 0.2), Layer(128, 0.5))
+    swapped = Network(Layer(64, 0.5), Layer(128, 0.2))
+    assert audit(network.sample(400, rng=1), network).passed
+    report = audit(swapped.sample(400, rng=1), network)
+    assert report["positions"].verdict == "fail"
+    frozen = np.repeat(network.sample(1, rng=1), 400, axis=0)
+    assert {"lags", "duplicates"} <= {result.name for result in audit(frozen, network).failures}
+
+
+class Channels:
+    """Channels of k neurons each, dropped whole: a law whose neurons depend on each other."""
+
+    independent = False
+
+    def __init__(self, channels, k, p):
+        self.channels, self.k, self.n = Layer(channels, p), k, channels * k
+        self.rates = np.full(self.n, p)
+        pmf = np.zeros(self.n + 1)
+        pmf[::k] = self.channels.dropped.pmf(np.arange(channels + 1))
+        self.dropped = stats.rv_discrete(values=(np.arange(self.n + 1), pmf))()
+
+    def sample(self, size, rng):
+        return np.repeat(self.channels.sample(size, rng), self.k, axis=1)
+
+
+def test_a_law_of_dependent_neurons_is_judged_by_what_it_knows():
+    law = Channels(16, 8, 0.2)
+    alarms = [bool(audit(law.sample(100, seed), law, false_alarm=0.05).failures) for seed in range(100)]
+    assert stats.binom.sf(sum(alarms) - 1, 100, 0.05) > 1e-4
+    report = audit(law.sample(400, 1), law)
+    assert report.passed
+    assert {r.name for r in report.results if r.verdict == "pass"} == {"rate", "positions", "dispersion", "rows"}
+    assert report["pairs"].verdict == "not applicable"
+    assert report["rate"].detectable > 2 * audit(Layer(128, 0.2).sample(400, 1), p=0.2)["rate"].detectable
+    elementwise = audit(Layer(128, 0.2).sample(400, rng=1), law)
+    assert elementwise["dispersion"].verdict == "fail"
+    assert "which the law never does" in elementwise["dispersion"].message
+
+
+def test_a_correct_rate_of_dependent_neurons_is_not_called_wrong():
+    # channels of 64: the exact binomial test of the rate would fail most of these
+    rng = np.random.default_rng(8)
+    naive = failed = 0
+    for _ in range(20):
+        masks = np.repeat(rng.random((100, 16)) >= 0.2, 64, axis=1)
+        report = audit(masks, p=0.2)
+        assert report["dispersion"].verdict == "fail"
+        failed += report["rate"].verdict == "fail"
+        naive += nulls.binomial(int((~masks).sum()), masks.size, 0.2) <= 1e-3
+    assert naive >= 5
+    assert failed == 0
+    wrong = audit(np.repeat(rng.random((400, 64)) >= 0.3, 64, axis=1), p=0.2)["rate"]
+    assert wrong.verdict == "fail"
+    assert "count as" in wrong.message
+
+
+# --- the exact laws ------------------------------------------------------------------------------------------------
+
+
+def test_binomial_tails_against_scipy():
+    k = np.arange(0, 41)
+    for p in (0.0, 1e-9, 0.1, 0.5, 0.97, 1.0):
+        low, high = nulls.binomial_tails(k, 40, p)
+        np.testing.assert_allclose(low, stats.binom.cdf(k, 40, p), rtol=1e-12)
+        np.testing.assert_allclose(high, stats.binom.sf(k - 1, 40, p), rtol=1e-12)
+
+
+@pytest.mark.parametrize("pairs", [1, 3, 5])
+def test_paired_tails_by_enumeration(pairs):
+    # all placings of the drops on 2 * pairs neurons are equally likely
+    for drops in range(2 * pairs + 1):
+        both = [
+            sum(2 * i in placing and 2 * i + 1 in placing for i in range(pairs))
+            for placing in map(set, itertools.combinations(range(2 * pairs), drops))
+        ]
+        for observed in range(max(0, drops - pairs), drops // 2 + 1):
+            low, high = nulls.paired_tails(pairs, drops, observed)
+            assert low == pytest.approx(np.mean([c <= observed for c in both]), rel=1e-9)
+            assert high == pytest.approx(np.mean([c >= observed for c in both]), rel=1e-9)
+
+
+def test_score_sums_by_enumeration():
+    scores, pmf = np.array([0.0, 1.5, 4.25]), np.array([0.5, 0.3, 0.2])
+    outcomes = list(itertools.product(range(3), repeat=6))
+    sums = np.array([scores[list(outcome)].sum() for outcome in outcomes])
+    weights = np.array([pmf[list(outcome)].prod() for outcome in outcomes])
+    for observed in ([6, 0, 0], [3, 2, 1], [1, 1, 4]):
+        low, high = nulls.score_sum_tails([(scores, pmf, np.array(observed))])
+        value = scores @ observed
+        assert low == pytest.approx(weights[sums <= value + 1e-9].sum(), abs=1e-10)
+        assert high == pytest.approx(weights[sums >= value - 1e-9].sum(), abs=1e-10)
+
+
+def test_score_sums_of_many_counts_against_simulation():
+    # the chi-square of 300 binomial counts: the exact p-values are uniform
+    rng = np.random.default_rng(2)
+    support = np.arange(21)
+    pmf = stats.binom.pmf(support, 20, 0.1)
+    scores = nulls.squared_deviation(support, 2.0, 1.8)
+    high = [
+        nulls.score_sum_tails([(scores, pmf, nulls.histogram(rng.binomial(20, 0.1, 300), support))])[1]
+        for _ in range(150)
+    ]
+    assert stats.kstest(high, "uniform").pvalue > 1e-4
+
+
+@pytest.mark.parametrize("terms", [1, 10, 10**6, 10**8])
+def test_score_sums_keep_to_their_window_at_any_size(terms):
+    # rounding the scores shifts their sum by many deviations where there are many: the window must follow it
+    support = np.arange(6)
+    pmf = stats.binom.pmf(support, 5, 0.1)
+    scores = nulls.squared_deviation(support, 0.5, 0.45)
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        low, high = nulls.score_sum_tails([(scores, pmf, rng.multinomial(terms, pmf))])
+        assert min(low, high) > 1e-4
+        assert low + high >= 1 - 1e-9
+
+
+@pytest.mark.parametrize("case", REFERENCE["smallest_detectable_bias"], ids=lambda case: f"{case['N']}-{case['p0']}")
+def test_detectable_rate_against_reference(case):
+    shift = nulls.detectable_rate(case["p0"], case["N"], case["alpha"])
+    assert shift == pytest.approx(case["smallest_bias_exact"], rel=1e-9)
+
+
+def departing(test, trials, n, p, by, rng):
+    """Return masks that depart from the law by so much, as the test in question measures it."""
+    if test == "rate":
+        return rng.random((trials, n)) >= p + by
+    if test == "dispersion":  # a rate that varies by call adds n (n - 1) s^2 to n p q
+        spread = np.sqrt(by * p * (1 - p) / (n - 1))
+        return rng.random((trials, n)) >= p + spread * rng.standard_normal((trials, 1))
+    masks = rng.random((trials, n)) >= p
+    if test == "positions":
+        masks[:, 7] = rng.random(trials) >= p + by
+        return masks
+    stays = rng.random((trials, n)) < by
+    for t in range(1, trials):
+        masks[t, stays[t]] = masks[t - 1, stays[t]]
+    return masks
+
+
+@pytest.mark.parametrize("test", ["rate", "positions", "dispersion", "lags"])
+def test_detectable_departures_are_detected_nine_times_in_ten(test):
+    # what a passing test states, held against the test itself
+    trials, n, p = 400, 64, 0.3
+    passed = audit(Layer(n, p).sample(trials, rng=0), p=p, tests=[test])[test]
+    assert passed.verdict == "pass"
+    rng = np.random.default_rng(1)
+
+    def seen(by, times):
+        masks = (departing(test, trials, n, p, by, rng) for _ in range(times))
+        return sum(audit(one, p=p, tests=[test])[test].verdict == "fail" for one in masks)
+
+    assert stats.binom.cdf(seen(passed.detectable, 100), 100, 0.9) > 1e-3
+    assert seen(passed.detectable / 2, 50) < 25
+
+
+@pytest.mark.parametrize("lag", [1, 3, 10, 60])
+def test_alternate_halves(lag):
+    values = np.random.default_rng(0).integers(0, 3, 101, dtype=np.uint8)
+    half = np.arange(101) // lag % 2
+    assert [_alternate(values, lag, side) for side in (0, 1)] == [values[half == side].sum() for side in (0, 1)]
+
+
+def test_evidence_in_pieces_is_that_of_the_whole(monkeypatch):
+    from dropstats.auditing import evidence
+
+    masks = Layer(100, 0.3).sample(300, rng=4)
+    whole = Evidence(Recording.from_masks(masks, p=0.3))
+    expected = whole.neuron_drops, whole.neuron_hashes, whole.mask_hashes, whole.lag_correlation
+    monkeypatch.setattr(evidence, "_WHOLE", 1000)
+    monkeypatch.setattr(evidence, "_BLOCK", 1600)
+    parts = Evidence(Recording.from_masks(masks, p=0.3))
+    assert not parts.whole
+    np.testing.assert_array_equal(parts.neuron_drops, expected[0])
+    np.testing.assert_array_equal(np.unique(parts.neuron_hashes).size, np.unique(expected[1]).size)
+    np.testing.assert_array_equal(parts.mask_hashes, expected[2])
+    np.testing.assert_allclose(parts.lag_correlation, expected[3], atol=1e-6)
+    np.testing.assert_array_equal(parts.elements(250, 733), ~masks.reshape(-1)[250:733])
+    np.testing.assert_array_equal(parts.columns(np.array([3, 17, 99])), ~masks[:, [3, 17, 99]])
+    np.testing.assert_array_equal(parts.columns(np.arange(13, 40)), ~masks[:, 13:40])
+
+
+def test_lag_correlation_is_the_plain_sum():
+    masks = Layer(30, 0.4).sample(50, rng=6)
+    drops = ~masks
+    z = (drops - drops.mean()) / drops.std()
+    plain = [(z[: 50 - k] * z[k:]).mean() for k in range(50)]
+    np.testing.assert_allclose(Evidence(Recording.from_masks(masks)).lag_correlation, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "expected"),
+    [
+        (1 / 0.9, "bfloat16", 1.109375),
+        (1 / 0.7, "bfloat16", 1.4296875),
+        (1.00390625, "bfloat16", 1.0),  # a tie goes to even
+        (1.01171875, "bfloat16", 1.015625),
+        (1 / 0.9, "float16", 1.111328125),
+        (1 / 0.9, "float32", 1.11111116409301758),
+        (0.0, "bfloat16", 0.0),
+    ],
+)
+def test_rounding_to_a_dtype(value, dtype, expected):
+    assert rounded(value, dtype) == expected
+
+
+@pytest.mark.parametrize(
+    ("p", "rate", "cause"),
+    [
+        (0.1, 0.9, "looks like keep probability given as p"),
+        (0.3, 39 / 128, "consistent with 39/128: p rounded up to a multiple of 1/128"),
+        (0.1, 26 / 256, "consistent with 13/128 = 26/256: p rounded up to a multiple of 1/128 or 1/256"),
+        (0.5, 129 / 256, "one step of 1/256 too many, as <= for < gives"),
+        (0.3, 0.51, "dropout looks applied twice"),
+        (0.1, 0.55, "zeros of a ReLU"),
+        (0.1, 0.0, "nothing is dropped"),
+        (0.1, 0.137, ""),
+    ],
+)
+def test_cause_of_a_rate(p, rate, cause):
+    assert cause in wording.rate_cause(rate, p, 1e8)
+    assert cause or not wording.rate_cause(rate, p, 1e8)

@@ -1,0 +1,52 @@
+"""The audit's teeth: every broken generator is caught by the test that should, its clean twin passes."""
+
+import re
+
+import faults
+import numpy as np
+import pytest
+from cases import FAULTS
+
+from dropstats import Layer
+from dropstats.auditing import audit, audit_streams
+from dropstats.recording import Recording
+
+BY_NAME = {fault.name: fault for fault in FAULTS}
+STREAMS = {"agreement": faults.ranks, "transposed": faults.folded}
+
+
+def audited(made, p):
+    return audit_streams(made, p=p) if isinstance(made, dict) else audit(made, p=p)
+
+
+def test_the_table_is_long_enough():
+    assert len(BY_NAME) == len(FAULTS) >= 25
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_fault_is_caught_with_its_diagnosis(name):
+    fault = BY_NAME[name]
+    report = audited(fault.make(np.random.default_rng(20261121)), fault.p)
+    assert not report.passed
+    assert report[fault.test].verdict == "fail", str(report)
+    assert re.search(fault.says, report[fault.test].message), str(report)
+    if fault.right_rate:
+        assert report["rate"].verdict != "fail", str(report)
+
+
+def clean_twin(fault):
+    """Return correct masks of the fault's size, with values."""
+    if fault.test in STREAMS:
+        return STREAMS[fault.test](fault.trials, fault.n, fault.p, False)(np.random.default_rng(7))
+    masks = Layer(fault.n, fault.p).sample(fault.trials, rng=7)
+    values = masks * np.float32(1 / (1 - fault.p)) if fault.p < 1 else masks.astype(np.float32)
+    return Recording.from_outputs(values, p=fault.p)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_clean_twin_passes(name):
+    fault = BY_NAME[name]
+    report = audited(clean_twin(fault), fault.p)
+    assert report.passed, str(report)
+    # the test that catches the fault could judge at the stated size: it is not mere silence
+    assert report[fault.test].verdict == "pass", str(report)

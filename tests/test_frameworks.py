@@ -1,0 +1,148 @@
+"""Recordings and audits of real frameworks, where they are installed."""
+
+import numpy as np
+import pytest
+
+import dropstats as ds
+from dropstats.auditing import audit
+from dropstats.testing import assert_dropout
+
+pytestmark = pytest.mark.framework
+DTYPES = ("float16", "bfloat16", "float32")
+
+
+def torch_array(values, dtype):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    return torch.tensor(values, dtype=getattr(torch, dtype))
+
+
+def torch_gradient(values, dtype):
+    return torch_array(values, dtype).requires_grad_()
+
+
+def jax_array(values, dtype):
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    return jax.numpy.asarray(values, dtype)
+
+
+def tensorflow_array(values, dtype):
+    tf = pytest.importorskip("tensorflow", reason="tensorflow is not installed")
+    return tf.constant(values, dtype)
+
+
+def keras_array(values, dtype):
+    keras = pytest.importorskip("keras", reason="keras is not installed")
+    return keras.ops.convert_to_tensor(values, dtype)
+
+
+def keras_variable(values, dtype):
+    keras = pytest.importorskip("keras", reason="keras is not installed")
+    return keras.Variable(values, dtype=dtype)
+
+
+ARRAYS = [torch_array, torch_gradient, jax_array, tensorflow_array, keras_array, keras_variable]
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_outputs_are_read_in_their_own_library(array, dtype):
+    kept = np.random.default_rng(0).random((20, 3, 5)) >= 0.3
+    outputs = array((kept * 1.4375).tolist(), dtype)  # exact in bfloat16, too
+    recording = ds.Recording.from_outputs(outputs, p=0.3)
+    assert np.array_equal(recording.masks(), kept.reshape(20, -1))
+    assert recording.scales == {1.4375: kept.sum()}
+    assert (recording.dtype, recording.shape) == (dtype, (3, 5))
+    assert recording.source
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+def test_many_values_infinities_and_nan_are_read(array):
+    values = np.arange(24.0).reshape(4, 6)
+    values[0, 1:3] = np.nan, np.inf
+    recording = ds.Recording.from_outputs(array(values.tolist(), "float32"))
+    assert (recording.nans, recording.infs, recording.dropped) == (1, 1, 1)
+    assert len(recording.scales) == 22
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_inputs_are_held_against_outputs(array, dtype):
+    rng = np.random.default_rng(0)
+    inputs = rng.choice([-2.0, -1.5, 0.0, 0.5, 1.75], size=(20, 40))
+    kept = rng.random((20, 40)) >= 0.3
+    outputs = array((inputs * kept * 1.25).tolist(), dtype)
+    recording = ds.Recording.from_outputs(outputs, inputs=array(inputs.tolist(), dtype))
+    assert np.array_equal(recording.masks(), kept & (inputs != 0))
+    assert np.array_equal(recording.known_masks(), inputs != 0)
+    assert (recording.unscaled, recording.nonzero, recording.nans) == (0, 0, 0)
+    assert next(iter(recording.scales)) == pytest.approx(1.25, rel=max(recording.scale_tolerance, 1e-12))
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+def test_masks_are_read(array):
+    kept = np.random.default_rng(0).random((20, 40)) >= 0.3
+    assert np.array_equal(ds.Recording.from_masks(array(kept.tolist(), "float32")).masks(), kept)
+    assert np.array_equal(ds.Recording.from_masks(array(kept.tolist(), "float32") != 0).masks(), kept)
+    with pytest.raises(ValueError, match=r"got 2.0 at index \(0, 2\)"):
+        ds.Recording.from_masks(array((kept * 0 + np.eye(20, 40, 2) * 2).tolist(), "float32"))
+
+
+def torch_dropout(p, dtype):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch.manual_seed(0)
+    layer, ones = torch.nn.Dropout(p), torch.ones(4096, dtype=getattr(torch, dtype), requires_grad=True)
+    return lambda: layer(ones), lambda: layer.eval()(ones)
+
+
+def flax_dropout(p, dtype):
+    nnx = pytest.importorskip("flax.nnx", reason="flax is not installed")
+    from jax import numpy as jnp
+
+    layer, ones = nnx.Dropout(p, rngs=nnx.Rngs(0)), jnp.ones(4096, dtype)
+    return lambda: layer(ones), lambda: layer(ones, deterministic=True)
+
+
+def tensorflow_dropout(p, dtype):
+    tf = pytest.importorskip("tensorflow", reason="tensorflow is not installed")
+    tf.random.set_seed(0)
+    ones = tf.ones(4096, dtype)
+    return lambda: tf.nn.dropout(ones, p), lambda: tf.nn.dropout(ones, 0.0)
+
+
+def keras_dropout(p, dtype):
+    keras = pytest.importorskip("keras", reason="keras is not installed")
+    layer, ones = keras.layers.Dropout(p, dtype=dtype, seed=1), keras.ops.ones(4096, dtype)
+    return lambda: layer(ones, training=True), lambda: layer(ones, training=False)
+
+
+@pytest.mark.parametrize("dropout", [torch_dropout, flax_dropout, tensorflow_dropout, keras_dropout])
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_the_real_thing_passes_in_float32(dropout, p):
+    train, evaluate = dropout(p, "float32")
+    report = assert_dropout(train, p, evaluate=evaluate)
+    assert report["scale"].verdict == report["mean"].verdict == "pass"
+
+
+def test_torch_passes_in_bfloat16():
+    train, evaluate = torch_dropout(0.3, "bfloat16")
+    assert assert_dropout(train, 0.3, evaluate=evaluate).passed
+
+
+def test_tensorflow_drops_too_many_in_bfloat16():
+    tf = pytest.importorskip("tensorflow", reason="tensorflow is not installed")
+    if not tf.__version__.startswith("2.21."):
+        pytest.skip(f"known of tensorflow 2.21; this is {tf.__version__}")
+    train, _ = tensorflow_dropout(0.3, "bfloat16")
+    report = audit(ds.record(train, 512, 0.3))
+    assert report["rate"].verdict == report["mean"].verdict == "fail"
+    assert "39/128" in report["rate"].message
+
+
+def test_jax_draws_in_the_dtype_of_the_probability():
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    keep, keys = jax.numpy.asarray(0.95, "bfloat16"), iter(range(10**6))
+    call = lambda: jax.random.bernoulli(jax.random.key(next(keys)), keep, (4096,))  # noqa: E731
+    report = audit(ds.record(call, 512, 0.05))
+    # 0.95 is 121.5/128 in bfloat16, and a bfloat16 uniform is below it in 122 of 128 cases
+    assert report["rate"].verdict == "fail"
+    assert audit(ds.record(call, 512), p=6 / 128).passed

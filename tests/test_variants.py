@@ -1,0 +1,808 @@
+"""The variants of dropout: reference values, enumeration of all masks, the law of two neurons, bad input."""
+
+import doctest
+import itertools
+import json
+import math
+import pickle
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import LAWS
+from scipy import stats
+
+import dropstats as ds
+from dropstats import (
+    AlphaDropout,
+    AttentionDropout,
+    Channels,
+    DropBlock,
+    DropConnect,
+    DropPath,
+    FixedCount,
+    GaussianDropout,
+    Layer,
+    Network,
+    Neuron,
+)
+from dropstats.laws import RoundedLayer
+
+SCHEMES = json.loads((Path(__file__).parent / "reference" / "schemes.json").read_text())
+MISC = json.loads((Path(__file__).parent / "reference" / "misc.json").read_text())
+RULES = {
+    "huang l/L, l=1..L": "huang",
+    "timm/linspace l/(L-1), l=0..L-1": "timm",
+    "torchvision-efficientnet l/L, l=0..L-1": "torchvision",
+    "uniform p_L": "uniform",
+}
+
+
+# --- the reference, field by field -----------------------------------------------------------------------------------
+# One function a section: a case of the section -> what we compute for each of its fields. A field that is missing here
+# fails the test; those that are arguments, or that are not ours, are listed with the reason.
+
+
+def number(text):
+    return float(Fraction(text))
+
+
+def dropblock_law(case):
+    return DropBlock(case["H"], case["W"], case["block"], number(case["p"]))
+
+
+def dropblock_enumerated(case):
+    law = dropblock_law(case)
+    return {
+        "gamma": law.gamma,
+        "expected_fraction_exact": law.fraction,
+        "expected_fraction": law.fraction,
+        "var_count": law.variance,
+        "P_none": law.prob(dropped=0),
+        "P_all": law.prob(dropped=law.n),
+        "count_pmf": {str(k): p for k, p in enumerate(law.dropped.pmf(np.arange(law.n + 1))) if p},
+    }
+
+
+def dropblock(case):
+    law = dropblock_law(case)
+    return {
+        "gamma_paper": law.gamma,
+        "expected_fraction": law.fraction,
+        # of a neuron that block^2 seeds reach, whether or not the map holds one
+        "interior_fraction": Layer(case["block"] ** 2, law.gamma).dropped.sf(0),
+        "relative_shortfall": 1 - law.fraction / law.p,
+        "gamma_exact_for_p": DropBlock.exactly(case["H"], case["W"], case["block"], number(case["p"])).gamma,
+        "var_count": law.variance,
+        "overdispersion_vs_binomial": law.overdispersion,
+        "P_no_drop": law.prob(dropped=0),
+    }
+
+
+def stochastic_depth(case):
+    law = DropPath(case["L"], 1 - number(case["p_L"]), RULES[case["variant"]])
+    depth = np.arange(law.n + 1)
+    return {
+        "expected_active": law.kept.mean(),
+        "expected_active_dec": law.kept.mean(),
+        "var": law.kept.var(),
+        "sd": law.kept.std(),
+        "P_all_active": law.prob(kept=law.n),
+        "pmf_active": law.kept.pmf(depth).tolist(),
+        "mode": int(np.argmax(law.kept.pmf(depth))),
+        "P(active<=35)": law.prob(kept=(None, 35)),
+        "P(active==40)": law.prob(kept=40),
+        "P(active>=45)": law.prob(kept=(45, None)),
+    }
+
+
+def alpha_dropout(case):
+    if "cases" in case:
+        from dropstats.laws.factors import SELU_ALPHA, SELU_LAMBDA
+
+        return {
+            "alpha": SELU_ALPHA,
+            "lambda_": SELU_LAMBDA,
+            "alpha_prime": AlphaDropout(0.1).alpha_prime,
+            "cases": [{"p": c["p"], **alpha_dropout(c)} for c in case["cases"]],
+        }
+    noise = AlphaDropout(number(case["p"]))
+    return {"a": noise.a, "b": noise.b, "dropped_value": noise.dropped_value}
+
+
+def multiplier_moments(case):
+    noise, mask = GaussianDropout(number(case["p"])), Neuron(number(case["p"])).kept
+    q = 1 - noise.p
+    _, variance, skewness, kurtosis = mask.stats("mvsk")
+    return {
+        "sigma2": noise.factor.var(),
+        "sigma": noise.sigma,
+        "P_negative": noise.factor.cdf(0),
+        "bern_skew": skewness,
+        "bern_exkurt": kurtosis,
+        "bern_k3": skewness * variance**1.5 / q**3,
+        "bern_k4": kurtosis * variance**2 / q**4,
+    }
+
+
+def attention(case):
+    length, p = case["T"], number(case["p"])
+    row = AttentionDropout(1, length, p)
+    causal = AttentionDropout(length, length, p, causal=True)
+    return {
+        "P_row_all_dropped": row.prob(kept=0),
+        "E_full_dropped_rows_causal": causal.empty_rows.mean(),
+        "P_no_empty_row_causal": causal.empty_rows.pmf(0),
+        "var_rowsum_uniform": row.kept.var() / (length * (1 - p)) ** 2,
+    }
+
+
+def bottleneck(case):
+    law = Layer(case["r"], number(case["p"]))
+    return {
+        "P_all_dropped": law.prob(kept=0),
+        "E_active": law.kept.mean(),
+        "steps_all_dropped_per_1e6": 1e6 * law.prob(kept=0),
+    }
+
+
+def zoneout(case):
+    z = number(case["z"])
+    return {
+        "P_stale_ge": [Layer(k, z).prob(kept=0) for k in range(len(case["P_stale_ge"]))],
+        "E_stale_steps": stats.geom(1 - z).mean() - 1,
+        "E_interval": stats.geom(1 - z).mean(),
+    }
+
+
+def spatial(case):
+    law = Channels(case["C"], case["H"] * case["W"], number(case["p"]))
+    elementwise = Layer(law.n, number(case["p"])).dropped.var()
+    return {
+        "mean": law.dropped.mean(),
+        "var_spatial": law.dropped.var(),
+        "var_elementwise": elementwise,
+        "overdispersion": law.dropped.var() / elementwise,
+        "P_all_channels_dropped": law.prob(kept=0),
+    }
+
+
+def dropconnect(case):
+    law = DropConnect(case["n_in"], case["n_out"], number(case["p"]))
+    return {
+        "E_dropped": law.dropped.mean(),
+        "P_output_loses_all_inputs": law.prob_output_dead,
+        "P_some_output_loses_all": law.dead_outputs.sf(0),
+    }
+
+
+def fixed_count(case):
+    law = FixedCount(case["N"], case["K_dropped"])
+    among = law.among(case["subset"])
+    return {
+        "mean": among.mean(),
+        "var": among.var(),
+        "pair_corr": law.covariance(0, 1) / law.covariance(1, 1),
+        "pmf": among.pmf(np.arange(case["subset"] + 1)).tolist(),
+    }
+
+
+def threshold_quantisation_8bit(case):
+    flash = Layer.rounded(1, number(case["p"]), rule="flash-attention-2")
+    engine = Layer.rounded(1, number(case["p"]), rule="transformer-engine")
+    return {
+        "flash_threshold": 255 - 256 * flash.p,
+        "flash_keep": 1 - flash.p,
+        "flash_drop": flash.p,
+        "flash_bias_drop": flash.bias,
+        "flash_mean_factor": flash.mean_factor,
+        "te_threshold": 256 * engine.p,
+        "te_drop": engine.p,
+        "te_bias_drop": engine.bias,
+        "te_mean_factor": engine.mean_factor,
+    }
+
+
+# Fields that say what the case is about.
+ARGUMENTS = {
+    "H",
+    "W",
+    "C",
+    "L",
+    "T",
+    "N",
+    "p",
+    "p_L",
+    "r",
+    "z",
+    "n_in",
+    "n_out",
+    "block",
+    "variant",
+    "K_dropped",
+    "subset",
+}
+# The rounding of 1 / (1 - p) to float32, float16 and bfloat16 is the business of an audit's test of scale.
+EXCLUDED_SECTIONS = {"scale_rounding"}
+# The reference subtracted 1 - (1 - p^784)^100 in doubles; the value below is the right one.
+CORRECTED = {("dropconnect", 784, "P_some_output_loses_all"): 100 * 9.828413039546407e-237}
+COMPUTED = (
+    dropblock_enumerated,
+    dropblock,
+    stochastic_depth,
+    alpha_dropout,
+    multiplier_moments,
+    attention,
+    bottleneck,
+    zoneout,
+    spatial,
+    dropconnect,
+    fixed_count,
+    threshold_quantisation_8bit,
+)
+
+
+def section_cases(name):
+    section = SCHEMES[name]
+    return section if isinstance(section, list) else [section]
+
+
+CASES = [
+    pytest.param(function, case, id=f"{function.__name__}-{index}")
+    for function in COMPUTED
+    for index, case in enumerate(section_cases(function.__name__))
+]
+
+
+def agree(got, expected, where):
+    """Compare numbers, and lists and dicts of numbers, within 1e-10 relative (1e-15 absolute next to 0)."""
+    if isinstance(expected, dict):
+        assert got.keys() == expected.keys(), where
+        for key in expected:
+            agree(got[key], expected[key], f"{where}.{key}")
+    elif isinstance(expected, list):
+        assert len(got) == len(expected), where
+        for index, pair in enumerate(zip(got, expected, strict=True)):
+            agree(*pair, f"{where}[{index}]")
+    else:
+        value = expected if isinstance(expected, int | float) else number(expected)
+        absolute = 1e-15 if abs(value) > 1e-40 or "shortfall" in where or "bias" in where else 0.0
+        got = number(got) if isinstance(got, str) else float(got)
+        assert got == pytest.approx(value, rel=1e-10, abs=absolute), where
+
+
+def test_no_section_of_the_reference_is_left_out():
+    assert {function.__name__ for function in COMPUTED} | EXCLUDED_SECTIONS == set(SCHEMES)
+
+
+@pytest.mark.parametrize(("function", "case"), CASES)
+def test_every_field_matches_the_reference(function, case):
+    got = function(case)
+    section = function.__name__
+    for field, expected in case.items():
+        if field in ARGUMENTS or expected is None:  # None: the reference holds no value
+            continue
+        assert field in got, f"{section}: field {field} is not compared"
+        expected = CORRECTED.get((section, case.get("n_in"), field), expected)
+        agree(got[field], expected, f"{section}.{field}")
+
+
+def test_the_comparison_sees_a_wrong_digit():
+    agree({"a": [1.0]}, {"a": ["1"]}, "")
+    with pytest.raises(AssertionError):
+        agree({"a": [1.0 + 1e-9]}, {"a": ["1"]}, "")
+
+
+@pytest.mark.parametrize("case", MISC["hypergeometric_logpmf"], ids=lambda case: f"{case['N']}-{case['k']}")
+def test_hypergeometric_logs_match_reference(case):
+    from dropstats.counts import hypergeometric
+
+    law = hypergeometric(case["N"], case["K"], case["sample"]) if case["sample"] <= 10**6 else None
+    if law is None:
+        pytest.skip("a table of 1e9 probabilities does not fit")
+    expected = float(case["log_pmf"])
+    assert law.logpmf(case["k"]) == pytest.approx(expected, abs=1e-12 * max(1, abs(expected)))
+
+
+# --- enumeration of all masks ----------------------------------------------------------------------------------------
+
+
+def enumerate_independent(rates, build):
+    """Yield (probability, mask) over all outcomes of independent bits, True = kept, built to masks by `build`."""
+    for kept in itertools.product([False, True], repeat=len(rates)):
+        probability = math.prod(1 - p if k else p for p, k in zip(rates, kept, strict=True))
+        yield probability, build(np.array(kept, dtype=bool))
+
+
+def blocks_of(height, width, block):
+    def build(seedless):
+        mask = np.ones((height, width), bool)
+        for place, kept in enumerate(seedless):
+            if not kept:
+                row, column = divmod(place, width - block + 1)
+                mask[row : row + block, column : column + block] = False
+        return mask.ravel()
+
+    return build
+
+
+def fixed(n, k):
+    choices = list(itertools.combinations(range(n), k))
+    for choice in choices:
+        mask = np.ones(n, bool)
+        mask[list(choice)] = False
+        yield 1 / len(choices), mask
+
+
+ENUMERATED = {
+    "channels": (
+        Channels(3, 4, [0.1, 0.3, 0.6]),
+        lambda: enumerate_independent([0.1, 0.3, 0.6], lambda kept: np.repeat(kept, 4)),
+    ),
+    "noise shape": (
+        Channels.with_noise_shape((2, 3, 2), (1, 3, 1), 0.3),
+        lambda: enumerate_independent([0.3] * 3, lambda kept: np.tile(np.repeat(kept, 2), 2)),
+    ),
+    "locked": (Channels.locked(3, 4, 0.2), lambda: enumerate_independent([0.2] * 4, lambda kept: np.tile(kept, 3))),
+    "dropblock": (DropBlock(5, 4, 2, gamma=0.15), lambda: enumerate_independent([0.15] * 12, blocks_of(5, 4, 2))),
+    "dropblock, wide": (DropBlock(3, 6, 3, gamma=0.4), lambda: enumerate_independent([0.4] * 4, blocks_of(3, 6, 3))),
+    "fixed count": (FixedCount(9, 4), lambda: fixed(9, 4)),
+    "dropconnect": (DropConnect(3, 4, 0.3), lambda: enumerate_independent([0.3] * 12, lambda kept: kept)),
+    "drop path": (
+        DropPath(5, 0.5, "timm"),
+        lambda: enumerate_independent([0, 0.125, 0.25, 0.375, 0.5], lambda kept: kept),
+    ),
+    "causal attention": (
+        AttentionDropout(4, 4, 0.3, causal=True),
+        lambda: enumerate_independent([0.3] * 10, lambda kept: kept),
+    ),
+    "network": (
+        Network(Channels(2, 3, 0.3), FixedCount(4, 0), DropBlock(3, 3, 2, gamma=0.2)),
+        lambda: enumerate_independent(
+            [0.3] * 2 + [0.2] * 4,
+            lambda kept: np.concatenate([np.repeat(kept[:2], 3), np.ones(4, bool), blocks_of(3, 3, 2)(kept[2:])]),
+        ),
+    ),
+}
+
+
+def check_against_enumeration(law, outcomes):
+    """Marginals, the law of two neurons and the law of the count, against all masks."""
+    rates, both, count = np.zeros(law.n), np.zeros((law.n, law.n)), np.zeros(law.n + 1)
+    for probability, mask in outcomes:
+        dropped = ~mask
+        rates += probability * dropped
+        both += probability * np.outer(dropped, dropped)
+        count[dropped.sum()] += probability
+    np.testing.assert_allclose(law.rates, rates, atol=1e-14)
+    places = np.arange(law.n)
+    np.testing.assert_allclose(law.covariance(places[:, None], places), both - np.outer(rates, rates), atol=1e-14)
+    np.testing.assert_allclose(law.dropped.pmf(np.arange(law.n + 1)), count, rtol=1e-11, atol=1e-300)
+
+
+@pytest.mark.parametrize("name", ENUMERATED)
+def test_all_masks(name):
+    law, outcomes = ENUMERATED[name]
+    check_against_enumeration(law, outcomes())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [Channels(4, 3, [0.1, 0.3, 0.6, 0.3]), Layer(12, np.repeat([0.1, 0.3, 0.6], 4)), Channels(3, 4, [0.1, 0.3, 0.59])],
+    ids=repr,
+)
+def test_the_enumeration_sees_a_wrong_law(wrong):
+    with pytest.raises(AssertionError):
+        check_against_enumeration(wrong, ENUMERATED["channels"][1]())
+
+
+def test_dead_outputs_and_empty_rows_by_enumeration():
+    law = DropConnect(2, 3, 0.3)
+    dead = np.zeros(4)
+    for probability, mask in enumerate_independent([0.3] * 6, lambda kept: kept):
+        dead[(~mask.reshape(3, 2)).all(axis=1).sum()] += probability
+    np.testing.assert_allclose(law.dead_outputs.pmf(np.arange(4)), dead, rtol=1e-12)
+    causal = AttentionDropout(3, 3, 0.3, causal=True)
+    empty = np.zeros(4)
+    for probability, mask in enumerate_independent([0.3] * 6, lambda kept: kept):
+        rows = np.zeros((3, 3), bool)
+        rows[np.tril_indices(3)] = mask
+        empty[(~rows.any(axis=1)).sum()] += probability
+    np.testing.assert_allclose(causal.empty_rows.pmf(np.arange(4)), empty, rtol=1e-12)
+
+
+# --- what must hold of every law -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", LAWS, ids=lambda case: case.name)
+def test_covariances_add_up_to_the_variance(case):
+    law, places = case.law, np.arange(case.law.n)
+    matrix = law.covariance(places[:, None], places)
+    assert matrix.shape == (law.n, law.n)
+    assert matrix.sum() == pytest.approx(float(law.dropped.var()), rel=1e-10, abs=1e-12)
+    np.testing.assert_allclose(np.diag(matrix), law.rates * (1 - law.rates), atol=1e-15)
+    np.testing.assert_array_equal(matrix, matrix.T)
+    off = matrix[~np.eye(law.n, dtype=bool)]
+    assert law.independent == (not off.any())
+
+
+@pytest.mark.parametrize("case", LAWS, ids=lambda case: case.name)
+def test_samples_have_the_covariances(case):
+    """The largest of n^2 standardised deviations, at 1e-6 in all; what the samples' pairs could not be is seen."""
+    trials, law = 40_000, case.law
+    dropped = (~law.sample(trials, rng=5)).astype(np.float64)
+    places = np.arange(law.n)
+    mean = law.covariance(places[:, None], places) + np.outer(law.rates, law.rates)
+    both = dropped.T @ dropped / trials
+    error = np.sqrt(np.maximum(mean * (1 - mean), 0) / trials)
+    # beyond the normal tail, a few counts: a pair of probability 1e-5 is seen 0.4 times on average
+    allowed = stats.norm.isf(1e-6 / max(law.n, 1) ** 2) * error + 15 / trials * (error > 0) + 1e-12
+    assert (np.abs(both - mean) <= allowed).all()
+
+
+def test_the_covariances_of_samples_tell_a_group_from_independent_neurons():
+    law = Channels(4, 2, 0.3)
+    dropped = ~law.sample(40_000, rng=5)
+    seen = (dropped[:, 0] & dropped[:, 1]).mean()
+    assert abs(seen - 0.3) < 0.02
+    assert abs(seen - 0.09) > 0.1
+
+
+@pytest.mark.parametrize("case", LAWS, ids=lambda case: case.name)
+def test_simulate_takes_every_law(case):
+    tally = ds.simulate(case.law, 2000, rng=3)
+    assert tally.trials == 2000
+    mean, error = float(case.law.dropped.mean()), float(case.law.dropped.std()) / 2000**0.5
+    assert abs(tally.mean - mean) <= 6 * error + 1e-9
+
+
+@pytest.mark.parametrize("case", LAWS, ids=lambda case: case.name)
+def test_plots_take_every_law(case):
+    from dropstats import plots
+
+    tally = ds.simulate(case.law, 500, rng=3)
+    for ax in (plots.overlay(case.law, tally, plots.Figure()), plots.tail(case.law, tally, plots.Figure())):
+        ax.figure.draw_without_rendering()
+        assert ax.get_ylabel()
+
+
+def test_entropies():
+    assert Channels(10, 7, 0.5).entropy_bits() == 10
+    assert Channels(10, 7, 0.5).log2_subnetworks == 10
+    assert FixedCount(5, 2).entropy_bits() == pytest.approx(math.log2(10), rel=1e-14)
+    assert FixedCount(2**40, 3).log2_subnetworks == pytest.approx(120 - math.log2(6), rel=1e-12)
+    assert FixedCount(5, 0).log2_subnetworks == 0
+    assert Network(Channels(3, 2, 0.5), FixedCount(4, 2), Neuron(0.5)).entropy_bits() == pytest.approx(4 + math.log2(6))
+    for word in (DropBlock.entropy_bits, DropBlock.log2_subnetworks.fget):
+        with pytest.raises(NotImplementedError, match="closed form"):
+            word(DropBlock(4, 4, 2, gamma=0.1))
+
+
+def test_a_group_of_one_is_a_layer_and_a_block_of_one_too():
+    k = np.arange(13)
+    np.testing.assert_array_equal(Channels(12, 1, 0.3).dropped.logsf(k), Layer(12, 0.3).dropped.logsf(k))
+    np.testing.assert_array_equal(DropBlock(4, 3, 1, p=0.3).dropped.logsf(k), Layer(12, 0.3).dropped.logsf(k))
+    assert DropBlock(4, 3, 1, p=0.3).fraction == pytest.approx(0.3, rel=1e-15)
+
+
+def test_channels_locate_their_groups():
+    law = Channels.with_noise_shape((2, 2, 3), (1, 2, None), 0.1)
+    assert law.group(np.arange(12)).tolist() == [0, 1, 2, 3, 4, 5] * 2
+    assert Channels(2, 3, 0.1).group(np.arange(6)).tolist() == [0, 0, 0, 1, 1, 1]
+    assert Channels.with_noise_shape((4, 3), (4, 1), 0.1) == Channels(4, 3, 0.1)
+    assert Channels.locked(4, 3, 0.1) != Channels(4, 3, 0.1)
+
+
+# --- DropBlock where its count law is not feasible, and sums in the far tails ----------------------------------------
+
+
+def test_dropblock_says_what_is_not_feasible_and_answers_the_rest():
+    law = DropBlock(28, 28, 7, p=0.1)
+    with pytest.raises(ValueError, match=r"not feasible for DropBlock of a 28 x 28 map .* simulate\(law, trials\)"):
+        _ = law.dropped
+    with pytest.raises(ValueError, match="not feasible"):
+        law.prob(dropped=(100, None))
+    with pytest.raises(ValueError, match="more than"):
+        _ = DropBlock(16, 16, 7, p=0.1).dropped
+    assert law.prob(kept=784) == law.prob(dropped=(0, 0)) == pytest.approx((1 - law.gamma) ** 484, rel=1e-12)
+    assert law.prob(dropped=(1, None)) == law.prob(kept=(None, 783)) == pytest.approx(1 - (1 - law.gamma) ** 484)
+    assert law.prob(dropped=(1, None), log=True) == pytest.approx(math.log1p(-((1 - law.gamma) ** 484)))
+    assert DropBlock(28, 28, 7, gamma=0).prob(dropped=0) == 1
+    assert DropBlock(28, 28, 7, gamma=1).prob(dropped=(None, 0), log=True) == -math.inf
+    tally = ds.simulate(law, 4000, rng=0)
+    assert abs(tally.mean - law.n * law.fraction) < 5 * (law.variance / 4000) ** 0.5
+    # the variance of a sample variance, from the law's own kurtosis estimated by the tally
+    assert tally.variance == pytest.approx(law.variance, abs=5 * tally.standard_error("variance"))
+
+
+@pytest.mark.slow
+def test_the_map_of_the_paper_is_exact():
+    law = DropBlock(14, 14, 7, p=0.1)
+    assert law.dropped.mean() == pytest.approx(law.n * law.fraction, rel=1e-12)
+    assert law.dropped.var() == pytest.approx(law.variance, rel=1e-11)
+    assert law.prob(dropped=0) == pytest.approx(float(law.dropped.pmf(0)), rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 4, 1), (6, 6, 6), (7, 9, 3), (64, 40, 11)])
+@pytest.mark.parametrize("p", [0.0, 1e-300, 1e-9, 0.1, 0.3, 0.7, 0.999, 1 - 2**-53, 1.0])
+def test_the_gamma_that_drops_exactly_p(shape, p):
+    law = DropBlock.exactly(*shape, p)
+    assert law.fraction == pytest.approx(p, rel=2e-14)
+    assert law.gamma <= p
+    assert DropBlock(*shape, p=p).fraction <= p * (1 + 1e-14)
+
+
+def test_dropblock_of_tiny_gamma_keeps_its_digits():
+    law = DropBlock(5, 5, 4, gamma=1e-120)
+    # all is covered exactly when all four corners are: all four seeds
+    assert law.dropped.logpmf(25) == pytest.approx(4 * math.log(1e-120), rel=1e-14)
+    assert law.dropped.logsf(15) == pytest.approx(math.log(4e-120), rel=1e-13)
+    assert law.covariance(0, 24) == 0.0
+    assert law.covariance(12, 12) == pytest.approx(4e-120, rel=1e-13)
+
+
+def test_sums_keep_their_digits_in_both_tails():
+    """Channels beside a layer, in exact fractions."""
+    law = Network(Channels(40, 3, 2**-10), Layer(200, 2**-8), FixedCount(5, 2)).dropped
+    exact = _exact_binomial(40, 10, 3)
+    exact = _convolved(_convolved(exact, _exact_binomial(200, 8, 1)), {2: Fraction(1)})
+    truth = np.array([_log(exact.get(k, Fraction(0))) for k in range(law.n + 1)])
+    assert truth[np.isfinite(truth)].min() < -1200
+    got = law.logpmf(np.arange(law.n + 1))
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(truth))
+    both = np.isfinite(truth)
+    assert np.all(np.abs(got[both] - truth[both]) <= 2e-13 * np.maximum(1, np.abs(truth[both])))
+    tail = sum((exact.get(k, Fraction(0)) for k in range(201, law.n + 1)), Fraction(0))
+    assert law.logsf(200) == pytest.approx(_log(tail), rel=1e-13)
+    assert law.mirror().logcdf(law.n - 201) == law.logsf(200)
+
+
+def _exact_binomial(n, log2_p, step):
+    p = Fraction(1, 2**log2_p)
+    return {step * k: math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)}
+
+
+def _convolved(a, b):
+    out = {}
+    for (i, x), (j, y) in itertools.product(a.items(), b.items()):
+        out[i + j] = out.get(i + j, Fraction(0)) + x * y
+    return out
+
+
+def _log(x):
+    if not x:
+        return -math.inf
+    shift = x.numerator.bit_length() - x.denominator.bit_length()
+    return math.log(x / Fraction(2) ** shift) + shift * math.log(2)
+
+
+def test_tables_and_sums_refuse_what_is_no_law():
+    from dropstats.counts import Lattice, Table, add
+
+    with pytest.raises(ValueError, match="must hold logs of probabilities that sum to 1"):
+        Table(np.log([0.5, 0.4]))
+    with pytest.raises(ValueError, match=r"a table of a count in 0\.\.1 must hold"):
+        Table([0.0], n=1, start=2)
+    with pytest.raises(ValueError, match="size must be at least 1; got 0"):
+        Lattice(Layer(3, 0.5).dropped, 0)
+    with pytest.raises(TypeError, match="the law of a sum needs laws of counts; got 3 of type int"):
+        add(Layer(3, 0.5).dropped, 3)
+
+
+# --- rounded rates ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [0.0, 0.05, 0.1, 0.2, 0.25, 0.3, 0.37, 0.4, 0.5, 0.6, 0.9, 0.999])
+def test_rounded_rates_by_counting_thresholds(p):
+    """Each rule's comparison, made for every value of the random number."""
+    r = np.arange(256)
+    keep = np.float32(1) - np.float32(p)
+    assert Layer.rounded(1, p, rule="flash-attention-2").p == np.mean(r > np.uint8(np.floor(np.float64(keep) * 255.0)))
+    assert Layer.rounded(1, p, rule="transformer-engine").p == np.mean(r < np.floor(np.float32(p) * np.float32(256)))
+    grid = np.arange(2**10) / 2**10
+    assert Layer.rounded(1, p, rule="float16").p == np.mean(grid.astype(np.float16) < np.float16(p))
+
+
+@pytest.mark.parametrize(("p", "rounded"), [(0.1, 0.10009765625), (0.3, 0.30078125), (0.5, 0.5), (0.7, 0.69921875)])
+def test_bfloat16_rounds_to_nearest_even(p, rounded):
+    """The values are those that bfloat16 has for these p: 8 significant bits."""
+    assert Layer.rounded(1, p, rule="bfloat16").p == np.mean(np.arange(128) / 128 < rounded)
+
+
+def test_rounded_layers_know_what_was_declared():
+    law = Layer.rounded(3, [0.1, 0.25, 0.5], rule="flash-attention-2")
+    assert isinstance(law, Layer)
+    assert isinstance(law, RoundedLayer)
+    np.testing.assert_allclose(law.bias, [0.0015625, 0, 0], atol=1e-17)
+    assert law.declared.tolist() == [0.1, 0.25, 0.5]
+    assert pickle.loads(pickle.dumps(law)) == law
+    assert law != Layer(3, law.p)
+    assert law != Layer.rounded(3, [0.1, 0.25, 0.5], 128, "flash-attention-2")
+    assert Layer.rounded(5, 0.1, 2**16, rule="transformer-engine").bias == pytest.approx(-0.6 / 2**16, rel=1e-3)
+
+
+def test_neurons_needed_to_see_a_bias():
+    law = Layer.rounded(1, 0.1, rule="flash-attention-2")
+    # 551,035 by the normal approximation, for the rate test at 0.01 with power 0.9
+    assert ds.neurons_needed(law.declared, law.bias) == pytest.approx(551_035, rel=0.01)
+
+
+# --- factors that are no masks ---------------------------------------------------------------------------------------
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    x = np.random.default_rng(0).normal(size=400_000)
+    for p in (0.05, 0.3):
+        noise = AlphaDropout(p)
+        y = noise.apply(x, rng=1)
+        assert abs(y.mean()) < 5 / 400_000**0.5
+        assert abs(y.var() - 1) < 5 * (y**4).mean() ** 0.5 / 400_000**0.5
+        off = y == noise.dropped_value
+        assert stats.binomtest(int(off.sum()), x.size, p).pvalue > 1e-6
+        np.testing.assert_array_equal(y[~off], noise.a * x[~off] + noise.b)
+        mean, variance = noise.output_moments(0.5, 2.0)
+        y = noise.apply(0.5 + 2**0.5 * x, rng=2)
+        assert y.mean() == pytest.approx(mean, abs=0.02)
+        assert y.var() == pytest.approx(variance, abs=0.03)
+        assert (abs(mean), abs(variance - 1)) > (0.01, 0.01)
+
+
+def test_gaussian_dropout_follows_its_law():
+    noise = GaussianDropout(0.2)
+    y = noise.apply(np.full(100_000, 3.0), rng=0) / 3
+    assert stats.kstest(y, noise.factor.cdf).pvalue > 1e-6
+    assert stats.kstest(y, GaussianDropout(0.21).factor.cdf).pvalue < 1e-6
+    np.testing.assert_array_equal(GaussianDropout(0).apply([1.0, 2.0], rng=0), [1.0, 2.0])
+
+
+@pytest.mark.parametrize("noise", [GaussianDropout(0.2), AlphaDropout(0.1)], ids=repr)
+def test_factors_are_values(noise):
+    assert eval(repr(noise)) == noise == pickle.loads(pickle.dumps(noise))
+    assert hash(noise) == hash(type(noise)(noise.p))
+    assert noise != type(noise)(0.3)
+    with pytest.raises(ValueError, match=r"p must be in \[0, 1\): at p = 1 nothing is left to scale; got 1.0"):
+        type(noise)(1)
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: Channels(-1, 2, 0.5), ValueError, "channels must be at least 0; got -1"),
+        (lambda: Channels(2, 0, 0.5), ValueError, "size must be at least 1; got 0"),
+        (lambda: Channels(2, 3, [0.1, 0.2, 0.3]), ValueError, r"p must be a number or an array of shape \(2,\)"),
+        (lambda: Channels(2**30, 2**30, 0.5), ValueError, "the number of neurons must be at most"),
+        (
+            lambda: Channels.with_noise_shape((2, 3), (2,), 0.5),
+            ValueError,
+            r"noise_shape must have 2 entries.*got \(2,\)",
+        ),
+        (
+            lambda: Channels.with_noise_shape((2, 3), (2, 2), 0.5),
+            ValueError,
+            "noise_shape must be 1, 3 or None at index 1; got 2",
+        ),
+        (
+            lambda: Channels.with_noise_shape((2, 1.5), (2, 1), 0.5),
+            ValueError,
+            r"shape\[1\] must be an integer; got 1.5",
+        ),
+        (lambda: Channels.locked(0, 3, 0.5), ValueError, "steps must be at least 1; got 0"),
+        (lambda: FixedCount(5, 6), ValueError, "k must be at most n = 5, the number of neurons; got 6"),
+        (lambda: FixedCount(5, -1), ValueError, "k must be at least 0; got -1"),
+        (lambda: FixedCount(5, 2).among(6), ValueError, "m must be at most 5; got 6"),
+        (lambda: DropBlock(4, 5, 6, p=0.1), ValueError, "block must fit in the map of 4 x 5; got 6"),
+        (lambda: DropBlock(4, 5, 0, p=0.1), ValueError, "block must be at least 1; got 0"),
+        (lambda: DropBlock(4, 5, 2), TypeError, "DropBlock takes either p= or gamma="),
+        (lambda: DropBlock(4, 5, 2, 0.1, gamma=0.1), TypeError, "DropBlock takes either p= or gamma="),
+        (lambda: DropBlock(4, 5, 2, gamma=1.5), ValueError, r"gamma must be in \[0, 1\]; got 1.5"),
+        (lambda: DropBlock(8, 8, 1, p=1.5), ValueError, r"p must be in \[0, 1\]; got 1.5"),
+        (lambda: DropConnect(3, -1, 0.5), ValueError, "outputs must be at least 0; got -1"),
+        (lambda: DropConnect(2**30, 2**30, 0.5), ValueError, "inputs times outputs must be at most"),
+        (
+            lambda: AttentionDropout(3, 4, 0.1, causal=True),
+            ValueError,
+            "causal needs as many keys as queries; got 3 queries and 4 keys",
+        ),
+        (lambda: DropPath(5, 0.5), ValueError, "rule must be one of huang, timm, torchvision, uniform; got None"),
+        (lambda: DropPath(5, 0.5, "linear"), ValueError, "rule must be one of huang, .*; got 'linear'"),
+        (
+            lambda: Layer.rounded(5, 0.1),
+            ValueError,
+            "rule must be one of flash-attention-2, transformer-engine, bfloat16, float16; got None",
+        ),
+        (lambda: Layer.rounded(5, 0.1, 1, "transformer-engine"), ValueError, "levels must be at least 2; got 1"),
+        (
+            lambda: Layer.rounded(5, 0.1, 128, "bfloat16"),
+            ValueError,
+            "levels belongs to the rules flash-attention-2, transformer-engine; got 128 with rule 'bfloat16'",
+        ),
+        (
+            lambda: Layer.rounded(5, 1.0, rule="bfloat16").mean_factor,
+            ValueError,
+            "mean_factor needs a declared p below 1",
+        ),
+        (lambda: DropBlock(28, 28, 7, p=0.1).prob(), TypeError, "prob takes either dropped= or kept="),
+        (lambda: DropBlock(28, 28, 7, p=0.1).prob(dropped=True), TypeError, "dropped must be an integer; got True"),
+        (lambda: Layer(5, 0.1).covariance(0, 5), ValueError, "j must be integers from 0 to 4; got 5"),
+        (lambda: Layer(5, 0.1).covariance([0, -1], 2), ValueError, "i must be integers from 0 to 4; got -1"),
+        (
+            lambda: Layer(5, 0.1).covariance(0.5, 2),
+            TypeError,
+            "i must be integers from 0 to 4; got 0.5 of dtype float64",
+        ),
+    ],
+)
+def test_refused(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
+
+
+# --- audited ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", LAWS[9:], ids=lambda case: case.name)
+def test_a_variant_passes_its_own_audit(case):
+    report = ds.audit(case.law.sample(500, rng=1), case.law)
+    assert report.passed, report
+
+
+@pytest.mark.parametrize(
+    ("law", "hint"),
+    [
+        (Channels(16, 16, 0.2), "groups of 16 neighbours drop together"),
+        (Channels.locked(10, 20, 0.25), "neurons 20 positions apart drop together"),
+        (FixedCount(256, 51), "every mask drops exactly 51 neurons: a fixed count"),
+        (DropBlock(12, 12, 3, p=0.2), "drop together in"),
+    ],
+    ids=repr,
+)
+def test_audited_as_independent_neurons_a_group_law_fails_with_a_hint(law, hint):
+    report = ds.audit(law.sample(1000, rng=1), Layer(law.n, law.rates))
+    assert not report.passed
+    assert any(hint in result.message for result in report.results if result.verdict == "fail")
+
+
+@pytest.mark.parametrize(
+    ("law", "hint"),
+    [
+        (Channels(16, 16, 0.2), "which the law never does"),
+        (FixedCount(256, 51), "masks do not drop 51 neurons"),
+        (DropBlock.exactly(12, 12, 3, 0.2), "position"),
+    ],
+    ids=repr,
+)
+def test_independent_neurons_audited_as_a_group_law_fail(law, hint):
+    report = ds.audit(Layer(law.n, 0.2).sample(1000, rng=1), law)
+    assert not report.passed
+    assert any(hint in result.message for result in report.results if result.verdict == "fail")
+
+
+def test_a_rounded_layer_passes_as_what_it_is_and_not_as_what_it_declares():
+    law = Layer.rounded(4096, 0.1, rule="flash-attention-2")
+    masks = law.sample(500, rng=2)
+    assert ds.audit(masks, law).passed
+    assert ds.audit(masks, p=0.1)["rate"].verdict == "fail"
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_examples_of_the_page_run():
+    page = Path(__file__).parents[1] / "docs" / "variants.md"
+    failed, tried = doctest.testfile(
+        str(page), module_relative=False, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
+    assert failed == 0
+    assert tried > 20
+
+
+def test_the_page_names_every_variant():
+    page = (Path(__file__).parents[1] / "docs" / "variants.md").read_text(encoding="utf-8")
+    import dropstats.laws
+
+    for name in set(dropstats.laws.__all__) - {"Law", "Neuron", "RoundedLayer"}:
+        assert f"`{name}" in page, name
