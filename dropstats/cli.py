@@ -300,7 +300,8 @@ def _simulate(arguments: argparse.Namespace) -> None:
         _print_moments(law, tally, seed)
     if arguments.plot is not None:
         plots = dropstats.plots
-        plots.save(plots.overlay(law, tally, plots.Figure()), arguments.plot)
+        with plots.style():
+            plots.save(plots.overlay(law, tally, plots.Figure()), arguments.plot)
 
 
 def _print_moments(law: "Law", tally: "Tally", seed: int) -> None:

@@ -243,6 +243,19 @@ def test_simulate_plots(capsys, tmp_path, name, begins):
     assert (tmp_path / name).read_bytes().startswith(begins)
 
 
+def test_nothing_of_the_picture_is_cut_off(capsys, tmp_path, monkeypatch):
+    drawn = []
+    save = ds.plots.save
+    monkeypatch.setattr(ds.plots, "save", lambda figure, path: (save(figure, path), drawn.append(figure.figure)))
+    run(capsys, "simulate", 1024, 0.5, "--trials", 1000, "--seed", 0, "--plot", tmp_path / "a.png")
+    (figure,) = drawn
+    for ax in figure.axes:
+        for artist in filter(None, (ax.get_legend(), ax._left_title, ax.yaxis.label)):
+            box = artist.get_window_extent()
+            assert figure.bbox.x0 <= box.x0, artist
+            assert box.x1 <= figure.bbox.x1, artist
+
+
 # ---------------------------------------------------------------- bad input
 
 
