@@ -68,6 +68,10 @@ class Tally:
             tuple(map(add, self.layers, other.layers)),
         )
 
+    def __radd__(self, other: object) -> "Tally":
+        """Begin a sum: ``sum(tallies)`` starts from 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tally):
             return NotImplemented

@@ -235,6 +235,8 @@ def test_summaries_are_scipys():
         np.testing.assert_allclose(ours.stats(moments), scipys.stats(moments), rtol=1e-12)
     for order in range(6):
         assert ours.moment(order) == pytest.approx(scipys.moment(order), rel=1e-9)
+    # up to the fourth a moment follows from the cumulants, however many neurons there are
+    assert Layer(2**53, 0.5).dropped.moment(4) == pytest.approx(2.0**208, rel=1e-12)
     np.testing.assert_array_equal(ours.interval(0.95), scipys.interval(0.95))
     np.testing.assert_array_equal(ours.interval([0.5, 0.9]), scipys.interval([0.5, 0.9]))
     assert ours.expect() == pytest.approx(12, rel=1e-12)

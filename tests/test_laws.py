@@ -142,6 +142,7 @@ def test_equal_rates_are_one_rate():
 def test_repr_is_abbreviated_beyond_a_thousand_rates():
     thousand = Layer(1000, np.linspace(0, 1, 1000))
     assert eval(repr(thousand)) == thousand
+    assert repr(Neuron(0.2)) == "Neuron(0.2)"
     assert repr(Layer(1001, np.linspace(0, 1, 1001))) == "Layer(1001, [0.0, 0.001, 0.002, ..., 1.0])"
 
 

@@ -51,6 +51,13 @@ def test_adding_is_the_tally_of_both(case):
     assert whole != tally(masks[:99], case.law)
 
 
+def test_tallies_are_summed():
+    masks = Layer(5, 0.3).sample(40, rng=1)
+    assert sum([tally(masks[:10]), tally(masks[10:30]), tally(masks[30:])]) == tally(masks)
+    with pytest.raises(TypeError):
+        1 + tally(masks)
+
+
 def test_network_parts_are_tallied():
     law = Network(Layer(3, 0.2), Network(Layer(2, 0.5), Layer(4, 0.1)))
     masks = law.sample(50, rng=2)

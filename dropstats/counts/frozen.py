@@ -258,13 +258,16 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
             raise ValueError(f"order must be an integer of 0 or more; got {order!r}")
         if order == 0:
             return np.float64(1.0)
-        mean, variance, skewness, _ = self._moments()
+        mean, variance, skewness, kurtosis = self._moments()
         if order == 1 or variance == 0:
             return np.float64(mean) ** order
         if order == 2:
             return np.float64(variance + mean**2)
+        third = skewness * variance**1.5
         if order == 3:
-            return np.float64(skewness * variance**1.5 + 3 * mean * variance + mean**3)
+            return np.float64(third + 3 * mean * variance + mean**3)
+        if order == 4:
+            return np.float64((kurtosis + 3) * variance**2 + 4 * mean * third + 6 * mean**2 * variance + mean**4)
         return self.expect(lambda k: k**order)
 
     def entropy(self) -> Any:
