@@ -65,12 +65,12 @@ class TrainingRun:
     def _pieces(self) -> tuple[tuple[float, int], ...]:
         """The different drop probabilities, in increasing order, and how many neurons have each."""
         numbers: Counter[float] = Counter()
-        if hasattr(self.law, "_rate_counts"):
-            for p, number in self.law._rate_counts():
-                numbers[float(p)] += number
-        else:
-            values, occurrences = np.unique(self.law.rates, return_counts=True)
-            numbers.update(dict(zip(values.tolist(), occurrences.tolist(), strict=True)))
+        # a law of somebody's own may have no more than its rates
+        unlike = getattr(
+            self.law, "_rate_counts", lambda: zip(*np.unique(self.law.rates, return_counts=True), strict=True)
+        )
+        for p, number in unlike():
+            numbers[float(p)] += int(number)
         return tuple(sorted((p, number) for p, number in numbers.items() if number))
 
     def _rate(self, neuron: int | None) -> float:
