@@ -141,10 +141,16 @@ class Fault:
     test: str
     says: str
     right_rate: bool = False  # its rate is p: the test of the rate must not fail
+    law: Any = None  # what is declared, where that is not Layer(n, p)
 
 
 def _fault(name, trials, n, p, make, test, says, *args, right_rate=False):
     return Fault(name, trials, n, p, make(trials, n, *args), test, says, right_rate)
+
+
+def _variant(name, trials, law, make, test, says, *args, right_rate=False):
+    rate = float(np.mean(law.rates))
+    return Fault(name, trials, law.n, rate, make(trials, law.n, *args), test, says, right_rate, law)
 
 
 FAULTS = (
@@ -276,5 +282,40 @@ FAULTS = (
     _fault(
         "transposed fold-in", 4, 1024, 0.1, faults.folded, "transposed", "layer and step enter the key alike",
         0.1, True,
+    ),
+    # variants: groups
+    _variant(
+        "element for channel", 300, Channels(16, 16, 0.2), faults.at_rate, "groups",
+        "^groups were declared, but neurons inside them differ.*dropped one by one", 0.2, right_rate=True,
+    ),
+    _variant(
+        "channels last for first", 300, Channels(8, 32, 0.2), faults.strided, "groups",
+        r"neurons 8 positions apart drop together instead, as under Channels.with_noise_shape\(\(32, 8\), \(1, 8\)",
+        0.2, 8, right_rate=True,
+    ),
+    _variant(
+        "last neuron of a channel on its own", 300, Channels(16, 16, 0.2), faults.cut_group, "groups",
+        r"in call \d+ group \d+ drops (1|15) of its 16 neurons", 0.2, 16, right_rate=True,
+    ),
+    _variant(
+        "mask redrawn at every step", 300, Channels.locked(10, 32, 0.25), faults.at_rate, "groups",
+        "dropped one by one", 0.25, right_rate=True,
+    ),
+    _variant("channels dropped twice", 400, Channels(64, 9, 0.1), faults.groups, "rate", "applied twice", 0.19, 9),
+    _variant(
+        "one channel never dropped", 400, Channels(32, 8, 0.2), faults.with_group, "positions",
+        "^group 5 is never dropped$", 0.2, 8, 5,
+    ),
+    _variant(
+        "two channels equal", 400, Channels(32, 8, 0.2), faults.equal_groups, "pairs",
+        "^groups 3 and 19 always drop together", 0.2, 8, 3, 19, right_rate=True,
+    ),
+    _variant(
+        "channels in fours", 400, Channels(64, 4, 0.2), faults.groups, "pairs",
+        "^groups of 4 neighbouring channels drop together", 0.2, 16, right_rate=True,
+    ),
+    _variant(
+        "locked mask never redrawn", 200, Channels.locked(5, 256, 0.25), faults.locked_frozen, "duplicates",
+        "^every mask is the same$", 0.25, 5, right_rate=True,
     ),
 )  # fmt: skip

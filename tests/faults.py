@@ -258,3 +258,38 @@ def folded(trials, n, p, transposed):
         return {key: np.random.default_rng(seed).random((trials, n)) >= p for key, seed in seeds.items()}
 
     return make
+
+
+# --- variants ---------------------------------------------------------------------------------------------------------
+
+
+def cut_group(trials, n, p, size):
+    """Return masks of groups of which the last neuron is drawn on its own."""
+
+    def make(rng):
+        masks = groups(trials, n, p, size)(rng)
+        masks[:, size - 1 :: size] = rng.random((trials, n // size)) >= p
+        return masks
+
+    return make
+
+
+def with_group(trials, n, p, size, group):
+    """Return masks of groups of which one is always kept."""
+
+    def make(rng):
+        masks = groups(trials, n, p, size)(rng)
+        masks[:, size * group : size * (group + 1)] = True
+        return masks
+
+    return make
+
+
+def equal_groups(trials, n, p, size, first, second):
+    """Return masks of groups of which two are always the same."""
+    return lambda rng: np.repeat(equal_columns(trials, n // size, p, first, second)(rng), size, axis=1)
+
+
+def locked_frozen(trials, n, p, steps):
+    """Return masks locked over the steps of a sequence, the same in every sequence."""
+    return lambda rng: np.tile(frozen(trials, n // steps, p)(rng), (1, steps))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dropstats import Layer, Network
+from dropstats import Channels, Layer, Network
 from dropstats.auditing import TESTS, audit
 from dropstats.recording import Recording
 
@@ -89,6 +89,33 @@ def test_false_alarms_where_rates_differ(law):
     assert alarms <= most(60, 0.05)
     for name, values in pvalues.items():
         for level in (0.2, 0.05, 0.01):
+            assert (np.array(values) <= level).sum() <= most(60, level), name
+
+
+@pytest.mark.parametrize("p", [0.02, 0.2, 0.5, 0.9])
+def test_false_alarms_of_groups(p):
+    rng = np.random.default_rng(6)
+    laws = (
+        Channels(1, 5, p),
+        Channels(12, 9, p),
+        Channels.locked(4, 30, p),
+        Channels.with_noise_shape((3, 4, 5), (None, 1, None), p),
+        Channels(8, 3, [p, 0.1, 0.3, p, p, 0.5, 0.4, p]),
+    )
+    alarms, smallest = 0, {name: [] for name in (*TESTS, "groups")}
+    for law in laws * 2:
+        for trials in (2, 30, 200):
+            masks = law.sample(trials, rng=rng)
+            # one in ten neurons is not known
+            inputs = np.where(rng.random(law.n) < 0.1, np.float32(0), np.float32(1))
+            for recording in (masks, Recording.from_outputs(masks * inputs, inputs=inputs)):
+                report = audit(recording, law, false_alarm=0.05, tests=set(TESTS) - {"scale", "mean"} | {"groups"})
+                alarms += bool(report.failures)
+                for result in report.results:
+                    smallest[result.name].append(1.0 if result.pvalue is None else result.pvalue)
+    assert alarms <= most(60, 0.05)
+    for name, values in smallest.items():
+        for level in (0.1, 0.01):
             assert (np.array(values) <= level).sum() <= most(60, level), name
 
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import pickle
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -769,7 +770,7 @@ def test_audited_as_independent_neurons_a_group_law_fails_with_a_hint(law, hint)
 @pytest.mark.parametrize(
     ("law", "hint"),
     [
-        (Channels(16, 16, 0.2), "which the law never does"),
+        (Channels(16, 16, 0.2), "groups were declared, but neurons inside them differ"),
         (FixedCount(256, 51), "masks do not drop 51 neurons"),
         (DropBlock.exactly(12, 12, 3, 0.2), "position"),
     ],
@@ -779,6 +780,45 @@ def test_independent_neurons_audited_as_a_group_law_fail(law, hint):
     report = ds.audit(Layer(law.n, 0.2).sample(1000, rng=1), law)
     assert not report.passed
     assert any(hint in result.message for result in report.results if result.verdict == "fail")
+
+
+@pytest.mark.parametrize(
+    ("law", "fits"),
+    [
+        (Channels(16, 16, 0.2), r"Channels\(16, 16, 0.2\)"),
+        (Channels.locked(10, 20, 0.2), r"Channels.with_noise_shape\(\(10, 20\), \(1, 20\), 0.2\)"),
+        (Channels(1, 30, 0.2), r"Channels\(1, 30, 0.2\)"),
+    ],
+    ids=repr,
+)
+def test_masks_of_groups_audited_as_elements_hint_at_the_law_they_fit(law, fits):
+    report = ds.audit(law.sample(400, rng=3), p=0.2)
+    (note,) = report.notes
+    assert re.fullmatch(rf"hint: these masks drop whole groups of {law.size} neurons: they fit {fits}", note), note
+    wrong = ds.audit(Channels(law.groups.n, law.size, 0.5).sample(400, rng=3), p=0.2)
+    assert "by which rate still fail" in wrong.notes[0]
+    assert not ds.audit(Layer(law.n, 0.2).sample(400, rng=3), p=0.2).notes
+
+
+def test_groups_are_judged_by_what_is_known_of_them():
+    law = Channels(20, 4, 0.3)
+    inputs = np.tile(np.float32([0, 1, 1, 0]), 20)
+    inputs[-4:] = 0  # of the last group nothing is known
+    outputs = law.sample(500, rng=4) * inputs
+    report = ds.audit(ds.Recording.from_outputs(outputs, inputs=inputs), law, tests=("groups", "rate", "pairs"))
+    assert report.passed, report
+    assert report["pairs"].verdict == "pass"
+    outputs[7, 1] = 1 - outputs[7, 1]
+    torn = ds.audit(ds.Recording.from_outputs(outputs, inputs=inputs), law)["groups"]
+    assert torn.verdict == "fail"
+    assert "in call 7 group 0 drops 1 of its 2 neurons (1 of 10,000 groups differ inside)" in torn.message
+
+
+def test_a_grouped_law_alone_has_the_test_of_groups():
+    masks = Channels(4, 1, 0.5).sample(50, rng=5)
+    assert "groups" not in [result.name for result in ds.audit(masks, Channels(4, 1, 0.5)).results]
+    with pytest.raises(ValueError, match=r"tests must be among rate, .*, edges; got 'groups'"):
+        ds.audit(masks, p=0.5, tests=["groups"])
 
 
 def test_a_rounded_layer_passes_as_what_it_is_and_not_as_what_it_declares():

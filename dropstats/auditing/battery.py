@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dropstats import _validate
-from dropstats.auditing import copies, counts, dependence, values
+from dropstats.auditing import copies, counts, dependence, grouping, values
 from dropstats.auditing.evidence import Evidence, independent, uniform_rate
 from dropstats.auditing.report import Report, Result, holm
-from dropstats.laws import Law, Layer
+from dropstats.laws import Channels, Law, Layer
 
 if TYPE_CHECKING:
     from dropstats.recording import Recording
@@ -60,7 +60,8 @@ def audit(
     Each test holds one side of the masks against its exact law, or a bound on it; Holm's correction keeps the
     probability that any of them fails an implementation that follows its law to at most `false_alarm`. The tests are
     `rate`, `positions`, `dispersion`, `pairs`, `lags`, `stream`, `duplicates`, `repeats`, `rows`, `scale`, `mean`
-    and `edges`; docs/audit.md says what each catches.
+    and `edges`; docs/audit.md says what each catches. Under a law of groups (`Channels`) neurons must also agree inside
+    a group, which `groups` judges, and the others look at one bit a group.
 
     Parameters
     ----------
@@ -109,10 +110,14 @@ def audit(
         raise ValueError(f"scaling must be 'inverted' or 'direct'; got {scaling!r}")
     if tolerance is not None:
         tolerance = _validate.probability(tolerance, "tolerance")
-    names = _names(tests)
+    names = _names(tests, (*TESTS, "groups") if grouping.grouped(law) else tuple(TESTS))
     uniform = uniform_rate(law)
     seen = Evidence(recording, false_alarm / len(names), scaling, tolerance, None if uniform is not None else law.rates)
-    results, notes = _judge(seen, law, names, false_alarm)
+    if isinstance(law, Channels) and grouping.grouped(law):
+        results, notes = _judge_groups(seen, law, names, false_alarm)
+    else:
+        results, notes = _judge(seen, law, names, false_alarm)
+        notes += _fits(seen, law, results, false_alarm)
     return Report(
         trials=recording.trials,
         n=recording.n,
@@ -148,16 +153,42 @@ def _asked(recording: Any, law: Law | None, p: float | None) -> tuple["Recording
     return recording, law
 
 
-def _names(tests: Iterable[str] | None) -> tuple[str, ...]:
+def _names(tests: Iterable[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
     if tests is None:
-        return tuple(TESTS)
+        return known
     names = (tests,) if isinstance(tests, str) else tuple(tests)
     for name in names:
-        if name not in TESTS:
-            raise ValueError(f"tests must be among {', '.join(TESTS)}; got {name!r}")
+        if name not in known:
+            raise ValueError(f"tests must be among {', '.join(known)}; got {name!r}")
     if not names:
         raise ValueError("tests must name at least one test; got none")
-    return tuple(name for name in TESTS if name in names)
+    return tuple(name for name in known if name in names)
+
+
+def _judge_groups(
+    seen: Evidence, law: Channels, names: tuple[str, ...], false_alarm: float
+) -> tuple[tuple[Result, ...], tuple[str, ...]]:
+    """Judge that neurons agree inside their groups, and one bit a group as a layer of independent groups."""
+    recording, split = grouping.reduced(seen.recording, law)
+    rates = None if uniform_rate(law.groups) is not None else law.groups.rates
+    part = Evidence(recording, seen.level, seen.scaling, seen.tolerance, rates)
+    judged, notes = _judge(part, law.groups, tuple(name for name in names if name in TESTS), false_alarm)
+    results = tuple(map(grouping.in_groups, judged))
+    if "groups" in names:
+        results = (grouping.agreement(seen, law, split), *results)
+    return results, (f"judged as {law.groups.n:,} groups of {law.size} neurons, one bit a group", *notes)
+
+
+def _fits(seen: Evidence, law: Law, results: tuple[Result, ...], false_alarm: float) -> tuple[str, ...]:
+    """Return a note where masks that fail as single neurons drop whole groups."""
+    failing = [result.name for result in results if result.verdict == "fail"]
+    other = grouping.fitting(seen, law) if independent(law) and set(failing) & {*_DEPENDENCE, "rows"} else None
+    if other is None:
+        return ()
+    again, _ = _judge_groups(seen, other, tuple(TESTS), false_alarm)
+    still = ", ".join(result.name for result in again if result.verdict == "fail")
+    fit = f"they fit {other!r}" if not still else f"as {other!r} would, by which {still} still fail"
+    return (f"hint: these masks drop whole groups of {other.size} neurons: {fit}",)
 
 
 def _complete(seen: Evidence, law: Law) -> tuple[Evidence | None, Law, tuple[str, ...]]:
