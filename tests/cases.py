@@ -318,4 +318,29 @@ FAULTS = (
         "locked mask never redrawn", 200, Channels.locked(5, 256, 0.25), faults.locked_frozen, "duplicates",
         "^every mask is the same$", 0.25, 5, right_rate=True,
     ),
+    # variants: a fixed count, DropBlock
+    _variant(
+        "a count that is fixed on average only", 100, FixedCount(256, 26), faults.at_rate, "dispersion",
+        r"^\d+ masks do not drop 26 neurons$", 26 / 256,
+    ),
+    _variant(
+        "a fixed count of neighbours", 500, FixedCount(256, 26), faults.one_run, "pairs",
+        r"^neurons \d+ and \d+ drop together in \d+ masks, where 4\.979 are expected", 26, right_rate=True,
+    ),
+    _variant(
+        "gamma for seeds at the border", 500, DropBlock(28, 28, 7, p=0.1), faults.squares, "rate",
+        r"^drops 0\.0\d+ where 0\.0939422 was declared", 28, 7, 0.1 / 49,
+    ),
+    _variant(
+        "squares cut at the border", 1000, DropBlock(14, 14, 3, gamma=0.02), faults.cut_squares, "positions",
+        r"^position", 14, 3, 0.02,
+    ),
+    _variant(
+        "squares of another size", 500, DropBlock(28, 28, 7, p=0.1), faults.squares, "dispersion",
+        r"^\d+ masks drop nothing, where 100\.\d are expected", 28, 5, 0.1 * 784 / (25 * 24**2), right_rate=True,
+    ),
+    _variant(
+        "single neurons for squares", 500, DropBlock(28, 28, 7, p=0.1), faults.squares, "pairs",
+        r"^neurons \d+ and \d+ drop together in \d+ masks, where", 28, 1, 0.094, right_rate=True,
+    ),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dropstats import Layer
+from dropstats import DropBlock, Layer
 from dropstats.recording import Recording
 
 
@@ -293,3 +293,25 @@ def equal_groups(trials, n, p, size, first, second):
 def locked_frozen(trials, n, p, steps):
     """Return masks locked over the steps of a sequence, the same in every sequence."""
     return lambda rng: np.tile(frozen(trials, n // steps, p)(rng), (1, steps))
+
+
+def one_run(trials, n, dropped):
+    """Return masks that drop so many neighbours from a random place on, around the end."""
+    return lambda rng: (np.arange(n) - rng.integers(0, n, (trials, 1))) % n >= dropped
+
+
+def squares(trials, n, side, block, gamma):
+    """Return masks of DropBlock with a block, or a gamma, of its own."""
+    return lambda rng: DropBlock(side, side, block, gamma=gamma).sample(trials, rng=rng)
+
+
+def cut_squares(trials, n, side, block, gamma):
+    """Return masks of DropBlock with seeds in the border, too, whose squares are cut off."""
+
+    def make(rng):
+        wide = side + 2 * (block // 2)
+        masks = DropBlock(wide, wide, block, gamma=gamma).sample(trials, rng=rng).reshape(trials, wide, wide)
+        inner = slice(block // 2, block // 2 + side)
+        return masks[:, inner, inner].reshape(trials, n)
+
+    return make

@@ -9,6 +9,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from cases import LAWS
@@ -812,6 +813,39 @@ def test_groups_are_judged_by_what_is_known_of_them():
     torn = ds.audit(ds.Recording.from_outputs(outputs, inputs=inputs), law)["groups"]
     assert torn.verdict == "fail"
     assert "in call 7 group 0 drops 1 of its 2 neurons (1 of 10,000 groups differ inside)" in torn.message
+
+
+def test_a_law_without_a_law_of_counts_is_audited_by_bounds():
+    law = DropBlock(28, 28, 7, p=0.1)
+    report = ds.audit(law.sample(500, rng=1), law)
+    assert {r.name for r in report.results if r.verdict == "pass"} == {
+        "rate",
+        "positions",
+        "dispersion",
+        "pairs",
+        "rows",
+    }
+    assert "exact variance" in report["dispersion"].message
+    assert "exact variance" in report["rows"].message
+    assert report["rate"].detectable > 5 * ds.audit(Layer(784, 0.1).sample(500, rng=1), p=0.1)["rate"].detectable
+    warm = np.vstack([np.zeros((20, 784), bool), law.sample(480, rng=1)])
+    assert "where 73.65" in ds.audit(warm, law)["rows"].message
+    assert ds.audit(law.sample(3, rng=1), law)["rate"].verdict == "inconclusive"
+    figure = report.plot()
+    assert "mean of the law" in figure.axes[0].get_legend_handles_labels()[1]
+    plt.close(figure)
+
+
+def test_dependent_neurons_of_which_some_are_not_known():
+    law = DropBlock(7, 7, 3, p=0.2)
+    inputs = (np.arange(49) % 3 > 0).astype(np.float32)
+    alarms = 0
+    for seed in range(40):
+        outputs = law.sample(200, rng=seed) * inputs
+        alarms += ds.audit(ds.Recording.from_outputs(outputs, inputs=inputs), law, tests=["rate"]).passed is False
+    assert alarms == 0
+    wrong = DropBlock(7, 7, 3, p=0.5).sample(200, rng=1) * inputs
+    assert ds.audit(ds.Recording.from_outputs(wrong, inputs=inputs), law)["rate"].verdict == "fail"
 
 
 def test_a_grouped_law_alone_has_the_test_of_groups():
