@@ -8,12 +8,14 @@ import faults
 import numpy as np
 
 from dropstats import (
+    AlphaDropout,
     AttentionDropout,
     Channels,
     DropBlock,
     DropConnect,
     DropPath,
     FixedCount,
+    GaussianDropout,
     Layer,
     Network,
     Neuron,
@@ -151,6 +153,10 @@ def _fault(name, trials, n, p, make, test, says, *args, right_rate=False):
 def _variant(name, trials, law, make, test, says, *args, right_rate=False):
     rate = float(np.mean(law.rates))
     return Fault(name, trials, law.n, rate, make(trials, law.n, *args), test, says, right_rate, law)
+
+
+def _noise(name, trials, n, law, make, test, says, *args, right_rate=False):
+    return Fault(name, trials, n, law.p, make(trials, n, *args), test, says, right_rate, law)
 
 
 FAULTS = (
@@ -332,8 +338,8 @@ FAULTS = (
         r"^drops 0\.0\d+ where 0\.0939422 was declared", 28, 7, 0.1 / 49,
     ),
     _variant(
-        "squares cut at the border", 1000, DropBlock(14, 14, 3, gamma=0.02), faults.cut_squares, "positions",
-        r"^position", 14, 3, 0.02,
+        "squares cut at the border", 500, DropBlock(28, 28, 3, gamma=0.02), faults.cut_squares, "positions",
+        r"^position", 28, 3, 0.02,
     ),
     _variant(
         "squares of another size", 500, DropBlock(28, 28, 7, p=0.1), faults.squares, "dispersion",
@@ -342,5 +348,34 @@ FAULTS = (
     _variant(
         "single neurons for squares", 500, DropBlock(28, 28, 7, p=0.1), faults.squares, "pairs",
         r"^neurons \d+ and \d+ drop together in \d+ masks, where", 28, 1, 0.094, right_rate=True,
+    ),
+    # noise that is no mask
+    _noise(
+        "alpha dropout of another p", 200, 256, AlphaDropout(0.1), faults.applied, "scale", "the values of p = 0.2$",
+        AlphaDropout(0.2),
+    ),
+    _noise(
+        "dropout for alpha dropout", 200, 256, AlphaDropout(0.1), faults.zeroed, "scale",
+        "zeros, as dropout leaves them", 0.1,
+    ),
+    _noise(
+        "alpha dropout not rescaled", 200, 256, AlphaDropout(0.1), faults.alpha_unscaled, "scale",
+        "not rescaled by a and b", 0.1, right_rate=True,
+    ),
+    _noise(
+        "alpha dropout by channel", 400, 256, AlphaDropout(0.1), faults.alpha_groups, "pairs",
+        "^groups of 16 neighbours drop together", 0.1, 16, right_rate=True,
+    ),
+    _noise(
+        "p for p/(1 - p)", 200, 256, GaussianDropout(0.3), faults.normal_factors, "scale", "it looks like p$", 0.3,
+        right_rate=True,
+    ),
+    _noise(
+        "uniform for normal factors", 200, 256, GaussianDropout(0.3), faults.uniform_factors, "shape",
+        "from the normal distribution", 0.3 / 0.7, right_rate=True,
+    ),
+    _noise(
+        "factors about 0", 200, 256, GaussianDropout(0.3), faults.centred_factors, "mean",
+        "^the factor's mean is -?0.00", 0.3 / 0.7,
     ),
 )  # fmt: skip

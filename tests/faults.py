@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dropstats import DropBlock, Layer
+from dropstats import AlphaDropout, DropBlock, Layer
 from dropstats.recording import Recording
 
 
@@ -315,3 +315,34 @@ def cut_squares(trials, n, side, block, gamma):
         return masks[:, inner, inner].reshape(trials, n)
 
     return make
+
+
+def applied(trials, n, law):
+    """Return outputs on ones of noise that is not the declared one."""
+    return lambda rng: law.apply(np.ones((trials, n)), rng)
+
+
+def zeroed(trials, n, p):
+    return lambda rng: (rng.random((trials, n)) >= p) / (1 - p)
+
+
+def alpha_unscaled(trials, n, p):
+    return lambda rng: np.where(rng.random((trials, n)) >= p, 1.0, AlphaDropout(p).alpha_prime)
+
+
+def alpha_groups(trials, n, p, size):
+    """Return outputs of alpha dropout that drops neighbours together."""
+    law = AlphaDropout(p)
+    return lambda rng: np.where(groups(trials, n, p, size)(rng), law.a + law.b, law.dropped_value)
+
+
+def normal_factors(trials, n, variance):
+    return lambda rng: rng.normal(1, variance**0.5, (trials, n))
+
+
+def uniform_factors(trials, n, variance):
+    return lambda rng: 1 + (3 * variance) ** 0.5 * rng.uniform(-1, 1, (trials, n))
+
+
+def centred_factors(trials, n, variance):
+    return lambda rng: rng.normal(0, variance**0.5, (trials, n))

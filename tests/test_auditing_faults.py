@@ -40,6 +40,8 @@ def clean_twin(fault):
     """Return correct masks of the fault's size, with values."""
     if fault.test in STREAMS:
         return STREAMS[fault.test](fault.trials, fault.n, fault.p, False)(np.random.default_rng(7))
+    if hasattr(fault.law, "apply"):
+        return fault.law.apply(np.ones((fault.trials, fault.n)), rng=7)
     masks = (fault.law or Layer(fault.n, fault.p)).sample(fault.trials, rng=7)
     values = masks * np.float32(1 / (1 - fault.p)) if fault.p < 1 else masks.astype(np.float32)
     return Recording.from_outputs(values, p=fault.p)

@@ -848,6 +848,52 @@ def test_dependent_neurons_of_which_some_are_not_known():
     assert ds.audit(ds.Recording.from_outputs(wrong, inputs=inputs), law)["rate"].verdict == "fail"
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_outputs_of_alpha_dropout_are_audited_as_such(dtype):
+    law = AlphaDropout(0.1)
+    outputs = law.apply(np.ones((300, 128)), rng=1).astype(dtype)
+    report = ds.audit(outputs, law)
+    assert report.passed, report
+    assert {report[name].verdict for name in ("rate", "scale", "positions", "lags")} == {"pass"}
+    recording = ds.Recording.from_outputs(outputs, p=0.1)
+    counted = ds.audit(recording, law)
+    assert counted.passed
+    assert (counted.trials, counted.n, counted.observed_rate) == (300, 128, report.observed_rate)
+    assert ds.audit(recording, AlphaDropout(0.15))["rate"].verdict == "fail"
+    plain = ds.audit(recording)
+    assert plain["rate"].verdict == "fail"
+    assert re.search(r"no output is 0, but the two values .* AlphaDropout\(0\.1\)$", plain["rate"].message)
+
+
+def test_false_alarms_of_noise():
+    alarms = 0
+    for seed in range(40):
+        for law in (AlphaDropout(0.3), GaussianDropout(0.2), GaussianDropout(0.0)):
+            alarms += bool(ds.audit(law.apply(np.ones((50, 20)), rng=seed), law, false_alarm=0.05).failures)
+    assert alarms <= stats.binom.isf(1e-6, 120, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "law", "arguments", "error", "message"),
+    [
+        (ds.Recording.from_masks([[1, 0]]), AlphaDropout(0.1), {}, ValueError, "got a recording without values"),
+        (
+            ds.Recording.from_masks([[1, 0]]),
+            GaussianDropout(0.1),
+            {},
+            TypeError,
+            "needs the outputs on ones; got a Rec",
+        ),
+        (np.ones((2, 3), np.float16), GaussianDropout(0.1), {}, ValueError, "float32 or float64; got float16"),
+        (np.ones((2, 3)), AlphaDropout(0.1), {"p": 0.1}, TypeError, "takes neither p= nor scaling= nor tolerance="),
+        (np.ones((2, 3)), AlphaDropout(0.1), {"tests": "rats"}, ValueError, "tests must be among rate.*; got 'rats'"),
+    ],
+)
+def test_noise_that_cannot_be_audited(recorded, law, arguments, error, message):
+    with pytest.raises(error, match=message):
+        ds.audit(recorded, law, **arguments)
+
+
 def test_a_grouped_law_alone_has_the_test_of_groups():
     masks = Channels(4, 1, 0.5).sample(50, rng=5)
     assert "groups" not in [result.name for result in ds.audit(masks, Channels(4, 1, 0.5)).results]

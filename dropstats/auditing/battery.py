@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dropstats import _validate
-from dropstats.auditing import copies, counts, dependence, grouping, values
+from dropstats.auditing import copies, counts, dependence, grouping, noise, values
 from dropstats.auditing.evidence import Evidence, independent, uniform_rate
 from dropstats.auditing.report import Report, Result, holm
-from dropstats.laws import Channels, Law, Layer
+from dropstats.laws import AlphaDropout, Channels, GaussianDropout, Law, Layer
 
 if TYPE_CHECKING:
     from dropstats.recording import Recording
@@ -47,7 +47,7 @@ _NEED_WHOLE_MASKS = (*_DEPENDENCE, "rows")
 
 def audit(
     recording: Any,
-    law: Law | None = None,
+    law: Law | AlphaDropout | GaussianDropout | None = None,
     *,
     p: float | None = None,
     scaling: str = "inverted",
@@ -68,7 +68,8 @@ def audit(
     recording : Recording or array_like of shape (trials, ...)
         Masks in the order of the calls, at least one. In an array 1 keeps, 0 drops.
     law : law, optional
-        What is promised; `Layer(n, p)` by default.
+        What is promised; `Layer(n, p)` by default. Against `AlphaDropout(p)` or `GaussianDropout(p)`, which are no
+        laws of masks, give the outputs on ones, of shape (trials, ...).
     p : float, optional
         Declared drop probability, in place of the recording's own.
     scaling : {'inverted', 'direct'}
@@ -102,10 +103,14 @@ def audit(
     >>> report["rate"].message
     'drops 0.5081 where 0.5 was declared (+1.6%), consistent with 65/128: one step of 1/128 too many, as <= for < gives'
     """
-    recording, law = _asked(recording, law, p)
     false_alarm = _validate.probability(false_alarm, "false_alarm")
     if not 0 < false_alarm < 1:
         raise ValueError(f"false_alarm must be in (0, 1); got {false_alarm!r}")
+    if isinstance(law, AlphaDropout | GaussianDropout):
+        if p is not None or tolerance is not None or scaling != "inverted":
+            raise TypeError(f"audit against {law!r} takes neither p= nor scaling= nor tolerance=")
+        return _audit_noise(recording, law, false_alarm, tests)
+    recording, law = _asked(recording, law, p)
     if scaling not in ("inverted", "direct"):
         raise ValueError(f"scaling must be 'inverted' or 'direct'; got {scaling!r}")
     if tolerance is not None:
@@ -128,6 +133,32 @@ def audit(
         source=recording.source,
         notes=notes,
         evidence=(seen, law),
+    )
+
+
+def _audit_noise(
+    outputs: Any, law: AlphaDropout | GaussianDropout, false_alarm: float, tests: Iterable[str] | None
+) -> Report:
+    """Audit outputs of noise by a bit of each, as a layer's masks, and by their values."""
+    found = noise.read(outputs, law)
+    values_judged = any(result.pvalue is not None for result in found.results)
+    # the moments take a fifth of what may go wrong by chance
+    share = 0.8 if values_judged else 1.0
+    names = tuple(TESTS) if tests is None else _names(tests, tuple(TESTS))
+    report = audit(found.masks, p=found.p, false_alarm=share * false_alarm, tests=names if found.ordered else "rate")
+    own = holm(found.results, (1 - share) * false_alarm)
+    own = tuple(result for result in own if tests is None or result.name in names)
+    others = (result for result in report.results if result.name in names and result.name not in ("scale", "mean"))
+    trials, n = (report.trials, report.n) if found.ordered else (outputs.trials, outputs.n)
+    return replace(
+        report,
+        trials=trials,
+        n=n,
+        p=law.p,
+        false_alarm=false_alarm,
+        results=(*own, *others),
+        notes=(found.note, *report.notes),
+        evidence=report.evidence if found.ordered else None,
     )
 
 

@@ -122,7 +122,7 @@ def in_groups(result: Result) -> Result:
 def fitting(seen: Evidence, law: Law) -> Channels | None:
     """Return the law of the groups that masks drop as one; None where there are none, or rates differ."""
     p = uniform_rate(law)
-    if p is None or seen.recording.known is not None:
+    if p is None or seen.recording.known is not None or not 0 < seen.rate < 1:
         return None
     kind, size = seen.together
     if kind == "neighbours":
