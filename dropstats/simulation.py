@@ -105,7 +105,7 @@ def simulate(
     (True, True)
     """
     trials = _validate.trials(trials)
-    _check(law, executor, until)
+    _check(law, executor, progress, until)
     total = _zeros(law)
     run = _Run(law, trials, _block_trials(law.n, trials), _validate.seed_sequence(rng), [])
     done = 0
@@ -168,7 +168,7 @@ def precise_to(
     return precise
 
 
-def _check(law: Any, executor: Any, until: Any) -> None:
+def _check(law: Any, executor: Any, progress: Any, until: Any) -> None:
     if not hasattr(law, "n") or not hasattr(law, "sample"):
         raise TypeError(f"law must be a law such as Layer(n, p); got {law!r} of type {type(law).__name__}")
     if hasattr(executor, "get_executor"):
@@ -178,6 +178,8 @@ def _check(law: Any, executor: Any, until: Any) -> None:
             "executor must have a submit method, as those of concurrent.futures have; "
             f"got {executor!r} of type {type(executor).__name__}"
         )
+    if progress and progress is not True and not callable(progress):
+        raise TypeError(f"progress must be True, False or a function such as tqdm.notebook.tqdm; got {progress!r}")
     if until is not None and not callable(until):
         raise TypeError(f"until must be a function of the tally, such as precise_to(0.1); got {until!r}")
 

@@ -68,6 +68,10 @@ class Tally:
             tuple(map(add, self.layers, other.layers)),
         )
 
+    def __radd__(self, other: object) -> "Tally":
+        """Begin a sum: ``sum(tallies)`` starts from 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tally):
             return NotImplemented
@@ -228,13 +232,18 @@ def tally(masks: ArrayLike, law: Law | None = None) -> Tally:
     [0, 1, 1, 0]
     """
     array = _boolean_masks(masks)
+    if law is not None and not hasattr(law, "n"):
+        raise TypeError(f"law must be a law such as Layer(n, p); got {law!r} of type {type(law).__name__}")
     if law is not None and array.shape[1] != law.n:
         raise ValueError(f"masks must have the law's {law.n} neurons; got shape {array.shape}")
     return _tally(array, law)
 
 
 def _boolean_masks(masks: Any) -> NDArray[np.bool_]:
-    array = np.asarray(masks)
+    try:
+        array = np.asarray(masks)
+    except ValueError as error:  # ragged nested sequences
+        raise ValueError("masks must have shape (trials, n) or (n,); got rows of different lengths") from error
     if array.ndim not in (1, 2):
         raise ValueError(f"masks must have shape (trials, n) or (n,); got shape {array.shape}")
     if array.dtype.kind not in "bfiu":

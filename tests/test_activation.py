@@ -757,3 +757,13 @@ def test_bad_questions():
 def test_bad_scaling_questions(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3])
+def test_nan_gives_nan(p):
+    side = PreActivation(np.ones(3), np.ones(3), Layer(3, p)).training
+    law = side.lattice()
+    for question in (side.cdf, side.sf, side.pdf, law.cdf, law.sf, law.pmf):
+        assert math.isnan(question(math.nan))
+        assert np.isnan(question([math.nan, 1.0])).tolist() == [True, False]
+    assert law.cdf([-math.inf, math.inf]).tolist() == pytest.approx([0, 1])

@@ -1,6 +1,7 @@
 """The benchmark script runs, and its table says what was measured."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -29,3 +30,17 @@ def test_the_table_gives_times_and_ratios():
     row = {"section": "queries", "what": "pmf", "unit": "us", "times": {"dropstats": 2.0, "scipy": 30.0, "jax": 3.0}}
     text = run.markdown(run.machine(3), [row])
     assert "| pmf | us | dropstats | 2 |  |\n|  |  | scipy | 30 | 15 |\n|  |  | jax | 3 | 1.5 |" in text
+
+
+def test_readme_quotes_the_committed_run():
+    lines = json.loads(SCRIPT.with_name("results.json").read_text())["lines"]
+    times = {line["what"]: line["times"] for line in lines}
+    text = " ".join((SCRIPT.parents[1] / "README.md").read_text(encoding="utf-8").split())
+    for law, quoted in (
+        ("p = 0.5", "{} times as fast as"),
+        ("p = 0.1", "{} times at p = 0.1"),
+        ("own p for each neuron", "{} times with a p of its own"),
+    ):
+        line = times[f"simulate: counts of masks, drops of neurons; {law}"]
+        ratio = line["numpy"] / line["dropstats"]
+        assert quoted.format(f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}") in text

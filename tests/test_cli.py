@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import dropstats as ds
 from dropstats import cli
+from dropstats.cli import common
 from dropstats.laws.written import written
 from dropstats.simulation import simulate
 
@@ -37,7 +38,7 @@ def answer(capsys, *argv):
 
 
 def process(*argv, **kwargs):
-    command = [sys.executable, "-m", "dropstats.cli", *argv]
+    command = [sys.executable, "-m", "dropstats", *argv]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **kwargs)
 
 
@@ -112,8 +113,8 @@ def test_prob_json_of_small_and_impossible_events(capsys):
 
 
 def test_mantissas_have_the_digits_that_the_logarithm_has():
-    assert cli._format_probability(0.0, (-999 - 1e-12) * math.log(10)) == "1.000000e-999"
-    assert cli._format_probability(0.0, -7e14) == "1e-304006137332276"  # no digit of the mantissa is known
+    assert common.format_probability(0.0, (-999 - 1e-12) * math.log(10)) == "1.000000e-999"
+    assert common.format_probability(0.0, -7e14) == "1e-304006137332276"  # no digit of the mantissa is known
 
 
 def test_huge_counts_are_not_rounded(capsys):
@@ -241,6 +242,19 @@ def test_simulate_plots(capsys, tmp_path, name, begins):
     status, _, err = run(capsys, "simulate", 20, 0.5, "--trials", 100, "--seed", 0, "--plot", tmp_path / name)
     assert (status, err) == (0, "")
     assert (tmp_path / name).read_bytes().startswith(begins)
+
+
+def test_nothing_of_the_picture_is_cut_off(capsys, tmp_path, monkeypatch):
+    drawn = []
+    save = ds.plots.save
+    monkeypatch.setattr(ds.plots, "save", lambda figure, path: (save(figure, path), drawn.append(figure.figure)))
+    run(capsys, "simulate", 1024, 0.5, "--trials", 1000, "--seed", 0, "--plot", tmp_path / "a.png")
+    (figure,) = drawn
+    for ax in figure.axes:
+        for artist in filter(None, (ax.get_legend(), ax._left_title, ax.yaxis.label)):
+            box = artist.get_window_extent()
+            assert figure.bbox.x0 <= box.x0, artist
+            assert box.x1 <= figure.bbox.x1, artist
 
 
 # ---------------------------------------------------------------- bad input
@@ -402,7 +416,7 @@ def test_the_command_line_is_quick_to_load():
 def test_a_closed_pipe_is_no_error():
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "dropstats.cli", "simulate", "5e4", "0.5", "--trials", "2", "--json"]
+    command = [sys.executable, "-m", "dropstats", "simulate", "5e4", "0.5", "--trials", "2", "--json"]
     with os.fdopen(write, "wb") as pipe:
         done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (141, b"")
@@ -410,7 +424,7 @@ def test_a_closed_pipe_is_no_error():
 
 @pytest.mark.skipif(os.name != "posix", reason="file descriptors of POSIX")
 def test_no_stdout_is_no_error():
-    command = f"'{sys.executable}' -m dropstats.cli prob 9 0.5 --exactly 3 >&-"
+    command = f"'{sys.executable}' -m dropstats prob 9 0.5 --exactly 3 >&-"
     done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -418,7 +432,7 @@ def test_no_stdout_is_no_error():
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_one_line():
     with open("/dev/full", "wb") as full:
-        command = [sys.executable, "-m", "dropstats.cli", "prob", "9", "0.5", "--exactly", "3"]
+        command = [sys.executable, "-m", "dropstats", "prob", "9", "0.5", "--exactly", "3"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr.count(b"\n") == 1

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import inspect
 import itertools
 import json
 import math
@@ -234,6 +235,8 @@ def test_summaries_are_scipys():
         np.testing.assert_allclose(ours.stats(moments), scipys.stats(moments), rtol=1e-12)
     for order in range(6):
         assert ours.moment(order) == pytest.approx(scipys.moment(order), rel=1e-9)
+    # up to the fourth a moment follows from the cumulants, however many neurons there are
+    assert Layer(2**53, 0.5).dropped.moment(4) == pytest.approx(2.0**208, rel=1e-12)
     np.testing.assert_array_equal(ours.interval(0.95), scipys.interval(0.95))
     np.testing.assert_array_equal(ours.interval([0.5, 0.9]), scipys.interval([0.5, 0.9]))
     assert ours.expect() == pytest.approx(12, rel=1e-12)
@@ -245,6 +248,47 @@ def test_summaries_are_scipys():
         ours.interval(1.5)
     with pytest.raises(ValueError, match=r"order must be an integer of 0 or more; got -1"):
         ours.moment(-1)
+
+
+@pytest.mark.parametrize("law", [Layer(10, 0.3), Layer(5, [0.1, 0.2, 0.3, 0.4, 0.4])], ids=["binomial", "rates"])
+def test_arguments_have_scipys_names(law):
+    for count, scipys in ((law.dropped, stats.binom(10, 0.3)), (law.kept, stats.binom(10, 0.7))):
+        for name in (*METHODS, "ppf", "isf", "expect", "interval", "moment", "rvs"):
+            ours, theirs = (list(inspect.signature(getattr(x, name)).parameters) for x in (count, scipys))
+            assert ours == theirs, name
+        assert count.cdf(x=3) == count.cdf(3)
+
+
+def test_expect_beyond_the_support():
+    law = Layer(10, 0.3).dropped
+    assert law.expect(lb=-math.inf, ub=math.inf) == pytest.approx(3, rel=1e-12)
+    assert law.expect(lb=math.inf) == law.expect(ub=-math.inf) == law.expect(lb=11) == 0
+    assert math.isnan(law.expect(lb=11, conditional=True))
+    assert law.expect(maxcount=10, tolerance=1e-3, chunksize=4) == law.expect()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'conditonal'"):
+        law.expect(lb=3, conditonal=True)
+
+
+def test_entropy_holds_the_last_count_of_two_to_53():
+    """2^53 + 1 is no double: the entropy of a law next to n = 2^53 once lacked its last term."""
+    n = 2**53
+    # the number kept is Poisson(1), up to 1e-16
+    k = np.arange(40.0)
+    poisson = math.exp(-1) * sum((1 + math.lgamma(j + 1)) / math.factorial(int(j)) for j in k)
+    for count in (Layer(n, 1 - 2**-53).dropped, Layer(n, 1 - 2**-53).kept, Layer(n, 2**-53).dropped):
+        assert count.entropy() == pytest.approx(poisson, abs=1e-12)
+
+
+def test_poisson_binomial_of_tiny_rates_answers():
+    """Powers of a variance of 1e-300 underflow; the quantiles need them too."""
+    law = Layer(3, [1e-300, 2e-300, 3e-300]).dropped
+    mean, variance, skewness, kurtosis = law.stats("mvsk")
+    assert (mean, variance) == pytest.approx((6e-300, 6e-300), rel=1e-14)
+    assert skewness == pytest.approx(6e-300**-0.5, rel=1e-12)
+    assert kurtosis == pytest.approx(1 / 6e-300, rel=1e-12)
+    np.testing.assert_array_equal(law.ppf([1e-300, 0.5, 1 - 1e-16]), 0)
+    np.testing.assert_array_equal(law.isf([5.9e-300, 6.1e-300]), [1, 0])
+    assert math.copysign(1, Layer(2, [5e-324, 1e-323]).dropped.entropy()) == 1
 
 
 def test_expect_up_to_ten_million_and_its_limit():

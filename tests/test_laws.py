@@ -142,6 +142,7 @@ def test_equal_rates_are_one_rate():
 def test_repr_is_abbreviated_beyond_a_thousand_rates():
     thousand = Layer(1000, np.linspace(0, 1, 1000))
     assert eval(repr(thousand)) == thousand
+    assert repr(Neuron(0.2)) == "Neuron(0.2)"
     assert repr(Layer(1001, np.linspace(0, 1, 1001))) == "Layer(1001, [0.0, 0.001, 0.002, ..., 1.0])"
 
 
@@ -197,6 +198,7 @@ def test_any_dead_of_parts():
     nested = Network(Network(Layer(2, 0.5), Neuron(0.1)), Layer(3, [0.1, 0.2, 0.3]))
     assert nested.prob_any_dead() == pytest.approx(1 - 0.75 * 0.9 * (1 - 0.006), rel=1e-14)
     assert Network().prob_any_dead() == 0
+    assert math.copysign(1, Network().prob_any_dead()) == 1
 
 
 def test_certain_neurons_make_no_subnetworks():
@@ -355,6 +357,8 @@ def test_bad_n(n, error, message):
 
 
 def test_bad_networks():
+    with pytest.raises(TypeError, match=r"Network takes laws such as Layer\(n, p\); got <class .* at index 0"):
+        Network(Layer)
     with pytest.raises(TypeError, match=r"Network takes laws such as Layer\(n, p\); got 0.5 of type float at index 1"):
         Network(Layer(2, 0.5), 0.5)
     with pytest.raises(ValueError, match="the network's n must be at most"):

@@ -342,6 +342,7 @@ def test_a_failing_block_is_named_and_its_error_raised(small_blocks):
         ({"trials": 1.5}, ValueError, r"trials must be an integer; got 1.5"),
         ({"rng": "0"}, TypeError, r"rng must be None, an int, a SeedSequence or a Generator; got '0'"),
         ({"executor": 4}, TypeError, r"executor must have a submit method, .*; got 4 of type int"),
+        ({"progress": "yes"}, TypeError, "progress must be True, False or a function such as .*; got 'yes'"),
         ({"until": 0.1}, TypeError, r"until must be a function of the tally, such as precise_to\(0.1\); got 0.1"),
         ({"law": Wrong(4, 2)}, ValueError, r"Wrong.sample\(5\) must return booleans of shape \(5, 4\); got float64"),
     ],

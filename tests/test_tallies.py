@@ -51,6 +51,13 @@ def test_adding_is_the_tally_of_both(case):
     assert whole != tally(masks[:99], case.law)
 
 
+def test_tallies_are_summed():
+    masks = Layer(5, 0.3).sample(40, rng=1)
+    assert sum([tally(masks[:10]), tally(masks[10:30]), tally(masks[30:])]) == tally(masks)
+    with pytest.raises(TypeError):
+        1 + tally(masks)
+
+
 def test_network_parts_are_tallied():
     law = Network(Layer(3, 0.2), Network(Layer(2, 0.5), Layer(4, 0.1)))
     masks = law.sample(50, rng=2)
@@ -141,6 +148,7 @@ def test_mean_of_sums_beyond_int64():
         ([["a"]], TypeError, "masks must be booleans or 0 and 1; got dtype <U1"),
         ([[[1]]], ValueError, r"masks must have shape \(trials, n\) or \(n,\); got shape \(1, 1, 1\)"),
         (1, ValueError, r"masks must have shape \(trials, n\) or \(n,\); got shape \(\)"),
+        ([[1, 0], [1]], ValueError, r"masks must have shape \(trials, n\) or \(n,\); got rows of different lengths"),
         (np.zeros((0, 3)), ValueError, r"masks must hold at least one mask; got shape \(0, 3\)"),
     ],
 )
@@ -152,6 +160,8 @@ def test_bad_masks(masks, error, message):
 def test_masks_of_another_law():
     with pytest.raises(ValueError, match=r"masks must have the law's 4 neurons; got shape \(1, 3\)"):
         tally([[1, 0, 1]], Layer(4, 0.5))
+    with pytest.raises(TypeError, match=r"law must be a law such as Layer\(n, p\); got 3 of type int"):
+        tally([[1, 0, 1]], 3)
 
 
 def test_adding_tallies_of_different_masks():

@@ -11,7 +11,7 @@ from walk import compare, number, reference
 
 import dropstats as ds
 from dropstats import Layer, Network, Neuron, TrainingRun, passes_needed
-from dropstats.training.times import LongestRun
+from dropstats.training.longest_run import LongestRun
 
 DYNAMICS = reference("dynamics")
 # Chance that a check by simulation fails although all is right; seeds are fixed, so a failure is a bug.
@@ -322,7 +322,7 @@ def run_lengths(masks):
 def test_a_long_sum_as_an_integral(p, steps, monkeypatch):
     law = LongestRun(((p, 1),), steps)
     integral = law._moments()
-    monkeypatch.setattr("dropstats.training.times._ADDED", 2**30)
+    monkeypatch.setattr("dropstats.training.longest_run._ADDED", 2**30)
     added = law._moments()
     assert integral[0] == pytest.approx(added[0], rel=1e-11)
     assert integral[1] == pytest.approx(added[1], rel=1e-8)
@@ -461,6 +461,58 @@ def test_many_different_rates():
     assert run.longest_run_of_any().mean() > run.longest_run(499).mean() > run.longest_run(0).mean()
     with pytest.raises(ValueError, match="classes of equal probability, too many for an exact answer"):
         _ = TrainingRun(Layer(500, rates / 100), 1000).expected_distinct
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "steps"), [(0.1, 0.9, 10**4), (0.99, 0.9901, 2000), (0.999, 0.99999, 3000), (1e-6, 1e-5, 10**6)]
+)
+def test_longest_runs_of_many_rates_one_by_one(low, high, steps):
+    rates = np.linspace(low, high, 60)
+    run = TrainingRun(Layer(60, rates), steps)
+    law = run.longest_run_of_any()
+    last = min(steps, math.ceil(80 / -math.log(high)))
+    k = np.arange(1, last + 1)
+    below = np.prod([run.longest_run(neuron).cdf(k - 1) for neuron in range(60)], axis=0)
+    reach = -np.expm1(
+        np.sum([np.log1p(-np.minimum(run.longest_run(i).sf(k - 1), 1 - 1e-16)) for i in range(60)], axis=0)
+    )
+    np.testing.assert_allclose(law.cdf(k - 1), below, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(law.sf(k - 1), reach, rtol=1e-11, atol=1e-250)
+    assert law.mean() == pytest.approx(reach.sum(), rel=1e-11)
+    centre = math.floor(law.mean())
+    spread = np.sum(np.where(k <= centre, (2 * (centre - k) + 1) * below, (2 * (k - centre) - 1) * reach))
+    assert law.var() == pytest.approx(spread - (law.mean() - centre) ** 2, rel=1e-9)
+
+
+def test_longest_runs_of_very_many_steps():
+    """Their law is Gumbel's, at T q 2^-k: the root must have the digits that T takes away."""
+    law = TrainingRun(Neuron(0.5), 10**15).longest_run()
+    k = np.arange(44, 60)
+    # log P(L < k) = -(T + 1) log x + log A, x - 1 = q p^k x^(k+1), to second order in p^k
+    rise = 0.5 ** (k + 1) * (1 + (k + 1) * 0.5 ** (k + 1))
+    log = -(10**15 + 1) * (rise - rise**2 / 2) + rise * (k - 1)
+    np.testing.assert_allclose(law.cdf(k - 1), np.exp(log), rtol=1e-11, atol=1e-300)
+
+
+def test_overlap_of_twenty_thousand_rates():
+    rates = np.linspace(0.3, 0.300001, 20_000)
+    many, one = TrainingRun(Layer(20_000, rates), 1), TrainingRun(Layer(20_000, 0.3000005), 1)
+    assert many.jaccard_kept.mean == pytest.approx(one.jaccard_kept.mean, rel=1e-11)
+    assert many.jaccard_kept.std == pytest.approx(one.jaccard_kept.std, rel=1e-9)
+    assert many.longest_run_of_any().mean() == pytest.approx(one.longest_run_of_any().mean(), rel=1e-8)
+
+
+def test_ends_and_nan_as_scipy_has_them():
+    run = TrainingRun(Layer(4, 0.5), 10**6)
+    assert run.longest_run().ppf([0, 1]).tolist() == [0, 10**6]
+    assert run.steps_until_all().interval(1) == (0, math.inf)
+    assert TrainingRun(Layer(4, 1.0), 9).steps_until_all().ppf(1) == 1
+    assert TrainingRun(Layer(4, 0.0), 9).longest_run().ppf(1) == 0
+    for law in (run.longest_run_of_any(), run.steps_until_all()):
+        for question in (law.cdf, law.sf, law.pmf):
+            assert math.isnan(question(math.nan))
+        assert law.cdf([-math.inf, math.inf]).tolist() == [0, 1]
+    assert TrainingRun(Layer(64, 0.1), 1).expected_distinct == 1
 
 
 # ---------------------------------------------------------------- overlap by enumeration

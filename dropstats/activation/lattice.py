@@ -71,20 +71,22 @@ class LatticeLaw:
         place = np.asarray(x, dtype=np.float64) / self.span - self.start
         k = np.round(place)
         on = (np.abs(place - k) <= _SLACK) & (k >= 0) & (k < self.masses.size)
-        return _unwrap(np.where(on, self.masses[np.where(on, k, 0).astype(np.int64)], 0.0))
+        mass = np.where(on, self.masses[np.where(on, k, 0).astype(np.int64)], 0.0)
+        return _unwrap(np.where(np.isnan(place), np.nan, mass))
 
     def _floor(self, x: ArrayLike) -> NDArray[np.int64]:
         place = np.asarray(x, dtype=np.float64) / self.span - self.start
+        place = np.where(np.isnan(place), -1, place)
         return np.clip(np.floor(place + _SLACK), -1, self.masses.size - 1).astype(np.int64)
 
     def cdf(self, x: ArrayLike) -> Any:
         """Return P(z <= x)."""
         k = self._floor(x)
-        return _unwrap(np.where(k >= 0, self._lower[np.maximum(k, 0)], 0.0))
+        return _unwrap(np.where(np.isnan(x), np.nan, np.where(k >= 0, self._lower[np.maximum(k, 0)], 0.0)))
 
     def sf(self, x: ArrayLike) -> Any:
         """Return P(z > x), summed from its own side."""
-        return _unwrap(self._upper[self._floor(x) + 1])
+        return _unwrap(np.where(np.isnan(x), np.nan, self._upper[self._floor(x) + 1]))
 
     def ppf(self, q: ArrayLike) -> Any:
         """Return the smallest value whose cdf is at least q."""

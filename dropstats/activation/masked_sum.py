@@ -165,7 +165,8 @@ class MaskedSum:
             function(self._rows(cells[start : start + size]), flat[start : start + size])
             for start in range(0, max(flat.size, 1), size)
         ]
-        return tuple(scalar(np.concatenate(column).reshape(shape)) for column in zip(*parts, strict=True))
+        columns = (np.where(np.isnan(flat), np.nan, np.concatenate(column)) for column in zip(*parts, strict=True))
+        return tuple(scalar(column.reshape(shape)) for column in columns)
 
     def cdf(self, y: ArrayLike, span: float | None = None) -> Any:
         """Return P(z <= y) by saddlepoint, of the shape of y broadcast against the sum's shape.

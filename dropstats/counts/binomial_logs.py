@@ -222,6 +222,7 @@ def entropy(n: int, p: float) -> float:
         return 0.5 * math.log(2 * math.pi * math.e * variance) + (4 * p * (1 - p) - 1) / (12 * variance)
     # beyond 40 sd + 40 on either side of the mean the terms add less than 1e-17
     reach = 40 * (math.sqrt(variance) + 1)
-    k = np.arange(max(0.0, math.floor(n * p - reach)), min(float(n), math.ceil(n * p + reach)) + 1, dtype=np.float64)
+    first, last = max(0, math.floor(n * p - reach)), min(n, math.ceil(n * p + reach))
+    k = first + np.arange(last - first + 1.0)  # offsets, for at n = 2^53 the end n + 1 is no double
     log_pmf = BinomialLogs(n, p).pmf(k)
     return -float(np.sum(np.exp(log_pmf) * log_pmf))

@@ -37,8 +37,8 @@ TABLE_FLOOR = 1e-290
 _SINGLES = 8
 # Polynomials are multiplied many at a time up to this length, pair by pair beyond: measured fastest at 20,000 rates.
 _BATCH_LENGTH = 128
-# A convolution runs at about 1e9 multiplications a second, so this is a quarter of an hour.
-_MAX_WORK = 1e12
+# A convolution runs at about 1e9 multiplications a second and cannot be interrupted: this is a minute or two.
+_MAX_WORK = 1e11
 
 
 class Group(NamedTuple):

@@ -116,21 +116,21 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
         """Natural log of P(X = k)."""
         return self._evaluate_at(self._logpmf, k, -np.inf)
 
-    def cdf(self, k: ArrayLike) -> Any:
-        """P(X <= k)."""
-        return self._evaluate(self._cdf, k, 0.0, 1.0)
+    def cdf(self, x: ArrayLike) -> Any:
+        """P(X <= x)."""
+        return self._evaluate(self._cdf, x, 0.0, 1.0)
 
-    def sf(self, k: ArrayLike) -> Any:
-        """P(X > k)."""
-        return self._evaluate(self._sf, k, 1.0, 0.0)
+    def sf(self, x: ArrayLike) -> Any:
+        """P(X > x)."""
+        return self._evaluate(self._sf, x, 1.0, 0.0)
 
-    def logcdf(self, k: ArrayLike) -> Any:
-        """Natural log of P(X <= k)."""
-        return self._evaluate(self._logcdf, k, -np.inf, 0.0)
+    def logcdf(self, x: ArrayLike) -> Any:
+        """Natural log of P(X <= x)."""
+        return self._evaluate(self._logcdf, x, -np.inf, 0.0)
 
-    def logsf(self, k: ArrayLike) -> Any:
-        """Natural log of P(X > k)."""
-        return self._evaluate(self._logsf, k, 0.0, -np.inf)
+    def logsf(self, x: ArrayLike) -> Any:
+        """Natural log of P(X > x)."""
+        return self._evaluate(self._logsf, x, 0.0, -np.inf)
 
     def between(self, low: int | None, high: int | None, log: bool = False) -> float:
         """Return P(low <= X <= high), or its natural log; None leaves an end open."""
@@ -258,13 +258,16 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
             raise ValueError(f"order must be an integer of 0 or more; got {order!r}")
         if order == 0:
             return np.float64(1.0)
-        mean, variance, skewness, _ = self._moments()
+        mean, variance, skewness, kurtosis = self._moments()
         if order == 1 or variance == 0:
             return np.float64(mean) ** order
         if order == 2:
             return np.float64(variance + mean**2)
+        third = skewness * variance**1.5
         if order == 3:
-            return np.float64(skewness * variance**1.5 + 3 * mean * variance + mean**3)
+            return np.float64(third + 3 * mean * variance + mean**3)
+        if order == 4:
+            return np.float64((kurtosis + 3) * variance**2 + 4 * mean * third + 6 * mean**2 * variance + mean**4)
         return self.expect(lambda k: k**order)
 
     def entropy(self) -> Any:
@@ -272,7 +275,7 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
         k = self._window()
         probability = self.pmf(k)
         probability = probability[probability > 0]
-        return np.float64(-np.sum(probability * np.log(probability)))
+        return np.float64(0.0 - np.sum(probability * np.log(probability)))  # 0.0 - x: never -0.0
 
     def _window(self) -> Floats:
         """Return the counts outside which less than 1e-300 lies on either side."""
@@ -290,20 +293,25 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
         """E func(X) over lb <= X <= ub, by summing over the support; promised up to n = 1e7.
 
         `func` gets arrays of counts. Beyond 1e7 neurons the sum runs over the counts outside which less than 1e-300
-        lies on either side. `kwds`, which steer scipy's own summation, are accepted and not needed.
+        lies on either side. scipy's `maxcount`, `tolerance` and `chunksize` are accepted and not needed.
         """
+        if unknown := sorted(set(kwds) - {"maxcount", "tolerance", "chunksize"}):
+            raise TypeError(f"expect() got an unexpected keyword argument {unknown[0]!r}")
         low, high = 0, self.n
         if self.n > 10**7:
             low, high = max(int(self.ppf(1e-300)), 0), int(self.isf(1e-300))
-        low = low if lb is None else max(low, math.ceil(lb))
-        high = high if ub is None else min(high, math.floor(ub))
+        # clipped first, for an end may be infinite
+        low = low if lb is None else math.ceil(min(max(low, lb), self.n + 1))
+        high = high if ub is None else math.floor(max(min(high, ub), -1))
         if high - low >= _EXPECT_MAX:
             raise ValueError(f"expect would sum {high - low + 1} terms; it sums at most {_EXPECT_MAX}")
         total = 0.0
         for start in range(low, high + 1, _EXPECT_CHUNK):
             k = counts_between(start, min(start + _EXPECT_CHUNK - 1, high))
             total += float(np.sum((k if func is None else func(k)) * self.pmf(k)))
-        return np.float64(total / self.between(low, high) if conditional else total)
+        if conditional:
+            total = total / within if (within := self.between(low, high)) else math.nan
+        return np.float64(total)
 
     def support(self) -> tuple[int, int]:
         """Smallest and largest count: 0 and n."""

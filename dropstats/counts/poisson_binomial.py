@@ -75,7 +75,8 @@ class PoissonBinomial(Tabulated):
             return mean, 0.0, math.nan, math.nan
         third = math.fsum(n * p * (1 - p) * (1 - 2 * p) for p, n in self.parts)
         fourth = math.fsum(n * p * (1 - p) * (1 - 6 * p * (1 - p)) for p, n in self.parts)
-        return mean, variance, third / variance**1.5, fourth / variance**2
+        # one division at a time: powers of a tiny variance underflow
+        return mean, variance, third / variance / math.sqrt(variance), fourth / variance / variance
 
     def _mean_kept(self) -> float:
         return math.fsum(n * (1 - p) for p, n in self.parts)

@@ -63,6 +63,9 @@ class Neuron(Independent):
     def _rate_counts(self) -> Iterator[tuple[float, int]]:
         yield self.p, 1
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.p!r})"
+
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
         return type(self), (self.p,)
 

@@ -42,7 +42,7 @@ class Network(Words):
 
     def __init__(self, *laws: Law) -> None:
         for index, law in enumerate(laws):
-            if not all(has(law, word) for word in ("dropped", "sample")):
+            if isinstance(law, type) or not all(has(law, word) for word in ("dropped", "sample")):
                 raise TypeError(
                     f"Network takes laws such as Layer(n, p); got {law!r} of type {type(law).__name__} at index {index}"
                 )
@@ -106,7 +106,7 @@ class Network(Words):
         if any(probability == 1 for probability in dead):
             return 1.0
         # below 2^-1022 expm1(log1p(x)) is x itself
-        return -math.expm1(math.fsum(math.log1p(-probability) for probability in dead))
+        return 0.0 - math.expm1(math.fsum(math.log1p(-probability) for probability in dead))
 
     def _leaves(self) -> Iterator[Law]:
         for law in self.laws:

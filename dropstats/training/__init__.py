@@ -1,6 +1,8 @@
 """What masks do over the steps of a training run."""
 
-from dropstats.training.run import Similarity, TrainingRun, passes_needed
-from dropstats.training.times import LongestRun, WaitingTime
+from dropstats.training.longest_run import LongestRun
+from dropstats.training.passes import passes_needed
+from dropstats.training.run import Similarity, TrainingRun
+from dropstats.training.times import WaitingTime
 
 __all__ = ["LongestRun", "Similarity", "TrainingRun", "WaitingTime", "passes_needed"]

@@ -4,15 +4,16 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dropstats import _quadrature, _validate
 from dropstats.laws import Law
 from dropstats.training import subnetworks
-from dropstats.training.times import LongestRun, WaitingTime, log1m_exp
+from dropstats.training.longest_run import LongestRun
+from dropstats.training.times import WaitingTime, log1m_exp
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
@@ -64,12 +65,12 @@ class TrainingRun:
     def _pieces(self) -> tuple[tuple[float, int], ...]:
         """The different drop probabilities, in increasing order, and how many neurons have each."""
         numbers: Counter[float] = Counter()
-        if hasattr(self.law, "_rate_counts"):
-            for p, number in self.law._rate_counts():
-                numbers[float(p)] += number
-        else:
-            values, occurrences = np.unique(self.law.rates, return_counts=True)
-            numbers.update(dict(zip(values.tolist(), occurrences.tolist(), strict=True)))
+        # a law of somebody's own may have no more than its rates
+        unlike = getattr(
+            self.law, "_rate_counts", lambda: zip(*np.unique(self.law.rates, return_counts=True), strict=True)
+        )
+        for p, number in unlike():
+            numbers[float(p)] += int(number)
         return tuple(sorted((p, number) for p, number in numbers.items() if number))
 
     def _rate(self, neuron: int | None) -> float:
@@ -280,26 +281,34 @@ class TrainingRun:
         m = np.array([number for rate, number in pieces if rate > 0], dtype=np.float64)
         if not r.size:
             return Similarity(math.nan, math.nan)
+        if r.min() == 1:  # the same neurons every time
+            return Similarity(1.0, 0.0)
         u = r * (2 - r)
         with np.errstate(divide="ignore"):
             log_empty = float(np.sum(2 * m * np.log1p(-r)))
         some = -math.expm1(log_empty)
-        # y = 1 - s: by y near 0, where the generating function of many neurons lives, by s near 0 for the logarithm
-        near, w_near = _quadrature.logarithmic(1e-20 / m.sum(), 0.5)
-        far, w_far = _quadrature.logarithmic(1e-20, 0.5)
-        y, s = np.concatenate([near, 1 - far]), np.concatenate([1 - near, far])
-        weights = np.concatenate([w_near, w_far])
-        minus_log_s = np.concatenate([-np.log1p(-near), -np.log(far)])
-        g = (1 - r) ** 2 + u * s[:, None]
-        log_g = np.where(y[:, None] <= 0.5, np.log1p(-u * np.minimum(y, 0.5)[:, None]), np.log(g))
+        y, s, weights, minus_log_s = _unit_nodes(float(np.sum(m * u)))
+        size = max(1, 2**18 // y.size)
+        blocks = [(r[i : i + size, None], m[i : i + size]) for i in range(0, r.size, size)]  # of bounded memory
+        log_generating, hits = np.zeros(y.size), np.zeros(y.size)
+        for rate, number in blocks:
+            either = rate * (2 - rate)
+            g = (1 - rate) ** 2 + either * s
+            log_generating += number @ np.where(y <= 0.5, np.log1p(-either * np.minimum(y, 0.5)), np.log(g))
+            hits += number @ (rate**2 / g)
         with np.errstate(under="ignore"):
-            generating = np.exp(log_g @ m)
-        mean = float(np.sum(weights * generating * ((m * r**2) / g).sum(axis=1))) / some
+            generating = np.exp(log_generating)
+        mean = float(np.sum(weights * generating * hits)) / some
         # of I - mean U, whose terms have these means and second moments, so that no digits cancel
-        first = r**2 - mean * u
-        second = r**2 * (1 - mean) ** 2 + (u - r**2) * mean**2
-        cross = ((m * first) / g).sum(axis=1) ** 2 - (m * (first / g) ** 2).sum(axis=1)
-        inner = ((m * second) / g).sum(axis=1) + s * cross
+        first, squares, second = np.zeros(y.size), np.zeros(y.size), np.zeros(y.size)
+        for rate, number in blocks:
+            either, both = rate * (2 - rate), rate**2
+            g = (1 - rate) ** 2 + either * s
+            of_one = (both - mean * either) / g
+            first += number @ of_one
+            squares += number @ of_one**2
+            second += number @ ((both * (1 - mean) ** 2 + (either - both) * mean**2) / g)
+        inner = second + s * (first**2 - squares)
         variance = float(np.sum(weights * minus_log_s * generating * inner)) / some
         return Similarity(mean, math.sqrt(max(variance, 0.0)))
 
@@ -339,41 +348,17 @@ class TrainingRun:
         return counts.of_rates([(p + other * (1 - p), self.steps)]).mirror()
 
 
-def passes_needed(std: ArrayLike, standard_error: ArrayLike) -> Any:
-    """Return how many stochastic forward passes make the mean of a prediction as precise as wanted.
-
-    The mean of K independent masks has standard error std / sqrt(K), so K = ceil((std / standard_error)^2).
-
-    Parameters
-    ----------
-    std : array_like
-        Standard deviation of one pass over masks, such as ``PreActivation(...).training.variance ** 0.5``.
-    standard_error : array_like
-        Wanted standard error, positive.
-
-    Returns
-    -------
-    int or ndarray of int64
-
-    Notes
-    -----
-    Y. Gal, Z. Ghahramani (2016). Dropout as a Bayesian approximation. Proc. 33rd International Conference on Machine
-    Learning.
-
-    Examples
-    --------
-    >>> passes_needed(2.0, 0.1)
-    400
-    """
-    deviation = _validate.finite(std, "std", ndim=tuple(range(33)), shape="any")
-    wanted = _validate.finite(standard_error, "standard_error", ndim=tuple(range(33)), shape="any")
-    if (deviation < 0).any():
-        raise ValueError(f"std must not be negative; got {std!r}")
-    if (wanted <= 0).any():
-        raise ValueError(f"standard_error must be positive; got {standard_error!r}")
-    # (2 / 0.1)^2 may come out an ulp above 400
-    passes = np.ceil((deviation / wanted) ** 2 * (1 - 1e-12))
-    if (passes > _validate.MAX_TRIALS).any():
-        raise ValueError(f"standard_error is too small: more than {_validate.MAX_TRIALS} passes would be needed")
-    number = np.maximum(passes, 1).astype(np.int64)
-    return int(number) if number.ndim == 0 else number
+def _unit_nodes(union: float) -> tuple[Array, Array, Array, Array]:
+    """Nodes y = 1 - s, s, weights and -log s for int_0^1 ds of what is near exp(-union y) or smaller."""
+    # by y near 0, where the generating function of many neurons lives, by s near 0 for the logarithm; a panel that
+    # begins at 0 is narrower than anything that varies, panels of ratio sqrt(e) are exact to 1e-15
+    start = 1e-2 / (1 + union)
+    first, w_first = _quadrature.panels(np.array([0.0, start]))
+    near, w_near = _quadrature.logarithmic(start, 0.5, 0.5)
+    far, w_far = _quadrature.logarithmic(1e-20, 0.5, 0.5)
+    y = np.concatenate([first, near, 1 - far])
+    s = np.concatenate([1 - first, 1 - near, far])
+    weights = np.concatenate([w_first, w_near, w_far])
+    minus_log_s = np.concatenate([-np.log1p(-first), -np.log1p(-near), -np.log(far)])
+    matters = y * union <= 60  # the rest is below exp(-60), as 1 - u y <= exp(-u y)
+    return y[matters], s[matters], weights[matters], minus_log_s[matters]

@@ -84,6 +84,8 @@ def _window(p: float, number: int, steps: float) -> tuple[int, int]:
 
 def expected_distinct(pieces: Pieces, steps: int) -> float:
     """Sum over masks of 1 - (1 - P(mask))^steps."""
+    if steps == 1:
+        return 1.0
     log_largest = sum(number * math.log(max(p, 1 - p)) for p, number in pieces)
     # sum_k (-1)^(k+1) C(T, k) lambda_k, whose terms fall at least like (T max P)^k / k!
     if math.log(steps) + log_largest < math.log(1e-3):

@@ -1,7 +1,6 @@
-"""Laws of whole numbers of steps: the wait until every neuron has been dropped, the longest run of drops."""
+"""Laws of whole numbers of steps; the wait until every neuron has been dropped."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,14 +14,12 @@ Array = NDArray[np.float64]
 Pieces = tuple[tuple[float, int], ...]
 
 # A tail below exp(-50) = 2e-22 adds nothing to a sum of order 1 in doubles.
-_LOG_NOTHING = 50.0
-# A sum over more values than this is taken as an integral.
-_ADDED = 2**18
+LOG_NOTHING = 50.0
 # Values worked on at once.
-_CHUNK = 2**16
+CHUNK = 2**16
 
 
-class _Steps:
+class Steps:
     """What follows for any law of a number of steps from its two tails, under scipy's names."""
 
     def _tails(self, k: Array) -> tuple[Array, Array]:
@@ -30,6 +27,10 @@ class _Steps:
         raise NotImplementedError
 
     def _moments(self) -> tuple[float, float]:
+        raise NotImplementedError
+
+    def _end(self) -> float:
+        """Largest possible value."""
         raise NotImplementedError
 
     def cdf(self, k: ArrayLike) -> Any:
@@ -47,13 +48,15 @@ class _Steps:
         below, above = (np.asarray(tail) for tail in self._at(np.where(whole, at, 0) - 1))
         lower, upper = (np.asarray(tail) for tail in self._at(np.where(whole, at, 0)))
         # the difference of the smaller pair of tails keeps its digits
-        return _unwrap(np.where(whole, np.where(upper < 0.5, above - upper, lower - below), 0.0))
+        mass = np.where(whole, np.where(upper < 0.5, above - upper, lower - below), 0.0)
+        return _unwrap(np.where(np.isnan(at), np.nan, mass))
 
     def _at(self, k: ArrayLike) -> tuple[Any, Any]:
         at = np.floor(np.asarray(k, dtype=np.float64)) + 1
         flat = np.maximum(at, 0).ravel()
-        parts = [self._tails(flat[i : i + _CHUNK]) for i in range(0, max(flat.size, 1), _CHUNK)]
-        lower, upper = (np.concatenate(side).reshape(at.shape) for side in zip(*parts, strict=True))
+        parts = [self._tails(flat[i : i + CHUNK]) for i in range(0, max(flat.size, 1), CHUNK)]
+        sides = (np.concatenate(side).reshape(at.shape) for side in zip(*parts, strict=True))
+        lower, upper = (np.where(np.isnan(at), np.nan, side) for side in sides)
         return _unwrap(lower), _unwrap(upper)
 
     def ppf(self, q: ArrayLike) -> Any:
@@ -68,6 +71,8 @@ class _Steps:
             lower, upper = self._at(k)
             return bool(lower >= q) if q < 0.5 else bool(upper <= 1 - q)
 
+        if q == 1:
+            return self._end()  # tails below 1e-308 are not the end
         if reached(0):
             return 0.0
         low, high = 0.0, 1.0
@@ -118,7 +123,7 @@ def log1m_exp(x: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class WaitingTime(_Steps):
+class WaitingTime(Steps):
     """Law of the first step by which every neuron has been dropped, or kept, or both: a coupon collector's wait.
 
     P(X <= t) = prod_i (1 - q_i^t) for 'dropped', with p for 'kept', and prod_i (1 - p_i^t - q_i^t) for 'both'.
@@ -160,6 +165,10 @@ class WaitingTime(_Steps):
     def _count(self) -> int:
         return sum(number for _, number in self.pieces)
 
+    def _end(self) -> float:
+        certain = {"dropped": (1.0,), "kept": (0.0,), "both": ()}[self.what]
+        return math.inf if any(p not in certain for p, _ in self.pieces) else float(self._count() > 0)
+
     def _slowest(self) -> float:
         """Smallest rate at which a neuron's chance to be still missing decays."""
         logs = [_log_rates(p) for p, _ in self.pieces]
@@ -173,7 +182,7 @@ class WaitingTime(_Steps):
         slowest = self._slowest()
         if slowest == 0:  # some neuron is never dropped (or never kept)
             return math.inf, math.nan
-        last = (math.log(self._count()) + _LOG_NOTHING + math.log(2)) / slowest
+        last = (math.log(self._count()) + LOG_NOTHING + math.log(2)) / slowest
         direct = min(math.ceil(last) + 2, 4096)
         # of X - 1, so that the variance keeps its digits where all is done in the first step
         t = np.arange(1, direct, dtype=np.float64)
@@ -191,157 +200,3 @@ class WaitingTime(_Steps):
             second += [float(np.sum(weights * (2 * nodes - 1) * tail)), (2 * around[1] + (2 * start - 1) * slope) / 24]
         mean = math.fsum(first)
         return 1 + mean, max(math.fsum(second) - mean**2, 0.0)
-
-
-@dataclass(frozen=True)
-class LongestRun(_Steps):
-    """Law of the longest run of consecutive drops within a number of steps, of one neuron or the longest of many.
-
-    `TrainingRun.longest_run` and `TrainingRun.longest_run_of_any` make it.
-
-    Attributes
-    ----------
-    pieces : tuple of (float, int)
-        The drop probabilities, and how many neurons have each.
-    steps : int
-
-    Notes
-    -----
-    P(L >= k) = sum_{j >= 1} (-1)^(j+1) p^(jk) q^(j-1) (C(T-jk, j-1) + q C(T-jk, j)) (A. de Moivre, 1738) while the
-    expected number T q p^k of long runs is at most 4; beyond, the leading pole of the generating function, which is
-    then exact to 1e-14 (W. Feller (1968). An Introduction to Probability Theory and Its Applications, vol. 1, 3rd ed.,
-    section XIII.7).
-    """
-
-    pieces: Pieces
-    steps: int
-
-    def _tails(self, k: Array) -> tuple[Array, Array]:
-        log_below = np.zeros(k.shape)
-        for p, number in self.pieces:
-            below, reaching = _run_tails(p, self.steps, k)
-            with np.errstate(divide="ignore"):
-                log_below = log_below + number * np.where(reaching < 0.5, np.log1p(-reaching), np.log(below))
-        return np.exp(log_below), -np.expm1(log_below)
-
-    def _moments(self) -> tuple[float, float]:
-        top, total = max((p for p, _ in self.pieces), default=0.0), sum(number for _, number in self.pieces)
-        if not total or top == 0:
-            return 0.0, 0.0
-        if top == 1:
-            return float(self.steps), 0.0
-        reach = (math.log(total) + math.log(self.steps + 1) + _LOG_NOTHING) / -math.log(top)
-        last = min(self.steps, math.ceil(reach) + 1)
-        mean = self._sum(last, last, lambda k, below, reaching: reaching)
-        # around the mean, from both tails, so that a small variance keeps its digits
-        centre = math.floor(mean)
-        spread = self._sum(
-            last,
-            centre,
-            lambda k, below, reaching: np.where(
-                k < centre + 0.5, (2 * (centre - k) + 1) * below, (2 * (k - centre) - 1) * reaching
-            ),
-        )
-        if last > _ADDED:
-            spread += 1 / 12  # what the integral leaves out where the slope jumps by 2: Euler-Maclaurin's 2/24
-        return mean, max(spread - (mean - centre) ** 2, 0.0)
-
-    def _sum(self, last: int, edge: int, function: Callable[[Array, Array, Array], Array]) -> float:
-        """Sum of function(k, P(L < k), P(L >= k)) over k = 1..last, where it may jump after k = edge."""
-        if last <= _ADDED:
-            k, weights = np.arange(1, last + 1, dtype=np.float64), np.ones(last)
-        else:
-            k, weights = self._nodes(last, edge)
-        total = 0.0
-        for start in range(0, k.size, _CHUNK):
-            part = k[start : start + _CHUNK]
-            total += float(np.sum(weights[start : start + _CHUNK] * function(part, *self._tails(part))))
-        return total
-
-    def _nodes(self, last: int, edge: int) -> tuple[Array, Array]:
-        """Nodes and weights for sum_{k=1}^{last} g(k) = int_{1/2}^{last+1/2} g, smooth but at T/2, T/3, ..., edge."""
-        low, high = 0.5, last + 0.5
-        kinks = [edge + 0.5, *(self.steps / j for j in range(1, 13))]
-        edges = np.concatenate([np.geomspace(low, high, 1 + 8 * math.ceil(math.log(high / low))), kinks])
-        # runs as long as a large part of all steps: the geometric panels are too wide there
-        edges = np.concatenate([edges, np.linspace(low, high, 65)])
-        return _quadrature.panels(np.unique(edges[(edges >= low) & (edges <= high)]))
-
-
-def _run_tails(p: float, steps: int, k: Array) -> tuple[Array, Array]:
-    """P(L < k) and P(L >= k) for one neuron; k >= 0, whole or not."""
-    reaching = np.where(k <= 0, 1.0, 0.0)
-    possible = (k > 0) & (k < steps + 1)
-    if p in (0.0, 1.0):
-        reaching = np.where(possible & (p == 1), 1.0, reaching)
-        return 1 - reaching, reaching
-    below = 1 - reaching
-    log_p, q = math.log(p), 1 - p
-    with np.errstate(under="ignore"):
-        expected = steps * q * np.exp(k * log_p)
-    rare, many = possible & (expected <= 4), possible & (expected > 4)
-    below[rare], reaching[rare] = _de_moivre(log_p, q, steps, k[rare])
-    below[many] = _leading_pole(p, q, steps, k[many])
-    reaching[many] = 1 - below[many]
-    return below, reaching
-
-
-def _de_moivre(log_p: float, q: float, steps: int, k: Array) -> tuple[Array, Array]:
-    """P(L < k) and P(L >= k) by inclusion and exclusion; its terms fall like 4^j / j!, so about 30 matter."""
-    power = np.exp(k * log_p)
-    # k may lie up to 1 above steps, where a sum over k is an integral
-    room = np.maximum(steps - k, 0)
-    reaching = power * (1 + q * room)
-    below = -np.expm1(k * log_p + np.log1p(q * room))
-    for j in range(2, 80):
-        room = steps - j * k
-        if not (room >= 0).any():
-            break
-        # C(room, j - 1) (q p^k)^(j-1), factor by factor
-        product = np.where(room >= 0, power, 0.0)
-        for i in range(j - 1):
-            product = product * np.maximum(room - i, 0) * (q * power) / (i + 1)
-        term = product * (1 + q * np.maximum(room - j + 1, 0) / j) * (-1) ** j
-        reaching, below = reaching - term, below + term
-        if (np.abs(term) <= 1e-18 * reaching).all():
-            break
-    return np.clip(below, 0.0, 1.0), np.clip(reaching, 0.0, 1.0)
-
-
-def _leading_pole(p: float, q: float, steps: int, k: Array) -> Array:
-    """P(L < k) = A x^-(T+1), x > 0 the root of (q/p) sum_{i=1}^k (p x)^i = 1, to an absolute error of 1e-14."""
-    # in h = log(p x): f(h) = log(q/p) + log(sum_{i=1}^k e^(ih)) increases, and is solved by Newton within a bracket
-    h = np.zeros(k.shape)
-    low, high = np.full(k.shape, math.log(p) - 1.0), np.full(k.shape, math.log(1 / q) + 1.0)
-    for _ in range(200):
-        size, slope = _geometric(h, k)
-        excess = math.log(q / p) + np.log(size)
-        low, high = np.where(excess < 0, h, low), np.where(excess < 0, high, h)
-        with np.errstate(invalid="ignore"):
-            new = h - excess * size / slope
-        new = np.where((new > low) & (new < high), new, (low + high) / 2)
-        done = np.abs(new - h) <= 1e-16 * (1 + np.abs(new))
-        h = new
-        if done.all():
-            break
-    size, slope = _geometric(h, k)
-    # A x^-1 = S(y) / (-E'(x) x) with S = sum_{i<k} y^i = size / y and -E'(x) x = (q/p) sum i y^i, y = e^h
-    amplitude = size * np.exp(-h) / (q / p * slope)
-    log_x = h - math.log(p)
-    with np.errstate(under="ignore"):
-        return np.clip(amplitude * np.exp(-steps * log_x), 0.0, 1.0)
-
-
-def _geometric(h: Array, k: Array) -> tuple[Array, Array]:
-    """sum_{i=1}^k e^(ih) and sum_{i=1}^k i e^(ih), for h of either sign and near 0."""
-    near = np.abs(h) * k < 1e-4
-    safe = np.where(near, 1.0, h)
-    with np.errstate(over="ignore", invalid="ignore"):
-        rise = np.expm1(k * safe)
-        one = np.expm1(safe)
-        size = np.exp(safe) * rise / one
-        slope = (k * np.exp((k + 1) * safe) - size) / one
-    # Taylor series in h of both sums, whose next terms are below 1e-13 of them
-    size_near = k * (1 + h * (k + 1) / 2 + h**2 * (k + 1) * (2 * k + 1) / 12 + h**3 * k * (k + 1) ** 2 / 24)
-    slope_near = k * (k + 1) / 2 + h * k * (k + 1) * (2 * k + 1) / 6 + h**2 * k**2 * (k + 1) ** 2 / 8
-    return np.where(near, size_near, size), np.where(near, slope_near, slope)

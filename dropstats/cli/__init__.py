@@ -1,0 +1,78 @@
+"""The command line: parse, call, print.
+
+A command is a function that adds its parser to the others and names the function that runs it; one line of
+``_COMMANDS`` registers it. Bad input ends with exit status 2 and one line on stderr.
+"""
+
+import os
+import sys
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from contextlib import suppress
+
+import dropstats
+from dropstats.cli.asking import add_prob, add_simulate
+from dropstats.cli.auditing import add_audit, add_plan
+from dropstats.cli.common import Parser, one_line
+from dropstats.cli.summary import add_layer
+
+_PROG = "dropstats"
+_COMMANDS = (add_prob, add_simulate, add_audit, add_plan, add_layer)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    0 is success, 1 an audit that finds a departure, 2 bad input, 130 an interrupt from the keyboard, 141 a reader
+    that closed the pipe.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; by default those of the process.
+
+    Examples
+    --------
+    >>> main(["prob", "10", "0.5", "--exactly", "5"])
+    P(dropped == 5) = 0.24609375
+    0
+    """
+    prog = _PROG
+    try:
+        arguments = _parser().parse_args(argv)
+        prog = f"{_PROG} {arguments.command}"
+        status: int | None = arguments.run(arguments)
+        print(end="", flush=True)  # an error of writing shows now; unlike sys.stdout.flush(), fine without a stdout
+    except SystemExit as end:  # argparse has printed help, the version or an error
+        return end.code if isinstance(end.code, int) else 2
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # What is left in the buffer would raise again when Python flushes it at exit.
+        with suppress(OSError):  # a stdout that is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, TypeError, OverflowError, MemoryError, OSError) as error:
+        print(f"{prog}: error: {one_line(str(error) or type(error).__name__)}", file=sys.stderr)
+        return 2
+    return status or 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=_PROG,
+        description="Exact laws, simulation and audits of dropout masks; P is the drop probability of a neuron.",
+        epilog="examples:\n"
+        "  dropstats prob 1024 0.5 --exactly 512\n"
+        "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0\n"
+        "  dropstats plan --p 0.1 --shift 0.0016\n"
+        "  dropstats audit --help",
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{_PROG} {dropstats.__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    for add in _COMMANDS:
+        add(commands)
+    return parser

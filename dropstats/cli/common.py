@@ -1,0 +1,135 @@
+"""What the commands share: parsers whose errors are one line, arguments, and how numbers are shown."""
+
+import argparse
+import json
+import math
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import dropstats
+
+if TYPE_CHECKING:
+    from dropstats.laws import Law
+
+# Below this a probability is printed from its logarithm: doubles lose digits at 2.2e-308 and end at 5e-324.
+SMALLEST_PRINTED = 1e-300
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error on one line and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
+
+
+Commands = argparse._SubParsersAction  # public in all but name: what add_subparsers returns
+
+
+def one_line(message: str) -> str:
+    """Return a message without line breaks."""
+    return " ".join(message.split())
+
+
+def command(commands: "Commands[Any]", name: str, run: Any, summary: str, examples: str) -> Parser:
+    """Add the parser of a command that is run by ``run(arguments)``."""
+    parser: Parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_layer_arguments(parser: Parser) -> None:
+    """Take N and P."""
+    parser.add_argument("n", type=integer, metavar="N", help="number of neurons; 1e6 is taken too")
+    parser.add_argument("p", type=number, metavar="P", help="probability that a neuron is dropped, in [0, 1]")
+
+
+def add_law_arguments(parser: Parser) -> None:
+    """Take N and P, or any law."""
+    parser.add_argument("n", nargs="?", type=integer, metavar="N", help="number of neurons; 1e6 is taken too")
+    parser.add_argument(
+        "p", nargs="?", type=number, metavar="P", help="probability that a neuron is dropped, in [0, 1]"
+    )
+    parser.add_argument(
+        "--law", metavar="LAW", help="any law, as in Python, instead of N P: 'Channels(64, 8 * 8, 0.2)'"
+    )
+
+
+def law_of(arguments: argparse.Namespace) -> "Law":
+    """Return the law that N P or --law stand for."""
+    from dropstats.laws.written import written
+
+    if arguments.law is not None:
+        if arguments.n is not None:
+            raise ValueError(f"either N P or --law is expected; got {arguments.n} and --law {arguments.law!r}")
+        return written(arguments.law, "--law")
+    missing = [name for name, value in (("N", arguments.n), ("P", arguments.p)) if value is None]
+    if missing:
+        raise ValueError(f"the following arguments are required: {', '.join(missing)} (or --law)")
+    return dropstats.Layer(arguments.n, arguments.p)
+
+
+def integer(text: str) -> int:
+    """Return the integer that `text` writes, also as 1e6 or 1000.0, without rounding it to a double."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"an integer is expected; got {text!r}") from None
+    if not value.is_finite() or value.adjusted() > 40:  # int(Decimal('1e999999')) would take for ever
+        raise argparse.ArgumentTypeError(f"an integer of at most 40 digits is expected; got {text!r}")
+    if value != value.to_integral_value():
+        raise argparse.ArgumentTypeError(f"an integer is expected; got {text!r}")
+    return int(value)
+
+
+def number(text: str) -> float:
+    """Return the number that `text` writes."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number is expected; got {text!r}") from None
+
+
+def named(law: "Law") -> dict[str, Any]:
+    """Return what JSON says of a law beside n: the p of a plain layer, else the law itself."""
+    return {"p": law.p} if type(law) is dropstats.Layer and isinstance(law.p, float) else {"law": repr(law)}
+
+
+def finite(value: float, spec: str) -> str:
+    """Return a formatted number, or a dash where there is none."""
+    return format(value, spec) if math.isfinite(value) else "-"
+
+
+def format_probability(probability: float, log: float) -> str:
+    """Return a probability in decimal, below 1e-300 as a power of ten from its natural logarithm.
+
+    >>> format_probability(0.0, -100_000 * math.log(2))
+    '1.00100e-30103'
+    """
+    if probability >= SMALLEST_PRINTED or log == -math.inf:
+        return f"{probability:.12g}"
+    log10 = log / math.log(10)
+    exponent = math.floor(log10)
+    # Log tails are right to 1e-11 of themselves, so the mantissa loses as many digits as the exponent has.
+    digits = 11 - len(str(-exponent))
+    if digits < 1:
+        return f"1e{round(log10)}"
+    mantissa = f"{10 ** (log10 - exponent):.{digits - 1}f}"
+    if mantissa.startswith("10"):  # 9.99... rounded up
+        mantissa, exponent = f"{1:.{digits - 1}f}", exponent + 1
+    return f"{mantissa}e{exponent}"
+
+
+def print_json(**fields: object) -> None:
+    """Print one JSON object; a number that is not finite, which JSON cannot write, becomes null."""
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
+    }
+    print(json.dumps(finite, allow_nan=False))
