@@ -8,12 +8,14 @@ import faults
 import numpy as np
 
 from dropstats import (
+    AlphaDropout,
     AttentionDropout,
     Channels,
     DropBlock,
     DropConnect,
     DropPath,
     FixedCount,
+    GaussianDropout,
     Layer,
     Network,
     Neuron,
@@ -141,10 +143,20 @@ class Fault:
     test: str
     says: str
     right_rate: bool = False  # its rate is p: the test of the rate must not fail
+    law: Any = None  # what is declared, where that is not Layer(n, p)
 
 
 def _fault(name, trials, n, p, make, test, says, *args, right_rate=False):
     return Fault(name, trials, n, p, make(trials, n, *args), test, says, right_rate)
+
+
+def _variant(name, trials, law, make, test, says, *args, right_rate=False):
+    rate = float(np.mean(law.rates))
+    return Fault(name, trials, law.n, rate, make(trials, law.n, *args), test, says, right_rate, law)
+
+
+def _noise(name, trials, n, law, make, test, says, *args, right_rate=False):
+    return Fault(name, trials, n, law.p, make(trials, n, *args), test, says, right_rate, law)
 
 
 FAULTS = (
@@ -276,5 +288,94 @@ FAULTS = (
     _fault(
         "transposed fold-in", 4, 1024, 0.1, faults.folded, "transposed", "layer and step enter the key alike",
         0.1, True,
+    ),
+    # variants: groups
+    _variant(
+        "element for channel", 300, Channels(16, 16, 0.2), faults.at_rate, "groups",
+        "^groups were declared, but neurons inside them differ.*dropped one by one", 0.2, right_rate=True,
+    ),
+    _variant(
+        "channels last for first", 300, Channels(8, 32, 0.2), faults.strided, "groups",
+        r"neurons 8 positions apart drop together instead, as under Channels.with_noise_shape\(\(32, 8\), \(1, 8\)",
+        0.2, 8, right_rate=True,
+    ),
+    _variant(
+        "last neuron of a channel on its own", 300, Channels(16, 16, 0.2), faults.cut_group, "groups",
+        r"in call \d+ group \d+ drops (1|15) of its 16 neurons", 0.2, 16, right_rate=True,
+    ),
+    _variant(
+        "mask redrawn at every step", 300, Channels.locked(10, 32, 0.25), faults.at_rate, "groups",
+        "dropped one by one", 0.25, right_rate=True,
+    ),
+    _variant("channels dropped twice", 400, Channels(64, 9, 0.1), faults.groups, "rate", "applied twice", 0.19, 9),
+    _variant(
+        "one channel never dropped", 400, Channels(32, 8, 0.2), faults.with_group, "positions",
+        "^group 5 is never dropped$", 0.2, 8, 5,
+    ),
+    _variant(
+        "two channels equal", 400, Channels(32, 8, 0.2), faults.equal_groups, "pairs",
+        "^groups 3 and 19 always drop together", 0.2, 8, 3, 19, right_rate=True,
+    ),
+    _variant(
+        "channels in fours", 400, Channels(64, 4, 0.2), faults.groups, "pairs",
+        "^groups of 4 neighbouring channels drop together", 0.2, 16, right_rate=True,
+    ),
+    _variant(
+        "locked mask never redrawn", 200, Channels.locked(5, 256, 0.25), faults.locked_frozen, "duplicates",
+        "^every mask is the same$", 0.25, 5, right_rate=True,
+    ),
+    # variants: a fixed count, DropBlock
+    _variant(
+        "a count that is fixed on average only", 100, FixedCount(256, 26), faults.at_rate, "dispersion",
+        r"^\d+ masks do not drop 26 neurons$", 26 / 256,
+    ),
+    _variant(
+        "a fixed count of neighbours", 500, FixedCount(256, 26), faults.one_run, "pairs",
+        r"^neurons \d+ and \d+ drop together in \d+ masks, where 4\.979 are expected", 26, right_rate=True,
+    ),
+    _variant(
+        "gamma for seeds at the border", 500, DropBlock(28, 28, 7, p=0.1), faults.squares, "rate",
+        r"^drops 0\.0\d+ where 0\.0939422 was declared", 28, 7, 0.1 / 49,
+    ),
+    _variant(
+        "squares cut at the border", 500, DropBlock(28, 28, 3, gamma=0.02), faults.cut_squares, "positions",
+        r"^position", 28, 3, 0.02,
+    ),
+    _variant(
+        "squares of another size", 500, DropBlock(28, 28, 7, p=0.1), faults.squares, "dispersion",
+        r"^\d+ masks drop nothing, where 100\.\d are expected", 28, 5, 0.1 * 784 / (25 * 24**2), right_rate=True,
+    ),
+    _variant(
+        "single neurons for squares", 500, DropBlock(28, 28, 7, p=0.1), faults.squares, "pairs",
+        r"^neurons \d+ and \d+ drop together in \d+ masks, where", 28, 1, 0.094, right_rate=True,
+    ),
+    # noise that is no mask
+    _noise(
+        "alpha dropout of another p", 200, 256, AlphaDropout(0.1), faults.applied, "scale", "the values of p = 0.2$",
+        AlphaDropout(0.2),
+    ),
+    _noise(
+        "dropout for alpha dropout", 200, 256, AlphaDropout(0.1), faults.zeroed, "scale",
+        "zeros, as dropout leaves them", 0.1,
+    ),
+    _noise(
+        "alpha dropout not rescaled", 200, 256, AlphaDropout(0.1), faults.alpha_unscaled, "scale",
+        "not rescaled by a and b", 0.1, right_rate=True,
+    ),
+    _noise(
+        "alpha dropout by channel", 400, 256, AlphaDropout(0.1), faults.alpha_groups, "pairs",
+        "^groups of 16 neighbours drop together", 0.1, 16, right_rate=True,
+    ),
+    _noise(
+        "p for p/(1 - p)", 200, 256, GaussianDropout(0.3), faults.normal_factors, "scale", "it looks like p$", 0.3,
+        right_rate=True,
+    ),
+    _noise(
+        "uniform for normal factors", 200, 256, GaussianDropout(0.3), faults.uniform_factors, "shape",
+        "from the normal distribution", 0.3 / 0.7, right_rate=True,
+    ),
+    _noise(
+        "factors about 0", 200, 256, GaussianDropout(0.3), faults.centred_factors, "mean",
+        "^the factor's mean is -?0.00", 0.3 / 0.7,
     ),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dropstats import Layer
+from dropstats import AlphaDropout, DropBlock, Layer
 from dropstats.recording import Recording
 
 
@@ -258,3 +258,91 @@ def folded(trials, n, p, transposed):
         return {key: np.random.default_rng(seed).random((trials, n)) >= p for key, seed in seeds.items()}
 
     return make
+
+
+# --- variants ---------------------------------------------------------------------------------------------------------
+
+
+def cut_group(trials, n, p, size):
+    """Return masks of groups of which the last neuron is drawn on its own."""
+
+    def make(rng):
+        masks = groups(trials, n, p, size)(rng)
+        masks[:, size - 1 :: size] = rng.random((trials, n // size)) >= p
+        return masks
+
+    return make
+
+
+def with_group(trials, n, p, size, group):
+    """Return masks of groups of which one is always kept."""
+
+    def make(rng):
+        masks = groups(trials, n, p, size)(rng)
+        masks[:, size * group : size * (group + 1)] = True
+        return masks
+
+    return make
+
+
+def equal_groups(trials, n, p, size, first, second):
+    """Return masks of groups of which two are always the same."""
+    return lambda rng: np.repeat(equal_columns(trials, n // size, p, first, second)(rng), size, axis=1)
+
+
+def locked_frozen(trials, n, p, steps):
+    """Return masks locked over the steps of a sequence, the same in every sequence."""
+    return lambda rng: np.tile(frozen(trials, n // steps, p)(rng), (1, steps))
+
+
+def one_run(trials, n, dropped):
+    """Return masks that drop so many neighbours from a random place on, around the end."""
+    return lambda rng: (np.arange(n) - rng.integers(0, n, (trials, 1))) % n >= dropped
+
+
+def squares(trials, n, side, block, gamma):
+    """Return masks of DropBlock with a block, or a gamma, of its own."""
+    return lambda rng: DropBlock(side, side, block, gamma=gamma).sample(trials, rng=rng)
+
+
+def cut_squares(trials, n, side, block, gamma):
+    """Return masks of DropBlock with seeds in the border, too, whose squares are cut off."""
+
+    def make(rng):
+        wide = side + 2 * (block // 2)
+        masks = DropBlock(wide, wide, block, gamma=gamma).sample(trials, rng=rng).reshape(trials, wide, wide)
+        inner = slice(block // 2, block // 2 + side)
+        return masks[:, inner, inner].reshape(trials, n)
+
+    return make
+
+
+def applied(trials, n, law):
+    """Return outputs on ones of noise that is not the declared one."""
+    return lambda rng: law.apply(np.ones((trials, n)), rng)
+
+
+def zeroed(trials, n, p):
+    return lambda rng: (rng.random((trials, n)) >= p) / (1 - p)
+
+
+def alpha_unscaled(trials, n, p):
+    return lambda rng: np.where(rng.random((trials, n)) >= p, 1.0, AlphaDropout(p).alpha_prime)
+
+
+def alpha_groups(trials, n, p, size):
+    """Return outputs of alpha dropout that drops neighbours together."""
+    law = AlphaDropout(p)
+    return lambda rng: np.where(groups(trials, n, p, size)(rng), law.a + law.b, law.dropped_value)
+
+
+def normal_factors(trials, n, variance):
+    return lambda rng: rng.normal(1, variance**0.5, (trials, n))
+
+
+def uniform_factors(trials, n, variance):
+    return lambda rng: 1 + (3 * variance) ** 0.5 * rng.uniform(-1, 1, (trials, n))
+
+
+def centred_factors(trials, n, variance):
+    return lambda rng: rng.normal(0, variance**0.5, (trials, n))

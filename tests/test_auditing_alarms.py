@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dropstats import Layer, Network
-from dropstats.auditing import TESTS, audit
+from dropstats import Channels, DropBlock, FixedCount, Layer, Network
+from dropstats.auditing import TESTS, audit, dependent
 from dropstats.recording import Recording
 
 # Tiny and large, dyadic and not, trials * p^2 from 2e-6 to 1000.
@@ -90,6 +90,69 @@ def test_false_alarms_where_rates_differ(law):
     for name, values in pvalues.items():
         for level in (0.2, 0.05, 0.01):
             assert (np.array(values) <= level).sum() <= most(60, level), name
+
+
+@pytest.mark.parametrize("p", [0.02, 0.2, 0.5, 0.9])
+def test_false_alarms_of_groups(p):
+    rng = np.random.default_rng(6)
+    laws = (
+        Channels(1, 5, p),
+        Channels(12, 9, p),
+        Channels.locked(4, 30, p),
+        Channels.with_noise_shape((3, 4, 5), (None, 1, None), p),
+        Channels(8, 3, [p, 0.1, 0.3, p, p, 0.5, 0.4, p]),
+    )
+    alarms, smallest = 0, {name: [] for name in (*TESTS, "groups")}
+    for law in laws * 2:
+        for trials in (2, 30, 200):
+            masks = law.sample(trials, rng=rng)
+            # one in ten neurons is not known
+            inputs = np.where(rng.random(law.n) < 0.1, np.float32(0), np.float32(1))
+            for recording in (masks, Recording.from_outputs(masks * inputs, inputs=inputs)):
+                report = audit(recording, law, false_alarm=0.05, tests=set(TESTS) - {"scale", "mean"} | {"groups"})
+                alarms += bool(report.failures)
+                for result in report.results:
+                    smallest[result.name].append(1.0 if result.pvalue is None else result.pvalue)
+    assert alarms <= most(60, 0.05)
+    for name, values in smallest.items():
+        for level in (0.1, 0.01):
+            assert (np.array(values) <= level).sum() <= most(60, level), name
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        FixedCount(20, 7),
+        FixedCount(6, 1),
+        DropBlock(6, 5, 3, p=0.2),
+        DropBlock(24, 24, 5, p=0.1),
+        Network(DropBlock(24, 24, 5, p=0.1), FixedCount(9, 4), Channels(4, 5, 0.3)),
+    ],
+    ids=repr,
+)
+def test_false_alarms_where_neurons_depend_on_each_other(law):
+    rng = np.random.default_rng(9)
+    pvalues = {name: [] for name in TESTS}
+    alarms = 0
+    for trials in (2, 25, 120) * 20:
+        report = audit(law.sample(trials, rng=rng), law, false_alarm=0.05)
+        alarms += bool(report.failures)
+        for result in report.results:
+            pvalues[result.name].append(1.0 if result.pvalue is None else result.pvalue)
+    assert alarms <= most(60, 0.05)
+    for name, values in pvalues.items():
+        for level in (0.2, 0.05, 0.01):
+            assert (np.array(values) <= level).sum() <= most(60, level), name
+
+
+@pytest.mark.parametrize(("n", "p", "masks"), [(5, 0.1, 1), (40, 0.3, 7), (784, 0.02, 100), (3, 0.9, 50)])
+def test_bounds_of_sums_hold_and_are_not_idle(n, p, masks):
+    total = np.arange(n * masks + 1)
+    low, high = dependent.tails(total, masks, n, n * p, n * p * (1 - p))
+    assert (low >= stats.binom.cdf(total, n * masks, p) - 1e-12).all()
+    assert (high >= stats.binom.sf(total - 1, n * masks, p) - 1e-12).all()
+    if masks >= 50:
+        assert low[0] < 0.01 if p < 0.5 else high[-1] < 0.01
 
 
 @pytest.mark.slow

@@ -15,8 +15,10 @@ BY_NAME = {fault.name: fault for fault in FAULTS}
 STREAMS = {"agreement": faults.ranks, "transposed": faults.folded}
 
 
-def audited(made, p):
-    return audit_streams(made, p=p) if isinstance(made, dict) else audit(made, p=p)
+def audited(fault, made):
+    if isinstance(made, dict):
+        return audit_streams(made, p=fault.p)
+    return audit(made, p=fault.p) if fault.law is None else audit(made, fault.law)
 
 
 def test_the_table_is_long_enough():
@@ -26,7 +28,7 @@ def test_the_table_is_long_enough():
 @pytest.mark.parametrize("name", BY_NAME)
 def test_fault_is_caught_with_its_diagnosis(name):
     fault = BY_NAME[name]
-    report = audited(fault.make(np.random.default_rng(20261121)), fault.p)
+    report = audited(fault, fault.make(np.random.default_rng(20261121)))
     assert not report.passed
     assert report[fault.test].verdict == "fail", str(report)
     assert re.search(fault.says, report[fault.test].message), str(report)
@@ -38,7 +40,9 @@ def clean_twin(fault):
     """Return correct masks of the fault's size, with values."""
     if fault.test in STREAMS:
         return STREAMS[fault.test](fault.trials, fault.n, fault.p, False)(np.random.default_rng(7))
-    masks = Layer(fault.n, fault.p).sample(fault.trials, rng=7)
+    if hasattr(fault.law, "apply"):
+        return fault.law.apply(np.ones((fault.trials, fault.n)), rng=7)
+    masks = (fault.law or Layer(fault.n, fault.p)).sample(fault.trials, rng=7)
     values = masks * np.float32(1 / (1 - fault.p)) if fault.p < 1 else masks.astype(np.float32)
     return Recording.from_outputs(values, p=fault.p)
 
@@ -46,7 +50,7 @@ def clean_twin(fault):
 @pytest.mark.parametrize("name", BY_NAME)
 def test_clean_twin_passes(name):
     fault = BY_NAME[name]
-    report = audited(clean_twin(fault), fault.p)
+    report = audited(fault, clean_twin(fault))
     assert report.passed, str(report)
     # the test that catches the fault could judge at the stated size: it is not mere silence
     assert report[fault.test].verdict == "pass", str(report)

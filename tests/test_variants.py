@@ -5,9 +5,11 @@ import itertools
 import json
 import math
 import pickle
+import re
 from fractions import Fraction
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from cases import LAWS
@@ -769,7 +771,7 @@ def test_audited_as_independent_neurons_a_group_law_fails_with_a_hint(law, hint)
 @pytest.mark.parametrize(
     ("law", "hint"),
     [
-        (Channels(16, 16, 0.2), "which the law never does"),
+        (Channels(16, 16, 0.2), "groups were declared, but neurons inside them differ"),
         (FixedCount(256, 51), "masks do not drop 51 neurons"),
         (DropBlock.exactly(12, 12, 3, 0.2), "position"),
     ],
@@ -779,6 +781,124 @@ def test_independent_neurons_audited_as_a_group_law_fail(law, hint):
     report = ds.audit(Layer(law.n, 0.2).sample(1000, rng=1), law)
     assert not report.passed
     assert any(hint in result.message for result in report.results if result.verdict == "fail")
+
+
+@pytest.mark.parametrize(
+    ("law", "fits"),
+    [
+        (Channels(16, 16, 0.2), r"Channels\(16, 16, 0.2\)"),
+        (Channels.locked(10, 20, 0.2), r"Channels.with_noise_shape\(\(10, 20\), \(1, 20\), 0.2\)"),
+        (Channels(1, 30, 0.2), r"Channels\(1, 30, 0.2\)"),
+    ],
+    ids=repr,
+)
+def test_masks_of_groups_audited_as_elements_hint_at_the_law_they_fit(law, fits):
+    report = ds.audit(law.sample(400, rng=3), p=0.2)
+    (note,) = report.notes
+    assert re.fullmatch(rf"hint: these masks drop whole groups of {law.size} neurons: they fit {fits}", note), note
+    wrong = ds.audit(Channels(law.groups.n, law.size, 0.5).sample(400, rng=3), p=0.2)
+    assert "by which rate still fail" in wrong.notes[0]
+    assert not ds.audit(Layer(law.n, 0.2).sample(400, rng=3), p=0.2).notes
+
+
+def test_groups_are_judged_by_what_is_known_of_them():
+    law = Channels(20, 4, 0.3)
+    inputs = np.tile(np.float32([0, 1, 1, 0]), 20)
+    inputs[-4:] = 0  # of the last group nothing is known
+    outputs = law.sample(500, rng=4) * inputs
+    report = ds.audit(ds.Recording.from_outputs(outputs, inputs=inputs), law, tests=("groups", "rate", "pairs"))
+    assert report.passed, report
+    assert report["pairs"].verdict == "pass"
+    outputs[7, 1] = 1 - outputs[7, 1]
+    torn = ds.audit(ds.Recording.from_outputs(outputs, inputs=inputs), law)["groups"]
+    assert torn.verdict == "fail"
+    assert "in call 7 group 0 drops 1 of its 2 neurons (1 of 10,000 groups differ inside)" in torn.message
+
+
+def test_a_law_without_a_law_of_counts_is_audited_by_bounds():
+    law = DropBlock(28, 28, 7, p=0.1)
+    report = ds.audit(law.sample(500, rng=1), law)
+    assert {r.name for r in report.results if r.verdict == "pass"} == {
+        "rate",
+        "positions",
+        "dispersion",
+        "pairs",
+        "rows",
+    }
+    assert "exact variance" in report["dispersion"].message
+    assert "exact variance" in report["rows"].message
+    assert report["rate"].detectable > 5 * ds.audit(Layer(784, 0.1).sample(500, rng=1), p=0.1)["rate"].detectable
+    warm = np.vstack([np.zeros((20, 784), bool), law.sample(480, rng=1)])
+    assert "where 73.65" in ds.audit(warm, law)["rows"].message
+    assert ds.audit(law.sample(3, rng=1), law)["rate"].verdict == "inconclusive"
+    figure = report.plot()
+    assert "mean of the law" in figure.axes[0].get_legend_handles_labels()[1]
+    plt.close(figure)
+
+
+def test_dependent_neurons_of_which_some_are_not_known():
+    law = DropBlock(7, 7, 3, p=0.2)
+    inputs = (np.arange(49) % 3 > 0).astype(np.float32)
+    alarms = 0
+    for seed in range(40):
+        outputs = law.sample(200, rng=seed) * inputs
+        alarms += ds.audit(ds.Recording.from_outputs(outputs, inputs=inputs), law, tests=["rate"]).passed is False
+    assert alarms == 0
+    wrong = DropBlock(7, 7, 3, p=0.5).sample(200, rng=1) * inputs
+    assert ds.audit(ds.Recording.from_outputs(wrong, inputs=inputs), law)["rate"].verdict == "fail"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_outputs_of_alpha_dropout_are_audited_as_such(dtype):
+    law = AlphaDropout(0.1)
+    outputs = law.apply(np.ones((300, 128)), rng=1).astype(dtype)
+    report = ds.audit(outputs, law)
+    assert report.passed, report
+    assert {report[name].verdict for name in ("rate", "scale", "positions", "lags")} == {"pass"}
+    recording = ds.Recording.from_outputs(outputs, p=0.1)
+    counted = ds.audit(recording, law)
+    assert counted.passed
+    assert (counted.trials, counted.n, counted.observed_rate) == (300, 128, report.observed_rate)
+    assert ds.audit(recording, AlphaDropout(0.15))["rate"].verdict == "fail"
+    plain = ds.audit(recording)
+    assert plain["rate"].verdict == "fail"
+    assert re.search(r"no output is 0, but the two values .* AlphaDropout\(0\.1\)$", plain["rate"].message)
+
+
+def test_false_alarms_of_noise():
+    alarms = 0
+    for seed in range(40):
+        for law in (AlphaDropout(0.3), GaussianDropout(0.2), GaussianDropout(0.0)):
+            alarms += bool(ds.audit(law.apply(np.ones((50, 20)), rng=seed), law, false_alarm=0.05).failures)
+    assert alarms <= stats.binom.isf(1e-6, 120, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "law", "arguments", "error", "message"),
+    [
+        (ds.Recording.from_masks([[1, 0]]), AlphaDropout(0.1), {}, ValueError, "got a recording without values"),
+        (
+            ds.Recording.from_masks([[1, 0]]),
+            GaussianDropout(0.1),
+            {},
+            TypeError,
+            "needs the outputs on ones; got a Rec",
+        ),
+        (np.ones((2, 3), np.float16), GaussianDropout(0.1), {}, ValueError, "float32 or float64; got float16"),
+        (np.ones((2, 3)), AlphaDropout(0.1), {"p": 0.1}, TypeError, "takes neither p= nor scaling= nor tolerance="),
+        (np.ones((2, 3)), AlphaDropout(0.1), {"tests": "rats"}, ValueError, "tests must be among rate.*; got 'rats'"),
+    ],
+)
+def test_noise_that_cannot_be_audited(recorded, law, arguments, error, message):
+    with pytest.raises(error, match=message):
+        ds.audit(recorded, law, **arguments)
+
+
+def test_a_grouped_law_alone_has_the_test_of_groups():
+    masks = Channels(4, 1, 0.5).sample(50, rng=5)
+    assert "groups" not in [result.name for result in ds.audit(masks, Channels(4, 1, 0.5)).results]
+    with pytest.raises(ValueError, match=r"tests must be among rate, .*, edges; got 'groups'"):
+        ds.audit(masks, p=0.5, tests=["groups"])
 
 
 def test_a_rounded_layer_passes_as_what_it_is_and_not_as_what_it_declares():

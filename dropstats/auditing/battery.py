@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dropstats import _validate
-from dropstats.auditing import copies, counts, dependence, values
+from dropstats.auditing import copies, counts, dependence, grouping, noise, values
 from dropstats.auditing.evidence import Evidence, independent, uniform_rate
 from dropstats.auditing.report import Report, Result, holm
-from dropstats.laws import Law, Layer
+from dropstats.laws import AlphaDropout, Channels, GaussianDropout, Law, Layer
 
 if TYPE_CHECKING:
     from dropstats.recording import Recording
@@ -47,7 +47,7 @@ _NEED_WHOLE_MASKS = (*_DEPENDENCE, "rows")
 
 def audit(
     recording: Any,
-    law: Law | None = None,
+    law: Law | AlphaDropout | GaussianDropout | None = None,
     *,
     p: float | None = None,
     scaling: str = "inverted",
@@ -60,14 +60,16 @@ def audit(
     Each test holds one side of the masks against its exact law, or a bound on it; Holm's correction keeps the
     probability that any of them fails an implementation that follows its law to at most `false_alarm`. The tests are
     `rate`, `positions`, `dispersion`, `pairs`, `lags`, `stream`, `duplicates`, `repeats`, `rows`, `scale`, `mean`
-    and `edges`; docs/audit.md says what each catches.
+    and `edges`; docs/audit.md says what each catches. Under a law of groups (`Channels`) neurons must also agree inside
+    a group, which `groups` judges, and the others look at one bit a group.
 
     Parameters
     ----------
     recording : Recording or array_like of shape (trials, ...)
         Masks in the order of the calls, at least one. In an array 1 keeps, 0 drops.
     law : law, optional
-        What is promised; `Layer(n, p)` by default.
+        What is promised; `Layer(n, p)` by default. Against `AlphaDropout(p)` or `GaussianDropout(p)`, which are no
+        laws of masks, give the outputs on ones, of shape (trials, ...).
     p : float, optional
         Declared drop probability, in place of the recording's own.
     scaling : {'inverted', 'direct'}
@@ -101,18 +103,26 @@ def audit(
     >>> report["rate"].message
     'drops 0.5081 where 0.5 was declared (+1.6%), consistent with 65/128: one step of 1/128 too many, as <= for < gives'
     """
-    recording, law = _asked(recording, law, p)
     false_alarm = _validate.probability(false_alarm, "false_alarm")
     if not 0 < false_alarm < 1:
         raise ValueError(f"false_alarm must be in (0, 1); got {false_alarm!r}")
+    if isinstance(law, AlphaDropout | GaussianDropout):
+        if p is not None or tolerance is not None or scaling != "inverted":
+            raise TypeError(f"audit against {law!r} takes neither p= nor scaling= nor tolerance=")
+        return _audit_noise(recording, law, false_alarm, tests)
+    recording, law = _asked(recording, law, p)
     if scaling not in ("inverted", "direct"):
         raise ValueError(f"scaling must be 'inverted' or 'direct'; got {scaling!r}")
     if tolerance is not None:
         tolerance = _validate.probability(tolerance, "tolerance")
-    names = _names(tests)
+    names = _names(tests, (*TESTS, "groups") if grouping.grouped(law) else tuple(TESTS))
     uniform = uniform_rate(law)
     seen = Evidence(recording, false_alarm / len(names), scaling, tolerance, None if uniform is not None else law.rates)
-    results, notes = _judge(seen, law, names, false_alarm)
+    if isinstance(law, Channels) and grouping.grouped(law):
+        results, notes = _judge_groups(seen, law, names, false_alarm)
+    else:
+        results, notes = _judge(seen, law, names, false_alarm)
+        notes += _fits(seen, law, results, false_alarm)
     return Report(
         trials=recording.trials,
         n=recording.n,
@@ -123,6 +133,32 @@ def audit(
         source=recording.source,
         notes=notes,
         evidence=(seen, law),
+    )
+
+
+def _audit_noise(
+    outputs: Any, law: AlphaDropout | GaussianDropout, false_alarm: float, tests: Iterable[str] | None
+) -> Report:
+    """Audit outputs of noise by a bit of each, as a layer's masks, and by their values."""
+    found = noise.read(outputs, law)
+    values_judged = any(result.pvalue is not None for result in found.results)
+    # the moments take a fifth of what may go wrong by chance
+    share = 0.8 if values_judged else 1.0
+    names = tuple(TESTS) if tests is None else _names(tests, tuple(TESTS))
+    report = audit(found.masks, p=found.p, false_alarm=share * false_alarm, tests=names if found.ordered else "rate")
+    own = holm(found.results, (1 - share) * false_alarm)
+    own = tuple(result for result in own if tests is None or result.name in names)
+    others = (result for result in report.results if result.name in names and result.name not in ("scale", "mean"))
+    trials, n = (report.trials, report.n) if found.ordered else (outputs.trials, outputs.n)
+    return replace(
+        report,
+        trials=trials,
+        n=n,
+        p=law.p,
+        false_alarm=false_alarm,
+        results=(*own, *others),
+        notes=(found.note, *report.notes),
+        evidence=report.evidence if found.ordered else None,
     )
 
 
@@ -148,16 +184,42 @@ def _asked(recording: Any, law: Law | None, p: float | None) -> tuple["Recording
     return recording, law
 
 
-def _names(tests: Iterable[str] | None) -> tuple[str, ...]:
+def _names(tests: Iterable[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
     if tests is None:
-        return tuple(TESTS)
+        return known
     names = (tests,) if isinstance(tests, str) else tuple(tests)
     for name in names:
-        if name not in TESTS:
-            raise ValueError(f"tests must be among {', '.join(TESTS)}; got {name!r}")
+        if name not in known:
+            raise ValueError(f"tests must be among {', '.join(known)}; got {name!r}")
     if not names:
         raise ValueError("tests must name at least one test; got none")
-    return tuple(name for name in TESTS if name in names)
+    return tuple(name for name in known if name in names)
+
+
+def _judge_groups(
+    seen: Evidence, law: Channels, names: tuple[str, ...], false_alarm: float
+) -> tuple[tuple[Result, ...], tuple[str, ...]]:
+    """Judge that neurons agree inside their groups, and one bit a group as a layer of independent groups."""
+    recording, split = grouping.reduced(seen.recording, law)
+    rates = None if uniform_rate(law.groups) is not None else law.groups.rates
+    part = Evidence(recording, seen.level, seen.scaling, seen.tolerance, rates)
+    judged, notes = _judge(part, law.groups, tuple(name for name in names if name in TESTS), false_alarm)
+    results = tuple(map(grouping.in_groups, judged))
+    if "groups" in names:
+        results = (grouping.agreement(seen, law, split), *results)
+    return results, (f"judged as {law.groups.n:,} groups of {law.size} neurons, one bit a group", *notes)
+
+
+def _fits(seen: Evidence, law: Law, results: tuple[Result, ...], false_alarm: float) -> tuple[str, ...]:
+    """Return a note where masks that fail as single neurons drop whole groups."""
+    failing = [result.name for result in results if result.verdict == "fail"]
+    other = grouping.fitting(seen, law) if independent(law) and set(failing) & {*_DEPENDENCE, "rows"} else None
+    if other is None:
+        return ()
+    again, _ = _judge_groups(seen, other, tuple(TESTS), false_alarm)
+    still = ", ".join(result.name for result in again if result.verdict == "fail")
+    fit = f"they fit {other!r}" if not still else f"as {other!r} would, by which {still} still fail"
+    return (f"hint: these masks drop whole groups of {other.size} neurons: {fit}",)
 
 
 def _complete(seen: Evidence, law: Law) -> tuple[Evidence | None, Law, tuple[str, ...]]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from dropstats.auditing import nulls, wording
+from dropstats.auditing import dependent, nulls, wording
 from dropstats.auditing.evidence import Evidence, independent, uniform_rate
 from dropstats.auditing.report import Result
 from dropstats.laws import Law
@@ -31,6 +31,10 @@ def total_tails(seen: Evidence, law: Law) -> tuple[float, float, str]:
     if p is not None and independent(law):
         low, high = nulls.binomial_tails(seen.total, seen.judged, p)
         return float(low), float(high), "exact"
+    if not dependent.has_counts(law):
+        mean, variance = float(np.sum(law.rates)), dependent.variance(law)
+        low, high = dependent.tails(seen.total, masks, seen.n, mean, variance)
+        return float(low), float(high), "bounds"
     if seen.recording.known is not None:
         from dropstats.counts import of_rates
 
@@ -60,11 +64,17 @@ def rate(seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
     rarer = judged * min(expected, 1 - expected)
     if seen.tolerance:
         return _tolerant_rate(seen, expected, inflation)
+    if seen.recording.known is not None and not independent(law) and 0 < expected < 1:
+        expected = float(seen.neuron_trials @ law.rates) / judged
+        return _dependent_rate(seen, expected, max(inflation, law_inflation(law)))
     if inflation > 1 and 0 < expected < 1:
         return _dependent_rate(seen, expected, inflation)
-    low, high, _ = total_tails(seen, law)
+    low, high, how = total_tails(seen, law)
     pvalue = float(nulls.two_sided(low, high))
-    detectable = nulls.detectable_rate(expected, int(judged / law_inflation(law)), seen.level)
+    if how == "bounds":
+        detectable = dependent.detectable_rate(law, seen.trials, seen.level)
+    else:
+        detectable = nulls.detectable_rate(expected, int(judged / law_inflation(law)), seen.level)
     observed = seen.rate
     if pvalue > seen.level and 0 < expected < 1 and (rarer < _FEWEST or detectable is None):
         return Result("rate", "inconclusive", pvalue, None, observed, expected, None, wording.few(judged, rarer))
@@ -217,6 +227,8 @@ def dispersion(seen: Evidence, law: Law) -> Result:
     frequencies, P(count = k) held against Bin(trials, pmf(k)) (Bonferroni). Catches a fixed count, whole channels, a
     rate that differs from call to call, dead steps, masks that are never empty. Needs 20 masks.
     """
+    if not dependent.has_counts(law):
+        return dependent.dispersion(seen, law)
     mean, variance = float(law.dropped.mean()), float(law.dropped.var())
     if variance == 0:
         return _fixed_count(seen, law, mean)
@@ -269,6 +281,8 @@ def rows(seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
     trials, n = seen.trials, seen.n
     if trials < 2:
         return Result("rows", "inconclusive", message="a single mask shows no drift")
+    if not dependent.has_counts(law):
+        return dependent.rows(seen, law)
     values, where = np.unique(seen.mask_drops, return_inverse=True)
     mean = float(law.dropped.mean())
     each = nulls.two_sided(*nulls.count_tails(law.dropped, values))
@@ -332,4 +346,4 @@ def law_inflation(law: Law) -> float:
     """Return by how much dependence within a mask widens the variance of its count, by the law; at least 1."""
     rates = law.rates
     independent_variance = float((rates * (1 - rates)).sum())
-    return max(1.0, float(law.dropped.var()) / independent_variance) if independent_variance else 1.0
+    return max(1.0, dependent.variance(law) / independent_variance) if independent_variance else 1.0

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from dropstats.auditing import nulls, wording
+from dropstats.auditing import dependent, nulls, wording
 from dropstats.auditing.evidence import Evidence, independent, uniform_rate
 from dropstats.auditing.report import Result
 from dropstats.laws import Law
+from dropstats.laws.base import has
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -47,10 +48,12 @@ def pairs(seen: Evidence, law: Law) -> Result:
     copied neurons, whole channels, a common rate. Needs enough masks to see two equal neurons.
     """
     p = uniform_rate(law)
-    if not independent(law):
+    if not independent(law) and not has(law, "covariance"):
         return Result("pairs", "not applicable", message="the law of pairs of this law is not known")
     if seen.n < 2 or p in (0.0, 1.0):
         return Result("pairs", "not applicable", message="no two neurons with a chance to differ")
+    if not independent(law):
+        return dependent.pairs(seen, law, *_gram(seen))
     rates = law.rates
     equal, equal_p = _equal_histories(seen, rates)
     gram, columns, trials = _gram(seen)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dropstats.auditing import nulls, stream_pictures
+from dropstats.auditing import dependent, nulls, stream_pictures
 from dropstats.auditing.comparing import Streams
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.report import Report
@@ -41,16 +41,22 @@ def report(found: Report, figure: Any = None) -> Any:
 
 def counts(seen: Evidence, law: Law, ax: Any) -> Any:
     """Draw how many neurons the masks drop, and the law; return the Axes."""
-    support, pmf = nulls.window(law.dropped, seen.n)
-    likely = support[pmf * seen.trials > 1e-3]
+    known = dependent.has_counts(law)
+    likely: Any = np.zeros(0, np.int64)
+    if known:
+        support, pmf = nulls.window(law.dropped, seen.n)
+        likely = support[pmf * seen.trials > 1e-3]
     ends = [seen.mask_drops.min(), seen.mask_drops.max(), *(likely[[0, -1]] if likely.size else [])]
     low, high = int(min(ends)), int(max(ends))
     width = max(1, round((high - low) / 40))
     edges = np.arange(low, high + width + 1, width) - 0.5
     ax.hist(seen.mask_drops, bins=edges, color=_OBSERVED, label="masks")
     inside = np.arange(low, high + 1)
-    expected = seen.trials * width * np.asarray(law.dropped.pmf(inside))
-    ax.plot(inside, expected, color=_LAW, linewidth=2, label="law")
+    if known:
+        expected = seen.trials * width * np.asarray(law.dropped.pmf(inside))
+        ax.plot(inside, expected, color=_LAW, linewidth=2, label="law")
+    else:
+        ax.axvline(float(np.sum(law.rates)), color=_LAW, linewidth=2, label="mean of the law")
     ax.set(title="Dropped neurons in a mask", xlabel="dropped neurons", ylabel="masks")
     ax.legend(frameon=False)
     return ax

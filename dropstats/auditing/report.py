@@ -146,7 +146,7 @@ class Report:
 
 _BATTERY = (
     *("rate", "positions", "dispersion", "pairs", "lags", "stream"),
-    *("duplicates", "repeats", "rows", "scale", "mean", "edges"),
+    *("duplicates", "repeats", "rows", "scale", "mean", "edges", "groups", "shape"),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats.auditing import nulls
+from dropstats.auditing import noise, nulls
 from dropstats.auditing.evidence import Evidence
 from dropstats.laws import Law
 
@@ -44,6 +44,8 @@ def percent(share: float) -> str:
 
 def rate(observed: float, p: float, neurons: float, seen: Evidence, elementwise: bool = True) -> str:
     """Say how far off a rate is, and what would give just that rate."""
+    if elementwise and observed == 0 and noise.hint(seen.recording):
+        return noise.hint(seen.recording)
     relative = f" ({percent(observed / p - 1)})" if p else ""
     text = f"drops {shown_rate(observed, neurons)} where {p:.6g} was declared{relative}"
     cause = rate_cause(observed, p, neurons, seen.recording.dtype) if elementwise else ""
