@@ -139,9 +139,9 @@ class Report:
         figure : matplotlib Figure, optional
             Figure to draw into; a new one by default.
         """
-        from dropstats.auditing import pictures
+        from dropstats.plots import audits
 
-        return pictures.report(self, figure)
+        return audits.report(self, figure)
 
 
 _BATTERY = (

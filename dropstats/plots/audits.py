@@ -3,13 +3,15 @@
 import textwrap
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 
-from dropstats.auditing import dependent, nulls, stream_pictures
+from dropstats.auditing import dependent, nulls
 from dropstats.auditing.comparing import Streams
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.report import Report
 from dropstats.laws import Law
+from dropstats.plots import streams
 
 # Blue and vermilion of Okabe and Ito (2008), told apart by the colour-blind and, in this order, in grey.
 _OBSERVED, _LAW = "#56B4E9", "#D55E00"
@@ -19,10 +21,8 @@ _IMAGE = 256
 
 def report(found: Report, figure: Any = None) -> Any:
     """Return a figure of four panels, or of two for a report of `audit_streams`."""
-    import matplotlib.pyplot as plt
-
     if isinstance(found.evidence, Streams):
-        return stream_pictures.report(found, figure)
+        return streams.report(found, figure)
     if not (isinstance(found.evidence, tuple) and isinstance(found.evidence[0], Evidence)):
         raise ValueError("this report holds no masks to plot: only a report of audit or audit_streams does")
     seen, law = found.evidence

@@ -4,6 +4,7 @@ import math
 import textwrap
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +19,6 @@ _STREAMS, _CALLS = 40, 32
 
 def report(found: Report, figure: Any = None) -> Any:
     """Return a figure of two panels for a report of `audit_streams`."""
-    import matplotlib.pyplot as plt
-
     seen: comparing.Streams = found.evidence
     figure = plt.figure(figsize=(10, 5), layout="constrained") if figure is None else figure
     left, right = figure.subplots(1, 2)

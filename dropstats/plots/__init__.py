@@ -1,4 +1,4 @@
-"""Plots that lay tallies over laws; the only module that imports matplotlib.
+"""Plots that lay tallies over laws; the only package that imports matplotlib.
 
 A plot takes a law, what was seen, and ``ax``: an Axes to draw on; a Figure or SubFigure, which has room for a
 second panel; or None, for a new pyplot figure in the style of the project. It returns the (upper) Axes. The
