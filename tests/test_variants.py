@@ -926,3 +926,13 @@ def test_the_page_names_every_variant():
 
     for name in set(dropstats.laws.__all__) - {"Law", "Neuron", "RoundedLayer"}:
         assert f"`{name}" in page, name
+
+
+def test_neurons_needed_to_see_a_rounded_p():
+    law = Layer.rounded(1024, 0.1, rule="flash-attention-2")
+    assert law.neurons_needed() == ds.neurons_needed(0.1, 0.1015625 - 0.1) == 553_092
+    assert law.neurons_needed(false_alarm=0.05, power=0.5) < 553_092
+    with pytest.raises(ValueError, match="there is no bias to be seen"):
+        Layer.rounded(1024, 0.5, rule="bfloat16").neurons_needed()
+    with pytest.raises(ValueError, match="takes a layer of one p; got one for each neuron"):
+        Layer.rounded(2, [0.1, 0.2], rule="float16").neurons_needed()

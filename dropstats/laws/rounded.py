@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _validate
 from dropstats.laws.layers import Layer
+from dropstats.power import neurons_needed
 
 Floats = NDArray[np.float64]
 
@@ -90,8 +91,27 @@ class RoundedLayer(Layer):
 
     @property
     def bias(self) -> float | Floats:
-        """Real minus declared drop probability: what ``neurons_needed(law.declared, law.bias)`` asks the power for."""
+        """Real minus declared drop probability."""
         return self.p - self.declared
+
+    def neurons_needed(self, false_alarm: float = 0.01, power: float = 0.9) -> int:
+        """Return how many neurons the test of the rate needs to see the bias; see `dropstats.neurons_needed`.
+
+        Raises
+        ------
+        ValueError
+            If p is one for each neuron, or there is no bias to be seen.
+
+        Examples
+        --------
+        >>> Layer.rounded(1024, 0.1, rule="flash-attention-2").neurons_needed()
+        553092
+        """
+        if not (isinstance(self.declared, float) and isinstance(self.bias, float)):
+            raise ValueError("neurons_needed takes a layer of one p; got one for each neuron")
+        if self.bias == 0:
+            raise ValueError(f"there is no bias to be seen: {self!r} drops with the declared probability")
+        return neurons_needed(self.declared, self.bias, false_alarm, power)
 
     @property
     def mean_factor(self) -> float | Floats:
