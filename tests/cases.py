@@ -324,6 +324,23 @@ FAULTS = (
         "locked mask never redrawn", 200, Channels.locked(5, 256, 0.25), faults.locked_frozen, "duplicates",
         "^every mask is the same$", 0.25, 5, right_rate=True,
     ),
+    # variants: masks of their own unit
+    _variant(
+        "whole inputs for weights", 400, DropConnect(16, 16, 0.1), faults.groups, "pairs",
+        "^groups of 16 neighbours drop together", 0.1, 16, right_rate=True,
+    ),
+    _variant(
+        "attention drops whole queries", 400, AttentionDropout(16, 16, 0.1), faults.groups, "pairs",
+        "^groups of 16 neighbours drop together", 0.1, 16, right_rate=True,
+    ),
+    _variant(
+        "one rate for all depths", 1000, DropPath(24, 0.5, "huang"), faults.at_rate, "positions",
+        "^position 0 drops 0.2", 0.5 * 25 / 48, right_rate=True,
+    ),
+    _variant(
+        "threshold of another kernel", 1000, Layer.rounded(1024, 0.1, rule="flash-attention-2"), faults.thresholds,
+        "rate", "^drops 0.097", 8, 25,
+    ),
     # variants: a fixed count, DropBlock
     _variant(
         "a count that is fixed on average only", 100, FixedCount(256, 26), faults.at_rate, "dispersion",
