@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         Neuron,
     )
     from dropstats.power import detectable_shift, neurons_needed
-    from dropstats.recording import Recording, record
+    from dropstats.recording import Recorder, Recording, record
     from dropstats.simulation import precise_to, simulate
     from dropstats.tallies import Tally, tally
     from dropstats.training import TrainingRun, passes_needed
@@ -60,6 +60,7 @@ _HOMES = {
     "Network": "laws",
     "Neuron": "laws",
     "PreActivation": "activation",
+    "Recorder": "recording",
     "Recording": "recording",
     "Report": "auditing",
     "Result": "auditing",
@@ -95,6 +96,7 @@ __all__ = [
     "Network",
     "Neuron",
     "PreActivation",
+    "Recorder",
     "Recording",
     "Report",
     "Result",

@@ -113,10 +113,9 @@ def rounded(values: float | Floats, dtype: str) -> float | Floats:
     """
     form = _format(dtype)
     given = np.asarray(values, np.float64)
-    exponent = np.frexp(given)[1]
-    # the exponent of the last digit that is kept; below the normal numbers it stays that of the smallest one
-    last = np.maximum(exponent - form.digits, form.lowest + 1 - form.digits)
     with np.errstate(over="ignore", invalid="ignore"):
+        # the exponent of the last digit that is kept; below the normal numbers it stays that of the smallest one
+        last = np.maximum(np.frexp(given)[1], form.lowest + 1) - form.digits
         found = np.ldexp(np.rint(np.ldexp(given, -last)), last)
     beyond = np.copysign(np.inf, found) if form.infinite else np.nan
     found = np.where(np.abs(found) > form.largest, beyond, found)
