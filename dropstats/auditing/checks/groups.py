@@ -79,4 +79,4 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     return f"{text}; they look dropped one by one, as under Layer(n, p)" if differing > judged / 2 else text
 
 
-CHECK = Check("groups", measure, explain, decides=True)
+CHECK = Check("groups", measure, explain)
