@@ -422,7 +422,7 @@ def test_a_plain_array_of_outputs_is_read(tmp_path):
         ({"keep": np.zeros((4, 2), np.uint8), "shape": [4, 13], "p": 1.5}, r"p must be in \[0, 1\]; got 1.5"),
         (
             {"keep": np.zeros((4, 2), np.uint8), "shape": [4, 13], "trailing": [4, 4]},
-            r"trailing shape \(4, 4\)",
+            r"trailing shape \[4, 4\] of 13 neurons",
         ),
         (
             {"keep": np.full((4, 2), 255, np.uint8), "shape": [4, 13], "known": np.zeros((4, 2), np.uint8)},

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dropstats import _validate
 from dropstats.laws import Law
 from dropstats.recording import arrays, files, packing, readers
+from dropstats.recording.inputs import InputBins
 from dropstats.tallies import Tally, tally
 
 Packed = NDArray[np.uint8]
@@ -22,7 +23,7 @@ Ints = NDArray[np.int64]
 class Recording:
     """Masks of an implementation in call order, with what was declared and where they come from.
 
-    Made by `Recording.from_masks`, `Recording.from_outputs`, `record` or `Recording.load`.
+    Made by its class methods from arrays or a file, by `record`, or by a `Recorder`.
 
     Attributes
     ----------
@@ -43,19 +44,23 @@ class Recording:
         The distinct values that kept ones became and how often; None where masks carried no values. With
         inputs other than one this is their common factor, known to a relative `scale_tolerance`.
     scale_tolerance : float
-        0 where the inputs were ones; otherwise the rounding of the outputs' dtype.
+        0 where the inputs were ones, or powers of two. Otherwise every kept output confines the factor to an interval,
+        for it was rounded; this is half the width of their intersection, with the rounding of a double added.
+    distinct_scales : int
+        Number of distinct values that kept ones became, counted up to 65,536.
     dtype : str or None
         dtype of the outputs, such as "bfloat16"; None where masks carried no values.
     other_scales : int
-        Kept values beyond the first 1000 distinct ones, which `scales` leaves out.
-    unscaled : int
-        Kept values that are not scale * input within rounding.
-    nonzero : int
-        Outputs that are not exactly 0 where the input is 0.
+        Kept values other than the first 1000 distinct ones, which `scales` leaves out.
+    unscaled, nonzero : int
+        Kept values that are not scale * input within rounding, and outputs that are not 0 where the input is.
     nans, infs : int
         Outputs that are NaN (or infinite) where the input was not: 0 * inf or 0 / 0 instead of an exact 0.
     nan_inputs, nan_inputs_dropped : int
         Inputs that were NaN, and how many of these became an exact 0: none where a mask is multiplied.
+    input_bins : InputBins or None
+        Where inputs were given that are not all alike: how many neurons were dropped by the value of their input, in
+        `edges`, `known` and `dropped`; 16 bins, 8 of about equal numbers by its magnitude for each sign.
 
     Examples
     --------
@@ -83,6 +88,8 @@ class Recording:
     infs: int = 0
     nan_inputs: int = 0
     nan_inputs_dropped: int = 0
+    distinct_scales: int = 0
+    input_bins: InputBins | None = None
 
     def __repr__(self) -> str:
         said = [f"trials={self.trials}", f"shape={self.shape}", f"p={self.p}", f"source={self.source!r}"]
@@ -252,12 +259,12 @@ class Recording:
         m = sizes.size
         packed, known = packing.by_group(self.packed, self.known, group_of, m)
         nans = -(-self.nan_inputs // int(sizes.min()))
-        part = replace(self, n=m, shape=(m,), packed=packed, known=known, nan_inputs=nans)
+        part = replace(self, n=m, shape=(m,), packed=packed, known=known, nan_inputs=nans, input_bins=None)
         return part if part.judged < part.trials * m else replace(part, known=None)
 
     def _part(self, packed: Packed, known: Packed | None, n: int, shape: tuple[int, ...]) -> Self:
         """Return the recording of some calls or neurons, with what the values are known to say there."""
-        part = replace(self, trials=packed.shape[0], n=n, shape=shape, packed=packed, known=known)
+        part = replace(self, trials=packed.shape[0], n=n, shape=shape, packed=packed, known=known, input_bins=None)
         if known is not None and part.judged == part.trials * n:
             part = replace(part, known=None)
         if self.scales is None:
@@ -265,9 +272,9 @@ class Recording:
         kept = part.judged - part.dropped
         one = len(self.scales) == 1 and not any(getattr(self, name) for name in files.COUNTS)
         if one and sum(self.scales.values()) == self.judged - self.dropped:
-            return replace(part, scales={scale: kept for scale in self.scales if kept})
+            return replace(part, scales={scale: kept for scale in self.scales if kept}, distinct_scales=int(kept > 0))
         unknown: dict[str, Any] = dict.fromkeys(files.COUNTS, 0)
-        return replace(part, scales=None, scale_tolerance=0.0, dtype=None, **unknown)
+        return replace(part, scales=None, scale_tolerance=0.0, dtype=None, distinct_scales=0, **unknown)
 
     @classmethod
     def from_masks(cls, masks: Any, p: float | None = None, source: str = "") -> Self:
@@ -357,7 +364,7 @@ class Recording:
             return cls(**readers.read(blocks, readers.MaskReader(), p, source))
         found = cls(**readers.read(blocks, readers.OutputReader(), p, source))
         is_mask = not found.nans and set(found.scales or ()) <= {1.0}
-        return replace(found, scales=None, dtype=None) if is_mask else found
+        return replace(found, scales=None, dtype=None, distinct_scales=0) if is_mask else found
 
     @classmethod
     def load(cls, path: str | PathLike[str], p: float | None = None) -> Self:
