@@ -225,8 +225,9 @@ def _input_bins(fields: Any, judged: int) -> InputBins | None:
     if not {"input_edges", "input_counts"} & set(fields.files):
         return None
     edges, counts = fields["input_edges"], fields["input_counts"]
-    shapes = edges.ndim == 1 and counts.shape == (2, edges.size + 1)
-    if not shapes or edges.dtype.kind != "f" or counts.dtype.kind not in "iu" or not (np.diff(edges) > 0).all():
+    fits = edges.ndim == 1 and counts.shape == (2, edges.size + 1)
+    fits = fits and edges.dtype.kind == "f" and counts.dtype.kind in "iu"
+    if not fits or not np.isfinite(edges).all() or not (np.diff(edges) > 0).all():
         raise _Refused(f"input_edges of shape {edges.shape} with input_counts of shape {counts.shape}")
     known, dropped = counts.astype(np.int64)
     if (dropped < 0).any() or (dropped > known).any() or known.sum() > judged:
