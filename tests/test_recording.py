@@ -370,6 +370,16 @@ def test_recordings_of_frameworks_are_read(name, rate, scale):
     assert recording.scales == (None if scale is None else {scale: recording.judged - recording.dropped})
 
 
+def test_a_saved_recording_of_several_scales_comes_back(tmp_path):
+    outputs = masks() * np.where(np.arange(13) < 5, 1.25, 2.0)
+    outputs[3, 0] = 3.0
+    recording = ds.Recording.from_outputs(outputs)
+    assert recording.neuron_scales is not None
+    recording.save(tmp_path / "a.npz")
+    back = ds.Recording.load(tmp_path / "a.npz")
+    assert str(fields(back)) == str(fields(recording))  # nan is not itself
+
+
 def write(path, **content):
     np.savez(path, **content)
     return path
@@ -489,6 +499,8 @@ VALID = {"keep": np.full((4, 2), 255, np.uint8), "shape": np.array([4, 13]), "dt
         ({"dtype": 32}, r"dtype of shape \(\) and dtype int64"),
         ({"trailing": [13.5]}, r"trailing shape \[13.5\] of 13 neurons"),
         ({"trailing": [-1, -13]}, r"trailing shape \[-1, -13\] of 13 neurons"),
+        ({"neuron_scales": np.ones(12)}, r"neuron_scales of shape \(12,\) and dtype float64 for 13 neurons"),
+        ({"neuron_scales": np.ones(13, np.int64)}, "neuron_scales of shape .* and dtype int64"),
         ({"input_edges": [0.0]}, "input_counts"),
         (
             {"input_edges": [0.0], "input_counts": [[1, 1, 1], [0, 0, 0]]},

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dropstats import _validate, formats
 from dropstats.recording import packing
 from dropstats.recording.inputs import InputBins
+from dropstats.recording.readers import COUNTS
 
 VERSION = 1
 # What numpy and zipfile raise on files that are cut off, damaged or of another kind.
@@ -32,8 +33,6 @@ _DAMAGE = (
     zlib.error,
 )
 _EXPECTED = "a recording (.npz with keep and shape), or a .npy or .npz file with one array of masks"
-# Counts that a Recording carries beside its masks; written where they are not 0.
-COUNTS = ("other_scales", "unscaled", "nonzero", "nans", "infs", "nan_inputs", "nan_inputs_dropped")
 _INTEGERS = tuple(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))
 # A float array with more distinct values than this is no dropout output on an input of ones.
 _MAX_VALUES = 16
@@ -53,7 +52,7 @@ def save(recording: Any, path: str | PathLike[str]) -> None:
     }
     if recording.shape != (recording.n,):
         fields["trailing"] = np.array(recording.shape, np.int64)
-    for name in ("p", "dtype", "known"):
+    for name in ("p", "dtype", "known", "neuron_scales"):
         if getattr(recording, name) is not None:
             fields[name] = getattr(recording, name)
     if recording.scales is not None:
@@ -155,7 +154,7 @@ def _packed(cls: Any, fields: Any, name: str, p: float | None) -> Any:
     judged = trials * n if known is None else int(packing.row_sums(known).sum())
     kept = int(packing.row_sums(packed).sum())
     source = _text(_scalar(fields, "source", "US", name))
-    return cls(trials, n, trailing, p, source, packed, known, **_values(fields, trials * n, judged, kept))
+    return cls(trials, n, trailing, p, source, packed, known, **_values(fields, trials, n, judged, kept))
 
 
 def _trailing(fields: Any, n: int, last: list[int]) -> tuple[int, ...]:
@@ -167,8 +166,9 @@ def _trailing(fields: Any, n: int, last: list[int]) -> tuple[int, ...]:
     return shape
 
 
-def _values(fields: Any, size: int, judged: int, kept: int) -> dict[str, Any]:
+def _values(fields: Any, trials: int, n: int, judged: int, kept: int) -> dict[str, Any]:
     """Return what the values of outputs said, checked against the numbers of neurons, known ones and kept ones."""
+    size = trials * n
     found: dict[str, Any] = {key: _count(fields, key, size) for key in COUNTS}
     scales = _scales(fields, kept)
     told = sum((scales or {}).values()) + found["other_scales"] + found["unscaled"]
@@ -183,9 +183,12 @@ def _values(fields: Any, size: int, judged: int, kept: int) -> dict[str, Any]:
     if not 0 <= tolerance < 1:
         raise _Refused(f"scale_tolerance {tolerance}, where [0, 1) is needed")
     distinct = max(_count(fields, "distinct_scales", size), len(scales or ()))
+    each = fields["neuron_scales"] if "neuron_scales" in fields.files else None
+    if each is not None and (each.shape != (n,) or each.dtype != np.float64):
+        raise _Refused(f"neuron_scales of shape {each.shape} and dtype {each.dtype} for {n} neurons")
     return {
         "scales": scales, "scale_tolerance": tolerance, "dtype": dtype, "distinct_scales": distinct,
-        "input_bins": _input_bins(fields, judged), **found,
+        "neuron_scales": each, "input_bins": _input_bins(fields, judged), **found,
     }  # fmt: skip
 
 

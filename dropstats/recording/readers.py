@@ -11,15 +11,18 @@ from dropstats.recording import arrays
 from dropstats.recording.factor import Factor
 from dropstats.recording.inputs import InputBins, Inputs, binned, edges
 from dropstats.recording.packing import Rows
+from dropstats.recording.scales import Scales
 
 Bits = NDArray[np.bool_]
 
-# Distinct values of kept ones that are told apart; dropout makes one, a broken one a handful.
-MAX_SCALES = 1000
-# Distinct values that are told apart at all, where there are more.
-MAX_DISTINCT = 2**16
-# Distinct values of a piece that are looked for one by one in the array's library; beyond, the values move.
-_QUICK_SCALES = 4
+# Counts of values that broke a rule, or were too many; and all fields that values fill, where nothing is known of them.
+COUNTS = ("other_scales", "unscaled", "nonzero", "nans", "infs", "nan_inputs", "nan_inputs_dropped")
+NO_VALUES: dict[str, Any] = {
+    **dict.fromkeys(COUNTS, 0),
+    **dict.fromkeys(("scales", "dtype", "neuron_scales", "input_bins")),
+    "scale_tolerance": 0.0,
+    "distinct_scales": 0,
+}
 # Pairs (input, output) from which the scale is estimated where inputs are not ones.
 _SAMPLE = 2**16
 
@@ -82,8 +85,7 @@ class OutputReader:
 
     def __init__(self) -> None:
         self._dtype = ""
-        self._scales: Counter[float] = Counter()
-        self._distinct: NDArray[np.float64] = np.empty(0)
+        self._scales = Scales()
         self._factor: Factor | None = None
         self._scaled = 0
         self._bins: InputBins | None = None
@@ -99,7 +101,7 @@ class OutputReader:
         self._dtype = max(self._dtype or dtype, dtype, key=formats.resolution)
         values = arrays.wide(values)
         if inputs is None:
-            return self._read_ones(values)
+            return self._read_ones(columns, values)
         if self._factor is None:
             # an input of more digits may have been rounded to the outputs' dtype before it was multiplied, by half a
             # spacing at the input, which can be a whole one at the output
@@ -114,53 +116,26 @@ class OutputReader:
         """Return the scales, the dtype and what broke a rule; nothing for boolean outputs."""
         if self._dtype == "bool":
             return {}
-        scales, tolerance = dict(self._scales.most_common()), 0.0
-        if self._factor is not None:
-            factor, tolerance = self._factor.value()
-            scales = {factor: self._scaled} if self._scaled else {}
+        if self._factor is None:
+            return {"dtype": self._dtype, **self._scales.found(), **self._seen}
+        factor, tolerance = self._factor.value()
         several = self._bins is not None and np.count_nonzero(self._bins.known) > 1
         return {
-            "scales": scales,
-            "scale_tolerance": tolerance,
-            "distinct_scales": max(len(scales), self._distinct.size),
             "dtype": self._dtype,
+            "scales": {factor: self._scaled} if self._scaled else {},
+            "scale_tolerance": tolerance,
+            "distinct_scales": int(self._scaled > 0),
             "input_bins": self._bins if several else None,
             **self._seen,
         }
 
-    def _read_ones(self, y: Any) -> tuple[Bits, Bits]:
+    def _read_ones(self, columns: slice, y: Any) -> tuple[Bits, Bits]:
         kept = arrays.host(y != 0)
         known = arrays.host(y == y)  # NaN alone is not itself: neither an exact 0 nor a scale
         self._seen["nans"] += known.size - _count(known)
         kept = kept & known
-        self._count_scales(y, kept)
+        self._scales.add(columns, y, kept)
         return kept, known
-
-    def _count_scales(self, y: Any, kept: Bits) -> None:
-        """Count the distinct values at kept places, the first few without moving the others."""
-        found: Counter[float] = Counter()
-        rest = kept
-        for _ in range(_QUICK_SCALES):
-            at = int(rest.argmax()) if rest.size else 0
-            if not rest.size or not rest.flat[at]:
-                break
-            value = y[divmod(at, rest.shape[1])]
-            same = arrays.host(y == value) & rest
-            found[float(arrays.floats(value))] += _count(same)
-            rest = rest & ~same
-        else:
-            values, counts = np.unique(arrays.floats(y)[rest], return_counts=True)
-            found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-        self._seen["infs"] += found[np.inf] + found[-np.inf]
-        for number, count in found.items():
-            if number in self._scales or len(self._scales) < MAX_SCALES:
-                if count:
-                    self._scales[number] += count
-            else:
-                self._seen["other_scales"] += count
-        if self._seen["other_scales"] and self._distinct.size < MAX_DISTINCT:
-            values = np.union1d(self._distinct, [*found, *self._scales])
-            self._distinct = values[:MAX_DISTINCT]
 
     def _read_given(self, y: Any, x: Any, factor: Factor) -> tuple[Bits, Bits]:
         nonzero = arrays.host(y != 0)
