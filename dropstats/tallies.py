@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropstats import _validate
-from dropstats.laws import Law, Network
+from dropstats.laws import Law
+from dropstats.laws.foreign import parts_of
 
 # Names of the moments that a tally estimates, in the order of scipy's 'mvsk'.
 MOMENTS = ("mean", "variance", "skewness", "kurtosis")
@@ -202,7 +203,7 @@ def moment_standard_error(moment: str, variance: float, standardised: list[float
 
 def empty(law: Law) -> Tally:
     """Return the tally of no masks of `law`, the zero of ``+``."""
-    parts = tuple(empty(part) for part in law.laws) if isinstance(law, Network) else ()
+    parts = tuple(map(empty, parts_of(law)))
     _validate.memory(16 * law.n, f"a tally of {law.n} neurons")
     return Tally(0, np.zeros(law.n, np.int64), np.zeros(law.n + 1, np.int64), parts)
 
@@ -271,7 +272,7 @@ def _boolean_masks(masks: Any) -> NDArray[np.bool_]:
 
 def _parts(law: Law | None) -> list[tuple[Law, slice]]:
     """Return the parts of a network with the neurons of each; nothing for another law."""
-    laws = law.laws if isinstance(law, Network) else ()
+    laws = parts_of(law)
     ends = np.cumsum([part.n for part in laws], dtype=int).tolist()
     return [(part, slice(end - part.n, end)) for part, end in zip(laws, ends, strict=True)]
 
