@@ -8,7 +8,7 @@ from dropstats import _validate
 from dropstats.auditing import checks, pictures, words
 from dropstats.auditing.battery import Said
 from dropstats.auditing.finding import not_applicable
-from dropstats.auditing.judge import judge, passes
+from dropstats.auditing.judge import explained, judge, passes
 from dropstats.auditing.report import Report
 from dropstats.auditing.streams import Streams
 from dropstats.laws import Layer
@@ -82,7 +82,7 @@ def audit_streams(
     chosen = [c for c in (checks.OF_COPIES if identical else checks.OF_STREAMS) if c.name != "transposed" or seen.grid]
     seen = replace(seen, level=false_alarm / len(chosen))
     found = [(c, not_applicable(_UNKNOWN) if c.whole_masks and seen.unknown else c.measure(seen)) for c in chosen]
-    judged = judge(found, false_alarm)
+    judged = explained(judge(found, false_alarm), frozenset())
     drops, known = (sum(getattr(one, name) for one in seen.given) for name in ("dropped", "judged"))
     rates = {None if law is None else law.rate for law in seen.laws}
     return Report(

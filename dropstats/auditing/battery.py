@@ -10,8 +10,8 @@ from dropstats import _validate
 from dropstats.auditing import checks, pictures, words
 from dropstats.auditing.checks import groups, rate
 from dropstats.auditing.evidence import Evidence
-from dropstats.auditing.finding import GROUP, Case, Check, Finding, too_small
-from dropstats.auditing.judge import Judged, judge, passes
+from dropstats.auditing.finding import GROUP, Case, Check, Finding, not_applicable, too_small
+from dropstats.auditing.judge import Judged, explained, judge, passes
 from dropstats.auditing.noise import Read, read
 from dropstats.auditing.report import Report, Result
 from dropstats.laws import Layer
@@ -125,6 +125,9 @@ def _asked(recording: Any, law: Any, p: float | None) -> "tuple[Recording, Law]"
         if declared is None:
             raise ValueError("audit needs a declared p: the recording has none, so give p= or law=")
         law = Layer(recording.n, _validate.probability(declared))
+    part = law.part_of(recording.n) if law.n != recording.n else None
+    if part is not None:
+        recording = recording.neurons(part)
     if law.n != recording.n:
         raise ValueError(f"law must have the recording's {recording.n} neurons; got {law.n}")
     return recording, law
@@ -175,7 +178,23 @@ def _judged(case: Case, chosen: Sequence[Check], false_alarm: float) -> "tuple[l
             if check.widened and part is not None and found[place].finding.pvalue is not None:
                 found[place] = _measured(check, part.but(**effects))
     judged = judge([(one.check, one.finding) for one in found], false_alarm)
-    return [Said(verdict, one.case) for verdict, one in zip(judged, found, strict=True)], notes
+    if sum(one.failed for one in judged) > 1:
+        judged = explained(judged, facts(case))
+    failing = {one.check.name for one in judged if one.failed}
+    said = [Said(verdict, one.case) for verdict, one in zip(judged, found, strict=True)]
+    if failing & {"positions", "drift"}:
+        said = [one._replace(case=one.case and one.case.but(even=False)) for one in said]
+    return said, notes
+
+
+def facts(case: Case) -> frozenset[str]:
+    """Return what is plain to see in the masks, by which one finding explains others."""
+    seen = case.seen
+    if seen.recording.known is not None:
+        return frozenset()
+    constant = bool(((seen.neuron_drops == 0) | (seen.neuron_drops == seen.trials)).any())
+    named = (("periodic", seen.period), ("together", seen.together[1]), ("constant", constant))
+    return frozenset(name for name, holds in named if holds)
 
 
 class _Measured(NamedTuple):
@@ -201,6 +220,9 @@ def _measured(check: Check, case: Case | None) -> _Measured:
         return finding  # rates of some positions are what a law of unlike rates is about
     if not case.law.independent or not rate.surely_off(case):
         return finding
+    if case.seen.rate in (0.0, 1.0):  # evaluation mode is one finding, of the rate
+        alike = not_applicable("nothing is dropped" if case.seen.rate == 0 else "everything is dropped")
+        return _Measured(check, alike, case)
     at_observed = case.at_observed_rates()
     other = _Measured(check, check.measure(at_observed), at_observed)
     return finding if other.finding.pvalue is not None and pvalue >= other.finding.pvalue else other
@@ -237,12 +259,13 @@ class Said(NamedTuple):
 
     def result(self) -> Result:
         """Return the finding in words, with its numbers."""
-        check, finding, verdict, adjusted = self.judged
+        check, finding, verdict, adjusted, _ = self.judged
         if self.case is None:
             return Result(check.name, verdict, message="no neuron is known in every mask")
-        message = check.explain(finding, self.case, self.judged.failed)
+        alone = finding.state == "not applicable"
+        message = finding["why"] if alone else check.explain(finding, self.case, self.judged.failed)
         numbers = (finding.observed, finding.expected, finding.detectable)
-        return Result(check.name, verdict, finding.pvalue, adjusted, *numbers, message)
+        return Result(check.name, verdict, finding.pvalue, adjusted, *numbers, message, self.judged.explained_by)
 
 
 def _hint(case: Case, judged: Sequence[Said], false_alarm: float) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ def failing(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 def table(report: Mapping[str, Any]) -> str:
     """Return a report as text: one line that says it all, then one line, or a few, a test."""
     declared = "" if report["p"] is None else f", p = {report['p']:.6g}"
-    names = ", ".join(result["name"] for result in failing(report))
+    explained = report.get("explained", {})
+    names = ", ".join(result["name"] for result in failing(report) if result["name"] not in explained)
     outcome = f"FAILED ({names})" if names else verdict(report)
     masks, neurons = _counted(report["trials"], "mask"), _counted(report["n"], "neuron")
     lines = [f"Audit of {masks} of {neurons}{declared}: {outcome}"]
@@ -36,7 +37,9 @@ def table(report: Mapping[str, Any]) -> str:
         word = "FAIL" if result["verdict"] == "fail" else result["verdict"]
         numbers = f"{_number(result['observed']):>9} {_number(result['expected']):>9}"
         head = f"  {result['name']:<10} {word:<14} {shown:>10} {numbers}   "
-        finding = textwrap.wrap(result["message"], _FINDING) or [""]
+        cause = explained.get(result["name"])
+        message = f"explained by {cause}: {result['message']}" if cause else result["message"]
+        finding = textwrap.wrap(message, _FINDING) or [""]
         lines += [(head + finding[0]).rstrip(), *(" " * len(head) + line for line in finding[1:])]
     lines += ["", f"  A correct implementation fails here with probability {report['false_alarm']:g} at most."]
     return "\n".join(lines)

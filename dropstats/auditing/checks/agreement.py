@@ -92,8 +92,6 @@ def explain(finding: Finding, seen: Streams, failed: bool) -> str:
 
 def explain_unjudged(finding: Finding) -> str | None:
     """Say why agreement could not be judged; None where it could."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.state == "too small":
         neurons = words.counted(finding["size"], "neuron")
         return f"{neurons} {'is' if finding['size'] == 1 else 'are'} too few: even complete agreement could be chance"

@@ -175,8 +175,6 @@ def _across(seen: Streams) -> tuple[int, float]:
 
 def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     """Say which masks of different streams are equal, by the most common lag of calls."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.state == "too small":
         return f"masks of so few neurons are equal anyway: {finding.expected:,.3g} pairs expected to"
     if not failed:

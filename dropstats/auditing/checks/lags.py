@@ -99,8 +99,6 @@ def _by_law(case: Case, calls: int, both: int) -> float:
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say how masks of different calls are related."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.numbers.get("why") == "one mask":
         return "a single mask has no other to compare with"
     if failed:

@@ -15,8 +15,8 @@ from dropstats.auditing.stretches import Search, Stretch, equal_windows, follow,
 from dropstats.laws import Law
 from dropstats.recording import Recording
 
-# No rate above this is taken for the chance that gaps agree: beyond, windows would have no end.
-_LARGEST = 0.75
+# Beyond this rate gaps agree almost surely, and windows would have no end.
+_LARGEST = 0.98
 
 
 def measure(case: Case) -> Finding:
@@ -34,7 +34,7 @@ def measure(case: Case) -> Finding:
     found = [_of_stream(one, len(streams)) for one in streams]
     judged = [one for one in found if one.state == "judged"]
     if not judged:
-        return max(found, key=lambda one: one["size"])
+        return next((one for one in found if one.state == "too small"), found[0])
     return min(judged, key=lambda one: one.pvalue or 0.0)
 
 
@@ -44,7 +44,10 @@ def _of_stream(case: Case, streams: int) -> Finding:
     kind = 1 if p <= 0.5 else 0
     observed = seen.rate if kind else 1 - seen.rate
     # a rate above the declared one must not pass for repetition
-    search = Search(case.trials * case.n, kind, min(max(min(p, 1 - p), observed), _LARGEST), case.level / streams)
+    s = max(min(p, 1 - p), observed)
+    if s > _LARGEST:
+        return not_applicable("almost all neurons are alike")
+    search = Search(case.trials * case.n, kind, s, case.level / streams)
     if search.window / min(p, 1 - p) > search.size / 4:
         return too_small("short", numbers={"size": search.size})
     positions, partners, sampled = equal_windows(seen, kind, search.window)
@@ -59,8 +62,6 @@ def _of_stream(case: Case, streams: int) -> Finding:
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say which stretch of the stream occurs twice, and how often that happens."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.state == "too small":
         return f"a stream of {words.counted(finding['size'], case.unit.one, case.unit.many)} is too short"
     part: Case = finding["case"]
@@ -131,7 +132,9 @@ def _of_streams(recordings: Sequence[Recording], laws: Sequence[Law | None], lev
         return not_applicable("all masks are alike at this rate")
     kind = 1 if float(np.mean(rates)) <= 0.5 else 0
     # the largest of the declared and the observed rates: agreement is likeliest there
-    s = min(max(rates) if kind else 1 - min(rates), _LARGEST)
+    s = max(rates) if kind else 1 - min(rates)
+    if s > _LARGEST:
+        return not_applicable("almost all neurons are alike")
     search = Search(int(ends[-1]), kind, s, level)
     if search.window / s > shortest / 4:
         return too_small("short", numbers={"size": shortest})
@@ -160,8 +163,6 @@ def _joined(recordings: Sequence[Recording]) -> Recording:
 
 def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     """Say which stretch is in two streams."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.state == "too small":
         return f"streams of {finding['size']:,} neurons are too short"
     note = f" (one window in {finding['sampled']} looked at)" if finding["sampled"] > 1 else ""

@@ -68,7 +68,7 @@ def measure(case: Case) -> Finding:
     total = _total(gram, counts, rate, trials) if rate is not None else None
     pvalue = nulls.bonferroni(worst_p, equal_p, total)
     numbers = {
-        "worst": worst, "classes": equal, "by_history": equal_p <= worst_p, "trials": trials,
+        "worst": worst, "classes": equal, "by_history": equal_p <= max(worst_p, case.level / _PARTS), "trials": trials,
         "sampled": worst.tested if columns.size < case.n or trials < case.trials else 0,
     }  # fmt: skip
     fields: dict[str, Any] = {"pvalue": pvalue, "observed": worst.both, "expected": worst.expected, "numbers": numbers}
@@ -171,8 +171,6 @@ def _of_dependent(case: Case, gram: Gram, columns: Ints, trials: int) -> Finding
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say which neurons drop together."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.state == "too small" and not failed:
         few = "mask is" if finding["trials"] == 1 else "masks are"
         return f"{finding['trials']:,} {few} too few to see even two {case.unit.many} that always drop together"
