@@ -162,7 +162,7 @@ def _trailing(fields: Any, n: int, last: list[int]) -> tuple[int, ...]:
     given = fields["trailing"] if "trailing" in fields.files else np.array(last, np.int64)
     shape = tuple(map(int, given.reshape(-1)))
     if given.dtype.kind not in "iu" or int(np.prod(shape, dtype=object)) != n or min(shape, default=1) < 0:
-        raise _Refused(f"trailing shape {_validate._show(given.tolist())} of {n} neurons")
+        raise _Refused(f"trailing shape {_validate.show(given.tolist())} of {n} neurons")
     return shape
 
 
@@ -207,7 +207,7 @@ def _scales(fields: Any, kept: int) -> dict[float, int] | None:
             raise _Refused(f"scales of shape {table.shape} and dtype {table.dtype}")
         values, counts = table.T
         if not ((counts >= 0) & (counts == np.floor(counts)) & (counts <= kept)).all():
-            raise _Refused(f"scales that occur {_validate._show(counts.tolist())} times")
+            raise _Refused(f"scales that occur {_validate.show(counts.tolist())} times")
         values, shares = values.astype(np.float64), counts.astype(np.int64)
     elif "scale" in fields.files:
         values, counts = np.unique(fields["scale"], return_counts=True)
@@ -219,7 +219,7 @@ def _scales(fields: Any, kept: int) -> dict[float, int] | None:
     else:
         return None
     if np.isnan(values).any() or (values == 0).any() or np.unique(values).size < values.size:
-        raise _Refused(f"scales {_validate._show(values.tolist())}, where distinct numbers other than 0 are needed")
+        raise _Refused(f"scales {_validate.show(values.tolist())}, where distinct numbers other than 0 are needed")
     return dict(zip(values.tolist(), shares.tolist(), strict=True))
 
 
@@ -234,7 +234,7 @@ def _input_bins(fields: Any, judged: int) -> InputBins | None:
         raise _Refused(f"input_edges of shape {edges.shape} with input_counts of shape {counts.shape}")
     known, dropped = counts.astype(np.int64)
     if (dropped < 0).any() or (dropped > known).any() or known.sum() > judged:
-        raise _Refused(f"input_counts {_validate._show(counts.tolist())} of {judged} neurons")
+        raise _Refused(f"input_counts {_validate.show(counts.tolist())} of {judged} neurons")
     return InputBins(edges.astype(np.float64), known, dropped)
 
 

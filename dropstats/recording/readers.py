@@ -11,7 +11,7 @@ from dropstats.recording import arrays
 from dropstats.recording.factor import Factor
 from dropstats.recording.inputs import InputBins, Inputs, binned, edges
 from dropstats.recording.packing import Rows
-from dropstats.recording.scales import Scales
+from dropstats.recording.values import Scales
 
 Bits = NDArray[np.bool_]
 
