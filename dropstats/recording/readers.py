@@ -165,8 +165,8 @@ class OutputReader:
             factor.add(*_pairs(y, x, kept, _SAMPLE - factor.pairs))
         scale, tolerance = factor.value()
         # the rounding of the product, that of an input given in more digits, and those of what is formed here
-        wide = formats.resolution(arrays.dtype(y))
-        allowed = abs(y) * (formats.resolution(self._dtype) + wide + tolerance) + formats.smallest(self._dtype)
+        wide, least = formats.resolution(arrays.dtype(y)), formats.smallest(self._dtype) * (1 + abs(scale))
+        allowed = abs(y) * (formats.resolution(self._dtype) + wide + tolerance) + least
         right_ones = _count(arrays.host(abs(y - x * scale) <= allowed) & kept)
         self._scaled += right_ones
         self._seen["unscaled"] += _count(kept) - right_ones
