@@ -55,6 +55,8 @@ def check(dtype, seeds):
             bounds.add(x[kept], y[kept])
             factor, tolerance = bounds.value()
             assert holds(factor, tolerance, truth), (dtype, way, seed)
+            for end in (bounds._low, bounds._high):  # as it would were the truth at either end
+                assert holds(factor, tolerance, Fraction(bounds._near) + Fraction(float(end[0])))
             tolerances.append(tolerance)
     # with few digits two inputs of three have the same few mantissas, and bounds stay wide
     part = 0.35 if formats.digits(dtype) < 4 else 0.2

@@ -72,7 +72,7 @@ class _One:
         several = {*values, self.value} - {0.0}
         if len(several) > 1:
             return _Each(self.each()).add(y, kept, values)
-        if several and self.kept is not None:
+        if values and self.kept is not None:
             self.value = several.pop()
             self.kept |= np.packbits(kept.any(axis=0))
             if int(np.bitwise_count(self.kept).sum()) == self.width:
