@@ -299,6 +299,14 @@ def test_wide_numbers_are_read_as_doubles():
 def test_calls_of_several_dtypes_have_the_coarsest():
     calls = iter([np.ones(3, np.float32), np.ones(3, np.float16), np.ones(3)])
     assert ds.record(lambda: next(calls), 3).dtype == "float16"
+    x = np.random.default_rng(0).standard_normal(500).astype(np.float16)
+    for order in ((np.float32, np.float16), (np.float16, np.float32)):
+        recorder = ds.Recorder()
+        for dtype in order:
+            recorder.add(x.astype(dtype) * dtype(1 / 0.7), x.astype(dtype))
+        recording = recorder.recording()
+        assert (recording.unscaled, recording.dtype) == (0, "float16")
+        assert abs(next(iter(recording.scales)) - 1 / 0.7) < 2.0**-10
 
 
 def test_a_dtype_that_is_none_of_these_is_refused():

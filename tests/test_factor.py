@@ -185,6 +185,17 @@ def test_pairs_that_belong_to_no_product_do_not_count():
     assert Factor("float64").value() == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("factor", [2, -3])
+def test_integers_are_exact(factor):
+    x = np.random.default_rng(0).integers(1, 100, (20, 30))
+    recording = ds.Recording.from_outputs(x * factor, inputs=x)
+    assert recording.scales == {float(factor): 600}
+    assert (recording.unscaled, recording.dtype) == (0, "int64")
+    wrong = x * factor
+    wrong[3, 4] += 1
+    assert ds.Recording.from_outputs(wrong, inputs=x).unscaled == 1
+
+
 def test_subnormal_outputs_do_not_count():
     x = np.array([1.5, 2.5e-42, 3.3e-45 * 2])
     bounds = Factor("float32")

@@ -98,14 +98,14 @@ class OutputReader:
             self._dtype = self._dtype or dtype
             return arrays.host(values), _all(tuple(map(int, values.shape)))
         # of several dtypes the coarsest, which says how far rounding may go
-        self._dtype = max(self._dtype or dtype, dtype, key=formats.resolution)
+        before, self._dtype = self._dtype, max(self._dtype or dtype, dtype, key=formats.resolution)
         values = arrays.wide(values)
         if inputs is None:
             return self._read_ones(columns, values)
-        if self._factor is None:
+        if self._factor is None or self._dtype != before:
             # an input of more digits may have been rounded to the outputs' dtype before it was multiplied, by half a
             # spacing at the input, which can be a whole one at the output
-            self._factor = Factor(dtype, 3 if _finer(arrays.dtype(inputs), dtype) else 1)
+            self._factor = Factor(self._dtype, 3 if _finer(arrays.dtype(inputs), self._dtype) else 1)
         inputs = arrays.wide(inputs)
         if arrays.library(inputs) != arrays.library(values) or arrays.dtype(inputs) != arrays.dtype(values):
             inputs, values = arrays.floats(inputs), arrays.floats(values)
