@@ -228,6 +228,31 @@ def test_inputs_are_held_against_outputs(library, dtype, other):
     assert ds.Recording.from_outputs(wrong, inputs=given).unscaled > 0
 
 
+@pytest.mark.parametrize("dtype", formats.DTYPES)
+def test_inputs_of_more_digits_may_be_rounded_by_the_implementation(dtype):
+    for seed in range(20):
+        rng, scale = np.random.default_rng(seed), formats.rounded(1 / 0.7, dtype)
+        inputs = rng.standard_normal((20, 3, 5))
+        outputs = formats.rounded(formats.rounded(inputs, dtype) * scale, dtype) * (rng.random(inputs.shape) >= 0.3)
+        recording = ds.Recording.from_outputs(Torch(outputs, dtype), p=0.3, inputs=inputs)
+        assert recording.unscaled == 0
+        (found,) = recording.scales
+        assert abs(found - scale) <= recording.scale_tolerance * scale
+
+
+@pytest.mark.parametrize("dtype", formats.DTYPES)
+@pytest.mark.parametrize("ones", [False, True])
+def test_correctly_rounded_outputs_of_any_format_pass(dtype, ones):
+    for seed in range(10):
+        rng, p = np.random.default_rng(seed), (0.1, 0.3, 0.5)[seed % 3]
+        inputs = np.ones((40, 50)) if ones else formats.rounded(rng.standard_normal((40, 50)), dtype)
+        keep = formats.rounded(1 - p, dtype)
+        outputs = formats.rounded(inputs / keep, dtype) * (rng.random(inputs.shape) >= p)
+        given = None if ones else Torch(inputs, dtype)
+        report = ds.audit(ds.Recording.from_outputs(Torch(outputs, dtype), p, given), tests=("scale", "mean"))
+        assert report["scale"].verdict == report["mean"].verdict == "pass", report["scale"].message
+
+
 @pytest.mark.parametrize("library", [Torch, Paddle, OldPaddle, Mlx, Cupy])
 @pytest.mark.parametrize("dtype", ["bool", "int64", "float32"])
 def test_masks_are_read(library, dtype):
@@ -274,6 +299,14 @@ def test_wide_numbers_are_read_as_doubles():
 def test_calls_of_several_dtypes_have_the_coarsest():
     calls = iter([np.ones(3, np.float32), np.ones(3, np.float16), np.ones(3)])
     assert ds.record(lambda: next(calls), 3).dtype == "float16"
+    x = np.random.default_rng(0).standard_normal(500).astype(np.float16)
+    for order in ((np.float32, np.float16), (np.float16, np.float32)):
+        recorder = ds.Recorder()
+        for dtype in order:
+            recorder.add(x.astype(dtype) * dtype(1 / 0.7), x.astype(dtype))
+        recording = recorder.recording()
+        assert (recording.unscaled, recording.dtype) == (0, "float16")
+        assert abs(next(iter(recording.scales)) - 1 / 0.7) < 2.0**-10
 
 
 def test_a_dtype_that_is_none_of_these_is_refused():

@@ -55,6 +55,8 @@ def check(dtype, seeds):
             bounds.add(x[kept], y[kept])
             factor, tolerance = bounds.value()
             assert holds(factor, tolerance, truth), (dtype, way, seed)
+            for end in (bounds._low, bounds._high):  # as it would were the truth at either end
+                assert holds(factor, tolerance, Fraction(bounds._near) + Fraction(float(end[0])))
             tolerances.append(tolerance)
     # with few digits two inputs of three have the same few mantissas, and bounds stay wide
     part = 0.35 if formats.digits(dtype) < 4 else 0.2
@@ -181,6 +183,17 @@ def test_pairs_that_belong_to_no_product_do_not_count():
     noise.add(x, np.random.default_rng(1).standard_normal(400))
     assert noise.value()[1] <= 2.0**-50
     assert Factor("float64").value() == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("factor", [2, -3])
+def test_integers_are_exact(factor):
+    x = np.random.default_rng(0).integers(1, 100, (20, 30))
+    recording = ds.Recording.from_outputs(x * factor, inputs=x)
+    assert recording.scales == {float(factor): 600}
+    assert (recording.unscaled, recording.dtype) == (0, "int64")
+    wrong = x * factor
+    wrong[3, 4] += 1
+    assert ds.Recording.from_outputs(wrong, inputs=x).unscaled == 1
 
 
 def test_subnormal_outputs_do_not_count():

@@ -6,6 +6,7 @@ rather than by whose it is: how a dtype is written, how values come to the host,
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 from math import prod
 from typing import Any
@@ -55,8 +56,12 @@ def array(value: Any) -> Any:
 
 def dtype(array: Any) -> str:
     """Return the dtype's name as numpy writes it, whatever the library: `torch.float32`, `FLOAT32`, `VarType.FP32`."""
-    given = array.dtype
-    name = getattr(given, "name", None) or getattr(given, "__name__", None) or given
+    return _name(array.dtype)
+
+
+@lru_cache(maxsize=64)  # numpy takes 20 us to name one
+def _name(dtype: Any) -> str:
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or dtype
     last = str(name).rpartition(".")[2].lower()
     return _DTYPES.get(last, last)
 

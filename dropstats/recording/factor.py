@@ -49,7 +49,7 @@ class Factor:
 
     def add(self, x: Floats, y: Floats) -> None:
         """Narrow the bounds by pairs of finite inputs and kept outputs, neither of them 0."""
-        normal = np.abs(y) >= self._least  # subnormal numbers have few digits, or are flushed to 0
+        normal = np.minimum(np.abs(x), np.abs(y)) >= self._least  # subnormal numbers have few digits
         if normal.any():
             x, y = x[normal], y[normal]
         self.pairs += x.size

@@ -11,7 +11,7 @@ from dropstats.recording import arrays
 from dropstats.recording.factor import Factor
 from dropstats.recording.inputs import InputBins, Inputs, binned, edges
 from dropstats.recording.packing import Rows
-from dropstats.recording.scales import Scales
+from dropstats.recording.values import Scales
 
 Bits = NDArray[np.bool_]
 
@@ -98,14 +98,14 @@ class OutputReader:
             self._dtype = self._dtype or dtype
             return arrays.host(values), _all(tuple(map(int, values.shape)))
         # of several dtypes the coarsest, which says how far rounding may go
-        self._dtype = max(self._dtype or dtype, dtype, key=formats.resolution)
+        before, self._dtype = self._dtype, max(self._dtype or dtype, dtype, key=formats.resolution)
         values = arrays.wide(values)
         if inputs is None:
             return self._read_ones(columns, values)
-        if self._factor is None:
+        if self._factor is None or self._dtype != before:
             # an input of more digits may have been rounded to the outputs' dtype before it was multiplied, by half a
             # spacing at the input, which can be a whole one at the output
-            self._factor = Factor(dtype, 3 if _finer(arrays.dtype(inputs), dtype) else 1)
+            self._factor = Factor(self._dtype, 3 if _finer(arrays.dtype(inputs), self._dtype) else 1)
         inputs = arrays.wide(inputs)
         if arrays.library(inputs) != arrays.library(values) or arrays.dtype(inputs) != arrays.dtype(values):
             inputs, values = arrays.floats(inputs), arrays.floats(values)
@@ -165,8 +165,8 @@ class OutputReader:
             factor.add(*_pairs(y, x, kept, _SAMPLE - factor.pairs))
         scale, tolerance = factor.value()
         # the rounding of the product, that of an input given in more digits, and those of what is formed here
-        wide = formats.resolution(arrays.dtype(y))
-        allowed = abs(y) * (formats.resolution(self._dtype) + wide + tolerance) + formats.smallest(self._dtype)
+        wide, least = formats.resolution(arrays.dtype(y)), formats.smallest(self._dtype) * (1 + abs(scale))
+        allowed = abs(y) * (formats.resolution(self._dtype) + wide + tolerance) + least
         right_ones = _count(arrays.host(abs(y - x * scale) <= allowed) & kept)
         self._scaled += right_ones
         self._seen["unscaled"] += _count(kept) - right_ones

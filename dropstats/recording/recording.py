@@ -14,7 +14,7 @@ from dropstats import _validate
 from dropstats.laws import Law
 from dropstats.recording import arrays, files, packing, readers
 from dropstats.recording.inputs import InputBins
-from dropstats.recording.scales import of_part
+from dropstats.recording.values import of_part
 from dropstats.tallies import Tally, tally
 
 Packed = NDArray[np.uint8]

@@ -31,17 +31,17 @@ class Scales:
 
     def add(self, columns: slice, y: Any, kept: Bits) -> None:
         """Count a piece."""
-        found = _values(y, kept)
-        self._infinite += found[np.inf] + found[-np.inf]
-        for value, count in found.items():
-            if value in self._counts or len(self._counts) < MAX_SCALES:
-                self._counts[value] += count
-            else:
-                self._other += count
+        values, counts = _values(y, kept)
+        self._infinite += int(counts[np.isinf(values)].sum())
+        counted = np.isin(values, list(self._counts))
+        counted[np.flatnonzero(~counted)[: MAX_SCALES - len(self._counts)]] = True
+        for value, count in zip(values[counted].tolist(), counts[counted].tolist(), strict=True):
+            self._counts[value] += count
+        self._other += int(counts[~counted].sum())
         if self._other and self._distinct.size < MAX_DISTINCT:
-            self._distinct = np.union1d(self._distinct, [*found, *self._counts])[:MAX_DISTINCT]
+            self._distinct = np.union1d(self._distinct, np.append(values, list(self._counts)))[:MAX_DISTINCT]
         before = self._taken.get(columns.start) or _One(0.0, kept.shape[1])
-        self._taken[columns.start] = before.add(y, kept, found)
+        self._taken[columns.start] = before.add(y, kept, values)
 
     def found(self) -> dict[str, Any]:
         """Return the fields of a Recording."""
@@ -68,12 +68,11 @@ class _One:
         self.value, self.width = value, width
         self.kept: NDArray[np.uint8] | None = np.zeros(-(-width // 8), np.uint8)  # packed; None: all
 
-    def add(self, y: Any, kept: Bits, values: Counter[float]) -> "_One | _Each":
-        several = {*values, self.value} - {0.0}
-        if len(several) > 1:
+    def add(self, y: Any, kept: Bits, values: Floats) -> "_One | _Each":
+        if values.size > 1 or (values.size and self.value not in (0.0, values[0])):
             return _Each(self.each()).add(y, kept, values)
-        if several and self.kept is not None:
-            self.value = several.pop()
+        if values.size and self.kept is not None:
+            self.value = float(values[0])
             self.kept |= np.packbits(kept.any(axis=0))
             if int(np.bitwise_count(self.kept).sum()) == self.width:
                 self.kept = None
@@ -90,7 +89,7 @@ class _Each:
     def __init__(self, took: Floats) -> None:
         self.took = took
 
-    def add(self, y: Any, kept: Bits, _: Counter[float]) -> "_Each":
+    def add(self, y: Any, kept: Bits, values: Floats) -> "_Each":
         if np.isnan(self.took).all():
             return self
         numbers = arrays.floats(y)
@@ -120,18 +119,17 @@ def of_part(whole: Any, part: Any, columns: Any) -> dict[str, Any]:
     return {**fields, "dtype": whole.dtype, "scale_tolerance": whole.scale_tolerance}
 
 
-def _values(y: Any, kept: Bits) -> Counter[float]:
-    """Return the distinct values at kept places, the first few without moving the others."""
-    found: Counter[float] = Counter()
+def _values(y: Any, kept: Bits) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the distinct values at kept places and how often each, the first few without moving the others."""
+    found: dict[float, int] = {}
     rest = kept
     for _ in range(_QUICK):
         at = int(rest.argmax()) if rest.size else 0
         if not rest.size or not rest.flat[at]:
-            return found
+            return np.array([*found]), np.array([*found.values()], np.int64)
         value = y[divmod(at, rest.shape[1])]
         same = arrays.host(y == value) & rest
         found[float(arrays.floats(value))] = int(np.count_nonzero(same))
         rest = rest & ~same
     values, counts = np.unique(arrays.floats(y)[rest], return_counts=True)
-    found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-    return found
+    return np.append([*found], values), np.append([*found.values()], counts)
