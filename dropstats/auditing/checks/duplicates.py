@@ -33,7 +33,9 @@ def measure(case: Case) -> Finding:
     law = case.law
     if not law.independent:
         return _of_dependent(case)
-    _, sizes = np.unique(case.seen.mask_hashes, return_counts=True)
+    ordered = np.sort(case.seen.mask_hashes)
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    sizes = np.diff(starts, append=ordered.size)
     pairs = float((sizes * (sizes - 1.0) / 2).sum())
     log_pairs = math.log(case.trials) + math.log(case.trials - 1) - math.log(2)
     expected = math.exp(min(log_pairs + law.log_prob_equal, 700.0))
