@@ -201,6 +201,8 @@ def test_subnormal_outputs_do_not_count():
     bounds = Factor("float32")
     bounds.add(x, formats.rounded(x * 1.25, "float32"))
     assert holds(*bounds.value(), Fraction(5, 4))
+    nothing_else = ds.Recording.from_outputs(np.full((2, 3), 2e-44, np.float32), inputs=np.full(3, 1e-44, np.float32))
+    assert nothing_else.unscaled == 0
 
 
 def test_residuals_are_exact():
