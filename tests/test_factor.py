@@ -8,6 +8,7 @@ import pytest
 
 import dropstats as ds
 from dropstats import formats
+from dropstats.recording import arrays, readers
 from dropstats.recording.factor import Factor, _residual
 
 # How an implementation may form its products, each rounded to the outputs' format at last.
@@ -201,6 +202,8 @@ def test_subnormal_outputs_do_not_count():
     bounds = Factor("float32")
     bounds.add(x, formats.rounded(x * 1.25, "float32"))
     assert holds(*bounds.value(), Fraction(5, 4))
+    nothing_else = ds.Recording.from_outputs(np.full((2, 3), 2e-44, np.float32), inputs=np.full(3, 1e-44, np.float32))
+    assert nothing_else.unscaled == 0
 
 
 def test_residuals_are_exact():
@@ -221,6 +224,20 @@ def test_no_output_is_a_product_of_its_input():
     assert 0 not in recording.scales.values()
     pair = ds.Recording.from_outputs([[2.0, 3.0]], inputs=[[1.0, 1e300]])
     assert pair.scales in ({2.0: 1}, {}) or pair.unscaled == 2
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_scale_is_told_by_so_many_pairs_at_most(monkeypatch, shared):
+    monkeypatch.setattr(readers, "_SAMPLE", 60)
+    monkeypatch.setattr(arrays, "SLICE", 128)
+    seen = []
+    monkeypatch.setattr(Factor, "add", lambda self, x, y, add=Factor.add: seen.append(x.size) or add(self, x, y))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(50 if shared else (40, 50))
+    recording = ds.Recording.from_outputs(np.where(rng.random((40, 50)) >= 0.3, x / 0.7, 0), inputs=x)
+    assert 60 <= sum(seen) < 110  # no more than a row beyond
+    assert recording.unscaled == 0
+    assert holds(*recording.scales, recording.scale_tolerance, 1 / Fraction(0.7))
 
 
 @pytest.mark.parametrize("as_calls", [False, True])

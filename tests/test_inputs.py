@@ -101,6 +101,22 @@ def test_a_long_first_call_says_where_the_bins_are_by_some_of_its_values():
     assert abs(bins.known / 300_000 * 16 - 1).max() < 0.05
 
 
+def test_infinite_inputs_are_no_edges(tmp_path):
+    x, kept = case()
+    x[:, ::3] = np.inf
+    recording = ds.Recording.from_outputs(np.where(kept, x, 0), inputs=x)
+    assert np.isfinite(recording.input_bins.edges).all()
+    recording.save(tmp_path / "a.npz")
+    assert ds.Recording.load(tmp_path / "a.npz").input_bins == recording.input_bins
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3])
+def test_a_list_of_inputs_goes_with_an_array_of_outputs(trials):
+    x, kept = case(trials=trials)
+    together = ds.Recording.from_outputs(np.where(kept, x, 0), inputs=x)
+    assert ds.Recording.from_outputs(np.where(kept, x, 0), inputs=list(x)).input_bins == together.input_bins
+
+
 def test_integers_may_be_inputs():
     x = np.arange(-10, 10).reshape(2, 10)
     bins = ds.Recording.from_outputs(x * 2.0, inputs=x).input_bins

@@ -231,6 +231,13 @@ def test_rules_that_outputs_break_are_counted():
     assert recording.unscaled == 1  # 3 became 6.5
 
 
+def test_infinities_count_where_the_input_was_finite():
+    inputs = np.array([[1.0, 2.0, np.inf, -np.inf, np.inf, np.nan]])
+    outputs = np.array([[np.inf, -np.inf, np.inf, 3.0, np.inf, np.inf]])
+    recording = ds.Recording.from_outputs(outputs, inputs=inputs)
+    assert (recording.infs, recording.unscaled, recording.nan_inputs, recording.nan_inputs_dropped) == (2, 1, 1, 0)
+
+
 def test_a_mask_applied_by_multiplication_is_seen_where_the_input_is_infinite_or_nan():
     inputs = np.ones((40, 50))
     inputs[:, :10] = np.inf

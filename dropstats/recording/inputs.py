@@ -88,8 +88,6 @@ class InputBins:
         pairs = ((self.edges, other.edges), (self.known, other.known), (self.dropped, other.dropped))
         return all(np.array_equal(one, another) for one, another in pairs)
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 def edges(x: NDArray[Any]) -> Floats:
     """Return edges of bins: 0 and the quantiles of |x|, at either sign."""

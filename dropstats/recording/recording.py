@@ -158,7 +158,8 @@ class Recording:
         >>> Recording.from_masks([[1, 0, 0], [1, 1, 0]]).neuron_drops()
         array([0, 1, 2])
         """
-        return self.neuron_trials() - packing.column_sums(self.packed, self.n)
+        kept = packing.column_sums(self.packed, self.n)
+        return np.subtract(self.neuron_trials(), kept, out=kept)  # in place: it may be as large as memory allows
 
     def neuron_trials(self) -> Ints:
         """Return in how many masks it is known of each neuron whether it was dropped; shape (n,), read-only.
