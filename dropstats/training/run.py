@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _quadrature, _validate
+from dropstats import _numerics, _validate
+from dropstats._numerics import log1mexp
 from dropstats.laws import Law
 from dropstats.laws.foreign import independent_law
 from dropstats.training import subnetworks
 from dropstats.training.longest_run import LongestRun
-from dropstats.training.times import WaitingTime, log1m_exp
+from dropstats.training.times import WaitingTime
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
@@ -137,7 +138,7 @@ class TrainingRun:
         return self._any_never(dropped=True)
 
     def _any_never(self, *, dropped: bool) -> float:
-        none = math.fsum(number * float(log1m_exp(np.array(log))) for log, number in self._log_never(dropped=dropped))
+        none = math.fsum(number * float(log1mexp(np.array(log))) for log, number in self._log_never(dropped=dropped))
         return 0.0 - math.expm1(none)  # 0.0, not -0.0, where nothing is left
 
     def steps_until_all(self, what: Literal["dropped", "kept", "both"] = "dropped") -> WaitingTime:
@@ -349,9 +350,9 @@ def _unit_nodes(union: float) -> tuple[Array, Array, Array, Array]:
     # by y near 0, where the generating function of many neurons lives, by s near 0 for the logarithm; a panel that
     # begins at 0 is narrower than anything that varies, panels of ratio sqrt(e) are exact to 1e-15
     start = 1e-2 / (1 + union)
-    first, w_first = _quadrature.panels(np.array([0.0, start]))
-    near, w_near = _quadrature.logarithmic(start, 0.5, 0.5)
-    far, w_far = _quadrature.logarithmic(1e-20, 0.5, 0.5)
+    first, w_first = _numerics.panels(np.array([0.0, start]))
+    near, w_near = _numerics.logarithmic(start, 0.5, 0.5)
+    far, w_far = _numerics.logarithmic(1e-20, 0.5, 0.5)
     y = np.concatenate([first, near, 1 - far])
     s = np.concatenate([1 - first, 1 - near, far])
     weights = np.concatenate([w_first, w_near, w_far])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from dropstats import _quadrature
+from dropstats import _numerics
 
 Array = NDArray[np.float64]
 Pieces = tuple[tuple[float, int], ...]
@@ -246,13 +246,13 @@ def steps_until_every(pieces: Pieces) -> float:
     found = _all_classes(free)
     log_number = np.log(found.mass) - found.log_mask
     end = math.exp(-rarest) * (masks + 60)
-    nodes, weights = _quadrature.logarithmic(1e-3, end)
+    nodes, weights = _numerics.logarithmic(1e-3, end)
     value = 1e-3
     for start in range(0, nodes.size, 4096):
         x = nodes[start : start + 4096]
         exponent = -found.mask[None, :] * x[:, None]
         with np.errstate(divide="ignore", over="ignore", under="ignore"):
-            each = np.where(exponent > -math.log(2), np.log(-np.expm1(exponent)), np.log1p(-np.exp(exponent)))
+            each = _numerics.log1mexp(exponent)
             # log of -log(1 - e^y), which is y itself once e^y is below 1e-13
             log_each = np.where(exponent < -30, exponent, np.log(-np.minimum(each, -0.0)))
             missing = -np.sum(np.exp(log_number + log_each), axis=1)

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dropstats import _quadrature, _validate
+from dropstats import _numerics, _validate
+from dropstats._numerics import log1mexp
 
 Array = NDArray[np.float64]
 # Rates that differ and how many neurons have each: (p, number).
@@ -116,12 +117,6 @@ def _log_rates(p: float) -> tuple[float, float]:
     return (math.log(p) if p > 0 else -math.inf), (math.log1p(-p) if p < 1 else -math.inf)
 
 
-def log1m_exp(x: Array) -> Array:
-    """log(1 - exp(x)) for x <= 0, with the digits of both ends."""
-    with np.errstate(divide="ignore"):
-        return np.where(x > -math.log(2), np.log(-np.expm1(x)), np.log1p(-np.exp(x)))
-
-
 @dataclass(frozen=True)
 class WaitingTime(Steps):
     """Law of the first step by which every neuron has been dropped, or kept, or both: a coupon collector's wait.
@@ -153,7 +148,7 @@ class WaitingTime(Steps):
                     logarithm = np.where(gap < 0.5, np.log(gap), np.log1p(-(np.exp(slow) + np.exp(fast))))
                 else:
                     rate = log_q if self.what == "dropped" else log_p
-                    logarithm = np.where(t > 0, log1m_exp(np.where(t > 0, rate * t, 0.0)), -np.inf)
+                    logarithm = np.where(t > 0, log1mexp(np.where(t > 0, rate * t, 0.0)), -np.inf)
             total = total + number * logarithm
         return total
 
@@ -192,7 +187,7 @@ class WaitingTime(Steps):
             # sum_{t >= M} g(t) = int_{M-1/2}^inf g + g'(M-1/2)/24 - ...; the next term is below 1e-13 of the mean for
             # M = 4096, where what has not decayed decays by less than 1% a step
             start = direct - 0.5
-            nodes, weights = _quadrature.logarithmic(start, last)
+            nodes, weights = _numerics.logarithmic(start, last)
             tail = -np.expm1(self._log_missing(nodes))
             around = -np.expm1(self._log_missing(start * (1 + np.array([-1e-4, 0, 1e-4]))))
             slope = (around[2] - around[0]) / (2e-4 * start)
