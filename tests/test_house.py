@@ -105,8 +105,9 @@ def test_nobody_outside_asks_which_law_it_holds():
 
 
 def test_a_module_does_not_bear_the_name_of_a_public_function():
+    """For once imported it would take the function's place in its package; a command is no such package's module."""
     functions = {name for name in dropstats.__all__ if inspect.isfunction(getattr(dropstats, name))}
-    assert not functions & {path.stem for path in modules()}
+    assert not functions & {path.stem for path in modules() if room(path) != "cli"}
 
 
 def test_no_two_modules_differ_by_an_ending():

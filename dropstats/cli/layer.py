@@ -5,16 +5,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import dropstats
-from dropstats.cli.common import (
-    SMALLEST_PRINTED,
-    Commands,
-    add_layer_arguments,
-    command,
-    finite,
-    format_probability,
-    integer,
-    print_json,
-)
+from dropstats.cli.common import Parser, add_layer_arguments, finite, format_probability, integer, print_json
 
 if TYPE_CHECKING:
     from dropstats.laws import Law, Layer
@@ -23,32 +14,30 @@ if TYPE_CHECKING:
 # A line of the summary: its words, what it shows, and its fields in JSON.
 _Fact = tuple[str, str, dict[str, Any]]
 
+SUMMARY = "what dropout does to a layer, in a mask and over a training run"
+EXAMPLES = """\
+  dropstats layer 1024 0.5 --steps 10000
+  dropstats layer 64 0.1 --steps 1e6 --json"""
 
-def add_layer(commands: "Commands[Any]") -> None:
-    """Add the command `layer`."""
-    parser = command(
-        commands,
-        "layer",
-        _layer,
-        "what dropout does to a layer, in a mask and over a training run",
-        "  dropstats layer 1024 0.5 --steps 10000\n  dropstats layer 64 0.1 --steps 1e6 --json",
-    )
+
+def add_arguments(parser: Parser) -> None:
+    """Take a layer and the number of steps."""
     add_layer_arguments(parser)
     parser.add_argument("--steps", type=integer, default=10_000, metavar="T", help="steps of the run (10000)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _layer(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
+    """Print the summary."""
     law = dropstats.Layer(arguments.n, arguments.p)
     if law.n == 0:
         raise ValueError("N must be at least 1; got 0")
-    run = dropstats.TrainingRun(law, arguments.steps)
-    facts = [*_mask_facts(law, float(law.rates[0])), *_run_facts(run)]
+    training = dropstats.TrainingRun(law, arguments.steps)
+    facts = [*_mask_facts(law, float(law.rates[0])), *_run_facts(training)]
     if arguments.json:
         fields = {name: value for *_, named in facts for name, value in named.items()}
-        print_json(n=law.n, p=law.p, steps=run.steps, **fields)
+        print_json(n=law.n, p=law.p, steps=training.steps, **fields)
         return
-    print(f"{law.n:,} neurons, each dropped with probability {law.p:.6g}; {run.steps:,} steps")
+    print(f"{law.n:,} neurons, each dropped with probability {law.p:.6g}; {training.steps:,} steps")
     for words, shown, _ in facts:
         print(f"  {words:<52}{shown:>26}")
 
@@ -93,7 +82,6 @@ def _number_fact(words: str, name: str, value: float) -> _Fact:
 
 def _probability_fact(words: str, name: str, law: "Law", dropped: int) -> _Fact:
     probability, log = law.prob(dropped=dropped), law.prob(dropped=dropped, log=True)
-    # six digits, as the other lines have
-    shown = f"{probability:.6g}" if probability >= SMALLEST_PRINTED else format_probability(probability, log)
     fields = {f"prob_{name}": probability, f"log10_prob_{name}": log / math.log(10) + 0.0}
+    shown = format_probability(probability, log, digits=6)  # as the other lines have
     return words, shown, fields | ({name: dropped} if name == "most_probable" else {})
