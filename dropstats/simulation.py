@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dropstats import _validate, bits, tallies
 from dropstats.laws import Law, Network
-from dropstats.laws.base import Independent
+from dropstats.laws.base import Independent, parts_of
 from dropstats.tallies import Tally
 
 # Of a law, and in order of all its parts: how often each neuron was dropped, and how many masks dropped 0..n.
@@ -328,13 +328,13 @@ def _sums(law: Law, size: int, generator: np.random.Generator, stop: list[bool])
     """Return how many neurons each mask dropped, and the sums of the law and its parts."""
     # by the method itself, for a variant may derive from one of these and sample otherwise
     if type(law).sample is Network.sample:
-        parts = [_sums(part, size, generator, stop) for part in law.laws]  # type: ignore[attr-defined]
+        parts = [_sums(part, size, generator, stop) for part in law.parts]
         counts = np.zeros(size, np.intp)
         for part_counts, _ in parts:
             counts += part_counts
         drops = np.concatenate([np.zeros(0, np.int64), *(sums[0][0] for _, sums in parts)])
         below = [pair for _, sums in parts for pair in sums]
-    elif type(law).sample is Independent.sample:  # type: ignore[comparison-overlap]
+    elif type(law).sample is Independent.sample:
         counts, drops = bits.count_drops(law.rates, size, generator)
         below = []
     else:
@@ -381,7 +381,6 @@ def _tally(law: Law, trials: int, sums: _Sums) -> Tally:
 
     def build(law: Law) -> Tally:
         drops, histogram = next(rest)
-        layers = tuple(map(build, law.laws)) if isinstance(law, Network) else ()
-        return Tally(trials, drops, histogram, layers)
+        return Tally(trials, drops, histogram, tuple(map(build, parts_of(law))))
 
     return build(law)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _validate
-from dropstats.laws import Law, Network
+from dropstats.laws import Law
+from dropstats.laws.base import parts_of
 
 # Names of the moments that a tally estimates, in the order of scipy's 'mvsk'.
 MOMENTS = ("mean", "variance", "skewness", "kurtosis")
@@ -202,7 +203,7 @@ def moment_standard_error(moment: str, variance: float, standardised: list[float
 
 def empty(law: Law) -> Tally:
     """Return the tally of no masks of `law`, the zero of ``+``."""
-    parts = tuple(empty(part) for part in law.laws) if isinstance(law, Network) else ()
+    parts = tuple(map(empty, parts_of(law)))
     _validate.memory(16 * law.n, f"a tally of {law.n} neurons")
     return Tally(0, np.zeros(law.n, np.int64), np.zeros(law.n + 1, np.int64), parts)
 
@@ -264,9 +265,10 @@ def _tally(kept: NDArray[np.bool_], law: Law | None) -> Tally:
     trials, n = kept.shape
     counts = n - np.count_nonzero(kept, axis=1)
     parts: list[Tally] = []
-    if isinstance(law, Network):
-        ends = np.cumsum([part.n for part in law.laws])
-        parts = [_tally(kept[:, end - part.n : end], part) for part, end in zip(law.laws, ends, strict=True)]
+    start = 0
+    for part in parts_of(law):
+        parts.append(_tally(kept[:, start : start + part.n], part))
+        start += part.n
     drops = trials - np.count_nonzero(kept, axis=0)
     return Tally(trials, drops.astype(np.int64), np.bincount(counts, minlength=n + 1).astype(np.int64), tuple(parts))
 

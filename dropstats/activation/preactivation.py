@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from dropstats import _validate
 from dropstats.activation.masked_sum import MaskedSum, scalar
 from dropstats.laws import Law
+from dropstats.laws.base import independent_law
 
 Array = NDArray[np.float64]
 
@@ -82,7 +83,7 @@ class PreActivation:
             )
         if scaling not in ("inverted", "direct", None):
             raise ValueError(f"scaling must be 'inverted', 'direct' or None; got {scaling!r}")
-        _validate.independent(law, "PreActivation")
+        law = independent_law(law, "PreActivation")
         if law.n not in (w.shape[0], w.size):
             raise ValueError(
                 f"the law must have a neuron for each of the {w.shape[0]} inputs, or for each of the {w.size} weights; "

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from dropstats.auditing import nulls, wording
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.report import Result
-from dropstats.laws import Law, Network
+from dropstats.laws import Law
+from dropstats.laws.base import parts_of
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -29,8 +30,8 @@ def has_counts(law: Law) -> bool:
 
 def variance(law: Law) -> float:
     """Return the exact variance of the number of dropped neurons, also where their law cannot be had."""
-    if isinstance(law, Network):
-        return math.fsum(map(variance, law.laws))
+    if parts_of(law):
+        return math.fsum(map(variance, parts_of(law)))
     own = getattr(law, "variance", None)
     return float(law.dropped.var() if own is None else own)
 
@@ -69,8 +70,8 @@ def detectable_rate(law: Law, masks: int, level: float) -> float | None:
 
 def _nothing(law: Law) -> float:
     """Return the probability that nothing is dropped, exact for every law."""
-    if isinstance(law, Network):
-        return math.prod(map(_nothing, law.laws))
+    if parts_of(law):
+        return math.prod(map(_nothing, parts_of(law)))
     return law.prob(dropped=0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from dropstats.laws import Law, Layer, Network, Neuron
+from dropstats.laws import Law
 
 if TYPE_CHECKING:
     from dropstats.recording import Recording
@@ -48,12 +48,7 @@ def uniform_rate(law: Law) -> float | None:
 
 def independent(law: Law) -> bool:
     """Return whether the neurons of a law are dropped independently of each other."""
-    said = getattr(law, "independent", None)
-    if said is not None:
-        return bool(said)
-    if isinstance(law, Network):
-        return all(independent(part) for part in law.laws)
-    return isinstance(law, Neuron | Layer)
+    return bool(getattr(law, "independent", False))
 
 
 def _bits_set(packed: Drops) -> Ints:

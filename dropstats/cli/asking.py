@@ -142,12 +142,9 @@ def _print_moments(law: "Law", tally: "Tally", seed: int) -> None:
 
 def _exact_moments(law: "Law") -> tuple[float, ...]:
     """Return mean, variance, skewness, kurtosis; of a DropBlock whose count law is out of reach the first two."""
-    try:
+    if law.has_counts:
         return tuple(float(moment) for moment in law.dropped.stats("mvsk"))
-    except ValueError:
-        if not hasattr(law, "variance"):
-            raise
-        return math.fsum(law.rates), float(law.variance), math.nan, math.nan
+    return math.fsum(law.rates), law.variance, math.nan, math.nan
 
 
 def _apart(law: "Law", tally: "Tally", moments: tuple[float, ...]) -> Any:
@@ -155,9 +152,7 @@ def _apart(law: "Law", tally: "Tally", moments: tuple[float, ...]) -> Any:
     from dropstats.comparison import moment_residuals
     from dropstats.tallies import MOMENTS
 
-    try:
-        _ = law.dropped
-    except ValueError:
+    if not law.has_counts:
         pairs = zip(MOMENTS, moments, strict=True)
         return [(getattr(tally, name) - exact) / tally.standard_error(name) for name, exact in pairs]
     return moment_residuals(law, tally)

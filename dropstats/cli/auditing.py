@@ -43,13 +43,13 @@ def add_audit(commands: "Commands[Any]") -> None:
 
 def _audit(arguments: argparse.Namespace) -> int:
     from dropstats.auditing import audit
-    from dropstats.laws.written import written
+    from dropstats.laws.parse import parse
 
     if arguments.plot is not None:
         dropstats.plots.check_picture_path(arguments.plot)  # before the work, not after it
     if arguments.law is not None and arguments.p is not None:
         raise ValueError(f"either --p or --law is expected; got both, --p {arguments.p:g}")
-    law = None if arguments.law is None else written(arguments.law, "--law")
+    law = None if arguments.law is None else parse(arguments.law, "--law")
     recording = dropstats.Recording.load(arguments.file, arguments.p)
     if law is None and recording.p is None:
         raise ValueError(f"{arguments.file} does not say p: give --p or --law")

@@ -64,12 +64,12 @@ def add_law_arguments(parser: Parser) -> None:
 
 def law_of(arguments: argparse.Namespace) -> "Law":
     """Return the law that N P or --law stand for."""
-    from dropstats.laws.written import written
+    from dropstats.laws.parse import parse
 
     if arguments.law is not None:
         if arguments.n is not None:
             raise ValueError(f"either N P or --law is expected; got {arguments.n} and --law {arguments.law!r}")
-        return written(arguments.law, "--law")
+        return parse(arguments.law, "--law")
     missing = [name for name, value in (("N", arguments.n), ("P", arguments.p)) if value is None]
     if missing:
         raise ValueError(f"the following arguments are required: {', '.join(missing)} (or --law)")

@@ -5,20 +5,20 @@ from dropstats.counts.frozen import Count, Mirror
 from dropstats.counts.poisson_binomial import PoissonBinomial, of_rates
 from dropstats.counts.squares import squares
 from dropstats.counts.sums import Sum, add
-from dropstats.counts.table import Lattice, Table, certain, hypergeometric
+from dropstats.counts.table import Scaled, Table, hypergeometric, point_mass
 
 __all__ = [
     "Bernoulli",
     "Binomial",
     "Count",
-    "Lattice",
     "Mirror",
     "PoissonBinomial",
+    "Scaled",
     "Sum",
     "Table",
     "add",
-    "certain",
     "hypergeometric",
     "of_rates",
+    "point_mass",
     "squares",
 ]

@@ -15,7 +15,7 @@ from dropstats.counts.binomial import Binomial
 from dropstats.counts.convolution import Group, Table, TiltedLogs, check_work, convolve, trim
 from dropstats.counts.frozen import Count
 from dropstats.counts.poisson_binomial import PoissonBinomial, of_rates
-from dropstats.counts.table import Lattice, tabulate
+from dropstats.counts.table import Scaled, tabulate
 from dropstats.counts.table import Table as Tabled
 from dropstats.counts.tabulated import Tabulated
 
@@ -162,8 +162,8 @@ class Sum(Tabulated):
 
     Examples
     --------
-    >>> from dropstats.counts import Binomial, certain
-    >>> law = Sum([Lattice(Binomial(2, 0.5), 3), certain(5, 1)])
+    >>> from dropstats.counts import Binomial, point_mass
+    >>> law = Sum([Scaled(Binomial(2, 0.5), 3), point_mass(5, 1)])
     >>> law.n, law.pmf([1, 4, 7])
     (11, array([0.25, 0.5 , 0.25]))
     """
@@ -178,12 +178,12 @@ class Sum(Tabulated):
         terms: list[_Term] = []
         for count in self.counts:
             step = 1
-            while isinstance(count, Lattice):
+            while isinstance(count, Scaled):
                 step, count = step * count.size, count.count
             if isinstance(count, Binomial | PoissonBinomial):
                 binomials.setdefault(step, []).extend(count.parts)
             else:
-                whole = Lattice(count, step) if step > 1 else count
+                whole = Scaled(count, step) if step > 1 else count
                 terms.append(_Counted(whole if isinstance(whole, Tabled) else tabulate(whole)))
         return terms + [_Binomials(step, parts) for step, parts in sorted(binomials.items())]
 

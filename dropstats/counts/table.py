@@ -108,12 +108,12 @@ class Table(Count):
         return type(self), (self.log_pmf, self.n, self.start)
 
 
-def certain(n: int, k: int) -> Table:
+def point_mass(n: int, k: int) -> Table:
     """Return the law of a count in 0..n that is always k.
 
     Examples
     --------
-    >>> law = certain(10, 3)
+    >>> law = point_mass(10, 3)
     >>> law.pmf([2, 3]), law.var()
     (array([0., 1.]), np.float64(0.0))
     """
@@ -126,14 +126,14 @@ def tabulate(count: Count) -> Table:
     return Table(count.logpmf(counts_between(0, count.n)), count.n)
 
 
-class Lattice(Count):
+class Scaled(Count):
     """A multiple of a count: `size` neurons are dropped for each that `count` counts.
 
     Examples
     --------
     >>> from scipy import stats
     >>> from dropstats.counts import Binomial
-    >>> law = Lattice(Binomial(64, 0.2), 64)
+    >>> law = Scaled(Binomial(64, 0.2), 64)
     >>> law.n, law.var().round(2), law.pmf(640) == stats.binom(64, 0.2).pmf(10)
     (4096, np.float64(41943.04), np.True_)
     """
@@ -204,7 +204,7 @@ def hypergeometric(n: int, k: int, m: int) -> Table:
     """
     low, high = max(0, m + k - n), min(k, m)
     if low == high:
-        return certain(m, low)
+        return point_mass(m, low)
     _validate.memory(64 * (high - low + 1), f"the table of {high - low + 1} probabilities")
     j = counts_between(low, high)
     rate = m / n

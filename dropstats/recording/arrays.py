@@ -28,7 +28,7 @@ def array(value: Any) -> Any:
     try:
         return np.asarray(value)
     except ValueError as error:  # ragged nested sequences
-        raise TypeError(f"an array of numbers is expected; got {_validate._show(value)}") from error
+        raise TypeError(f"an array of numbers is expected; got {_validate.show(value)}") from error
 
 
 def dtype(array: Any) -> str:

@@ -144,7 +144,7 @@ def _packed(cls: type[R], fields: Any, name: str, p: float | None) -> R:
         raise _Refused("keep without shape")
     shape = fields["shape"]
     if shape.ndim != 1 or shape.size < 2 or shape.dtype.kind not in "iu" or (shape < 0).any() or shape[0] == 0:
-        raise _Refused(f"shape {_validate._show(shape.tolist())}, where (trials, ...) is needed")
+        raise _Refused(f"shape {_validate.show(shape.tolist())}, where (trials, ...) is needed")
     trials, *last = map(int, shape)
     packed = _bits(fields["keep"], "keep", trials, last)
     n = int(np.prod(last, dtype=object))

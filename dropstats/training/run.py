@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dropstats import _quadrature, _validate
 from dropstats.laws import Law
+from dropstats.laws.base import independent_law
 from dropstats.training import subnetworks
 from dropstats.training.longest_run import LongestRun
 from dropstats.training.times import WaitingTime, log1m_exp
@@ -57,20 +58,15 @@ class TrainingRun:
     steps: int
 
     def __init__(self, law: Law, steps: int) -> None:
-        _validate.independent(law, "TrainingRun")
-        object.__setattr__(self, "law", law)
+        object.__setattr__(self, "law", independent_law(law, "TrainingRun"))
         object.__setattr__(self, "steps", _validate.integer(steps, "steps", minimum=1, maximum=_validate.MAX_NEURONS))
 
     @cached_property
     def _pieces(self) -> tuple[tuple[float, int], ...]:
         """The different drop probabilities, in increasing order, and how many neurons have each."""
         numbers: Counter[float] = Counter()
-        # a law of somebody's own may have no more than its rates
-        unlike = getattr(
-            self.law, "_rate_counts", lambda: zip(*np.unique(self.law.rates, return_counts=True), strict=True)
-        )
-        for p, number in unlike():
-            numbers[float(p)] += int(number)
+        for p, number in self.law._rate_counts():
+            numbers[p] += number
         return tuple(sorted((p, number) for p, number in numbers.items() if number))
 
     def _rate(self, neuron: int | None) -> float:

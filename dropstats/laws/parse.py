@@ -6,21 +6,11 @@ from typing import Any
 from dropstats import laws
 from dropstats.laws.base import Law
 
-# The laws of masks and their other constructors.
-_KNOWN: dict[str, tuple[str, ...]] = {
-    "Neuron": (),
-    "Layer": ("keeping", "rounded"),
-    "Network": (),
-    "Channels": ("with_noise_shape", "locked"),
-    "DropBlock": ("exactly",),
-    "FixedCount": (),
-    "DropConnect": (),
-    "DropPath": (),
-    "AttentionDropout": (),
-}
+# The laws of masks, which have neurons.
+_KNOWN = {name: law for name in laws.__all__ if issubclass(law := getattr(laws, name), Law)}
 
 
-def written(text: str, name: str = "law") -> Law:
+def parse(text: str, name: str = "law") -> Law:
     """Return the law that a Python expression of laws and numbers stands for; nothing else is evaluated.
 
     Parameters
@@ -37,24 +27,29 @@ def written(text: str, name: str = "law") -> Law:
 
     Examples
     --------
-    >>> written("Network(Channels(64, 8 * 8, 0.2), Layer(3, [0.1, 0.2, 0.3]))").n
+    >>> parse("Network(Channels(64, 8 * 8, 0.2), Layer(3, [0.1, 0.2, 0.3]))").n
     4099
     """
     try:
         law = _value(ast.parse(text.strip(), mode="eval").body, name)
     except (SyntaxError, RecursionError):
         law = None
-    if not isinstance(law, tuple(getattr(laws, known) for known in _KNOWN)):
+    if not isinstance(law, Law):
         raise ValueError(f"{name} must be a law as in Python, such as 'Channels(64, 8 * 8, 0.2)'; got {text!r}")
-    return law  # type: ignore[return-value]
+    return law
+
+
+def _constructors(law: str) -> list[str]:
+    """Return the names of the other constructors of a law, its public class methods."""
+    return [way for way, made in vars(_KNOWN.get(law)).items() if isinstance(made, classmethod) and way[0] != "_"]
 
 
 def _value(node: ast.expr, name: str) -> Any:
     match node:
         case ast.Call(func=ast.Name(id=law)) if law in _KNOWN:
-            make = getattr(laws, law)
-        case ast.Call(func=ast.Attribute(value=ast.Name(id=law), attr=way)) if way in _KNOWN.get(law, ()):
-            make = getattr(getattr(laws, law), way)
+            make: Any = _KNOWN[law]
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=law), attr=way)) if way in _constructors(law):
+            make = getattr(_KNOWN[law], way)
         case ast.BinOp(op=ast.Mult()):
             left, right = _value(node.left, name), _value(node.right, name)
             if not all(isinstance(factor, int | float) for factor in (left, right)):

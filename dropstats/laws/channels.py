@@ -6,18 +6,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dropstats import _validate
-from dropstats.laws.base import Words, sampling
-from dropstats.laws.layers import Layer
+from dropstats.laws.base import Floats, Ints, LawMethods, Masks, frozen, sampling
+from dropstats.laws.layer import Layer
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
 
 
-@dataclass(frozen=True)
-class Channels(Words):
+@dataclass(frozen=True, repr=False)
+class Channels(LawMethods):
     """Groups of neurons that are kept or dropped together, each group independently: spatial dropout.
 
     The number dropped is `size` times a binomial: its variance is `size` times that of as many independent neurons.
@@ -144,23 +143,21 @@ class Channels(Words):
         return self.size == 1 or self.groups.log2_subnetworks == 0
 
     @cached_property
-    def rates(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def rates(self) -> Floats:
         """Drop probability of each neuron, read-only, of shape (n,)."""
         if self.groups.rates.strides == (0,):
             return np.broadcast_to(np.float64(self.groups.p), (self.n,))
         _validate.memory(8 * self.n, f"the rates of {self.n} neurons, not all equal,")
-        rates = np.broadcast_to(self.groups.rates.reshape(self.noise_shape), self.shape).reshape(-1)
-        rates.flags.writeable = False
-        return rates
+        return frozen(np.broadcast_to(self.groups.rates.reshape(self.noise_shape), self.shape).reshape(-1))
 
     @cached_property
-    def dropped(self) -> "Count":  # type: ignore[override]
+    def dropped(self) -> "Count":
         """Law of the number of dropped neurons: `size` times that of dropped groups."""
         from dropstats import counts
 
-        return self.groups.dropped if self.size == 1 else counts.Lattice(self.groups.dropped, self.size)
+        return self.groups.dropped if self.size == 1 else counts.Scaled(self.groups.dropped, self.size)
 
-    def sample(self, size: int = 1, rng: _validate.RNG = None) -> NDArray[np.bool_]:
+    def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
         """Return bool masks of shape (size, n), True = kept; see `Layer.sample`."""
         size, generator = sampling(self.n, size, rng)
         bits = self.groups.sample(size, generator).reshape(size, *self.noise_shape)
@@ -172,7 +169,47 @@ class Channels(Words):
         inside = [np.minimum(at, bits - 1) for at, bits in zip(places, self.noise_shape, strict=True)]
         return np.ravel_multi_index(tuple(inside), self.noise_shape)
 
-    def _covariance(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
+    @cached_property
+    def group_of(self) -> Ints | None:
+        """The group of each neuron, 0 to m - 1; None where groups are single neurons."""
+        if self.size == 1:
+            return None
+        _validate.memory(32 * self.n, f"the groups of {self.n} neurons")
+        return frozen(self.group(np.arange(self.n)))
+
+    @property
+    def reduced(self) -> LawMethods:
+        """The layer of one bit a group."""
+        return self if self.size == 1 else self.groups
+
+    @cached_property
+    def apart(self) -> Ints | None:
+        """The first neuron of each group; None where all neurons are independent."""
+        if self.independent:
+            return None
+        bits = np.unravel_index(np.arange(self.groups.n), self.noise_shape)
+        return frozen(np.ravel_multi_index(bits, self.shape))
+
+    @property
+    def prob_mask_exact(self) -> bool:
+        """Whether `log_prob_mask` is exact: it is."""
+        return True
+
+    prob_equal_exact = prob_mask_exact
+
+    def _log_prob_mask(self, kept: Masks) -> Floats:
+        shape = kept.shape[0], *self.shape
+        # the first neuron of each group stands for it
+        first = kept.reshape(shape)[(slice(None), *(slice(None, bits) for bits in self.noise_shape))]
+        agree = (kept.reshape(shape) == first).reshape(kept.shape).all(axis=1)
+        return np.where(agree, self.groups._log_prob_mask(first.reshape(kept.shape[0], self.groups.n)), -np.inf)
+
+    @property
+    def log_prob_equal(self) -> float:
+        """Natural log of the probability that two independent masks are equal: that of their groups."""
+        return self.groups.log_prob_equal
+
+    def _covariance(self, i: Ints, j: Ints) -> Floats:
         return self.groups._covariance(self.group(i), self.group(j))
 
     def entropy_bits(self) -> float:
@@ -197,103 +234,3 @@ class Channels(Words):
 def _lengths(shape: Any) -> tuple[int, ...]:
     entries = shape if isinstance(shape, tuple | list) else (shape,)
     return tuple(_validate.neurons(length, f"shape[{axis}]") for axis, length in enumerate(entries))
-
-
-@dataclass(frozen=True)
-class FixedCount(Words):
-    """Exactly k of n neurons dropped, all choices equally probable.
-
-    The number dropped does not vary; two neurons are correlated by -1 / (n - 1). Of m neurons chosen beforehand a
-    hypergeometric number is dropped: `among`.
-
-    Parameters
-    ----------
-    n : int
-        Number of neurons.
-    k : int
-        Number of them that are dropped in each mask, at most n.
-
-    References
-    ----------
-    A mask with a fixed number of zeros is a simple random sample without replacement: W. G. Cochran (1977). Sampling
-    Techniques, 3rd ed., Wiley, chapter 2.
-
-    Examples
-    --------
-    >>> law = FixedCount(64, 6)
-    >>> law.dropped.var(), law.covariance(0, 1) / law.covariance(0, 0) == -1 / 63
-    (np.float64(0.0), np.True_)
-    >>> round(float(law.among(16).pmf(0)), 6)
-    0.163676
-    """
-
-    n: int
-    k: int
-
-    def __init__(self, n: int, k: int) -> None:
-        object.__setattr__(self, "n", _validate.neurons(n))
-        k = _validate.neurons(k, "k")
-        if k > self.n:
-            raise ValueError(f"k must be at most n = {self.n}, the number of neurons; got {k}")
-        object.__setattr__(self, "k", k)
-
-    @property
-    def independent(self) -> bool:
-        """Whether neurons are independent: only where all of them, or none, are dropped."""
-        return self.k in (0, self.n)
-
-    @property
-    def rates(self) -> NDArray[np.float64]:  # type: ignore[override]
-        """Drop probability of each neuron, k / n, read-only, of shape (n,)."""
-        return np.broadcast_to(np.float64(self.k / self.n if self.n else 0.0), (self.n,))
-
-    @cached_property
-    def dropped(self) -> "Count":  # type: ignore[override]
-        """Law of the number of dropped neurons: always k."""
-        from dropstats import counts
-
-        return counts.certain(self.n, self.k)
-
-    def among(self, m: int) -> "Count":
-        """Return the law of the number dropped among m neurons chosen beforehand: a hypergeometric law.
-
-        Parameters
-        ----------
-        m : int
-            Number of chosen neurons, at most n.
-        """
-        from dropstats import counts
-
-        m = _validate.integer(m, "m", minimum=0, maximum=self.n)
-        return counts.hypergeometric(self.n, self.k, m)
-
-    def sample(self, size: int = 1, rng: _validate.RNG = None) -> NDArray[np.bool_]:
-        """Return bool masks of shape (size, n), True = kept; see `Layer.sample`."""
-        size, generator = sampling(self.n, size, rng)
-        masks = np.tile(np.arange(self.n) >= self.k, (size, 1))
-        return generator.permuted(masks, axis=1, out=masks)
-
-    def _covariance(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
-        variance = self.k * (self.n - self.k) / self.n**2
-        return np.where(i == j, variance, -variance / max(self.n - 1, 1))
-
-    def entropy_bits(self) -> float:
-        """Return the Shannon entropy of a mask, in bits: log2 of the number of choices."""
-        return self.log2_subnetworks
-
-    @property
-    def log2_subnetworks(self) -> float:
-        """Base-2 logarithm of the number of masks that can occur, n choose k."""
-        if self.k in (0, self.n):
-            return 0.0
-        from dropstats.counts import Binomial
-
-        rate = self.k / self.n
-        log_mass = self.k * math.log(rate) + (self.n - self.k) * math.log1p(-rate)
-        return float(Binomial(self.n, rate).logpmf(self.k) - log_mass) / math.log(2)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.n}, {self.k})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.n, self.k)

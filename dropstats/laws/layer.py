@@ -1,76 +1,23 @@
-"""Laws of masks whose neurons are dropped independently: a neuron, a layer.
+"""A layer of neurons that are dropped independently, and the layer that low-precision random numbers really give.
 
 Source: N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov (2014). Dropout: a simple way to
 prevent neural networks from overfitting. Journal of Machine Learning Research 15, 1929-1958.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dropstats import _validate
-from dropstats.laws.base import Independent
-
-if TYPE_CHECKING:
-    from dropstats.counts import Count
+from dropstats.laws import rounding
+from dropstats.laws.base import Floats, Independent
 
 # A repr is evaluated back by readers and tests up to this many rates; beyond, it is for the eye only.
 _REPR_RATES = 1000
 
 
-@dataclass(frozen=True)
-class Neuron(Independent):
-    """A single neuron, dropped with probability p: a Bernoulli law.
-
-    Parameters
-    ----------
-    p : float
-        Probability that the neuron is dropped, in [0, 1].
-
-    Examples
-    --------
-    >>> neuron = Neuron(0.25)
-    >>> float(neuron.dropped.mean()), float(neuron.kept.pmf(1))
-    (0.25, 0.75)
-    """
-
-    p: float
-
-    def __init__(self, p: float) -> None:
-        object.__setattr__(self, "p", _validate.probability(p))
-
-    @property
-    def n(self) -> int:
-        """Number of neurons: 1."""
-        return 1
-
-    @property
-    def rates(self) -> NDArray[np.float64]:  # type: ignore[override]
-        """Drop probability of each neuron, a read-only array of shape (1,)."""
-        return np.broadcast_to(np.float64(self.p), (1,))
-
-    @cached_property
-    def dropped(self) -> "Count":  # type: ignore[override]
-        """Law of the number of dropped neurons (0 or 1): ``scipy.stats.bernoulli``, frozen."""
-        from dropstats import counts
-
-        return counts.Bernoulli(self.p)
-
-    def _rate_counts(self) -> Iterator[tuple[float, int]]:
-        yield self.p, 1
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.p!r})"
-
-    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        return type(self), (self.p,)
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Layer(Independent):
     """A layer of n neurons that are dropped independently: a binomial law, or a Poisson-binomial one.
 
@@ -97,7 +44,7 @@ class Layer(Independent):
     """
 
     n: int
-    p: float | NDArray[np.float64]
+    p: float | Floats
 
     def __init__(self, n: int, p: Any) -> None:
         object.__setattr__(self, "n", _validate.neurons(n))
@@ -128,7 +75,7 @@ class Layer(Independent):
         return cls(n, 1 - keep)
 
     @classmethod
-    def rounded(cls, n: int, p: Any, levels: int = 256, rule: str | None = None) -> "Layer":
+    def rounded(cls, n: int, p: Any, levels: int = rounding.LEVELS, rule: str | None = None) -> "Layer":
         """Return the layer that low-precision random numbers really give for a declared p.
 
         Parameters
@@ -168,21 +115,7 @@ class Layer(Independent):
         >>> [Layer.rounded(1, 0.1, rule=rule).p for rule in ("transformer-engine", "bfloat16", "float16")]
         [0.09765625, 0.1015625, 0.1005859375]
         """
-        from dropstats.laws.rounded import RoundedLayer
-
         return RoundedLayer(n, p, levels, rule)
-
-    @property
-    def rates(self) -> NDArray[np.float64]:  # type: ignore[override]
-        """Drop probability of each neuron, a read-only view of shape (n,)."""
-        return np.broadcast_to(np.asarray(self.p, dtype=np.float64), (self.n,))
-
-    def _rate_counts(self) -> Iterator[tuple[float, int]]:
-        if isinstance(self.p, float):
-            yield self.p, self.n
-        else:
-            values, occurrences = np.unique(self.p, return_counts=True)
-            yield from zip(values.tolist(), occurrences.tolist(), strict=True)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -200,5 +133,60 @@ class Layer(Independent):
         first, last = self.p[:3].tolist(), self.p[-1].item()
         return f"{type(self).__name__}({self.n}, [{', '.join(map(repr, first))}, ..., {last!r}])"
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        return type(self), (self.n, self.p)
+
+class RoundedLayer(Layer):
+    """A layer whose neurons are dropped with the probability that low-precision random numbers give.
+
+    It is made by `Layer.rounded` and answers as the layer that it really is; what was declared is kept beside it.
+
+    Parameters
+    ----------
+    n : int
+        Number of neurons.
+    p : float or array_like of shape (n,)
+        Declared drop probability.
+    levels : int
+        Number of values of a random integer.
+    rule : str
+        Whose arithmetic it is.
+    """
+
+    declared: float | Floats
+    levels: int
+    rule: str
+
+    def __init__(self, n: int, p: Any, levels: int = rounding.LEVELS, rule: str | None = None) -> None:
+        declared = _validate.probabilities(p, _validate.neurons(n))
+        rounded = rounding.rates(np.atleast_1d(declared), levels, rule)
+        super().__init__(n, rounded if isinstance(declared, np.ndarray) else rounded[0])
+        for name, value in (("declared", declared), ("levels", int(levels)), ("rule", rule)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def bias(self) -> float | Floats:
+        """Real minus declared drop probability."""
+        return self.p - self.declared
+
+    @property
+    def mean_factor(self) -> float | Floats:
+        """Mean of an output over its input where kept neurons are scaled by 1 / (1 - declared p): 1 without a bias."""
+        if np.any(np.asarray(self.declared) == 1):
+            raise ValueError("mean_factor needs a declared p below 1: at 1 nothing is kept to be scaled")
+        return (1 - self.p) / (1 - self.declared)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        mine, others = ((law.n, law.levels, law.rule) for law in (self, other))
+        return mine == others and np.array_equal(self.declared, other.declared)
+
+    def __hash__(self) -> int:
+        return hash((super().__hash__(), self.levels, self.rule))
+
+    def __repr__(self) -> str:
+        levels = f", {self.levels}" if self.rule in rounding.THRESHOLDS else ""
+        declared = repr(Layer(self.n, self.declared)).removeprefix("Layer(").removesuffix(")")
+        return f"Layer.rounded({declared}{levels}, rule={self.rule!r})"
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.n, self.declared, self.levels, self.rule
