@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dropstats.laws import *  # noqa: F403
     from dropstats.power import detectable_shift as detectable_shift
     from dropstats.power import neurons_needed as neurons_needed
+    from dropstats.recording import Recorder as Recorder
     from dropstats.recording import Recording as Recording
     from dropstats.recording import record as record
     from dropstats.simulation import precise_to as precise_to
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "EffectiveLearningRate": "activation",
     "PreActivation": "activation",
+    "Recorder": "recording",
     "Recording": "recording",
     "Report": "auditing",
     "Result": "auditing",

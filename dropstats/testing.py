@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from dropstats import _validate
+from dropstats import _validate, formats
 from dropstats.auditing import TESTS, Report, audit
 from dropstats.power import detectable_shift, neurons_needed
 from dropstats.recording import Recording, arrays, record
@@ -148,7 +148,7 @@ def _wrong_evaluation(evaluate: Any, inputs: Any, p: float, scaling: str) -> str
         expected = "the input itself"
     else:
         wide, given = arrays.floats(output), np.asarray(1.0 if inputs is None else arrays.floats(x))
-        differs = ~(np.abs(wide - (1 - p) * given) <= 2 * arrays.resolution(arrays.dtype(output)) * np.abs(wide))
+        differs = ~(np.abs(wide - (1 - p) * given) <= 2 * formats.resolution(arrays.dtype(output)) * np.abs(wide))
         expected = f"{1 - p:g} times the input"
     wrong = int(np.count_nonzero(differs))
     if not wrong:

@@ -299,9 +299,9 @@ def test_record_names_what_is_wrong():
     with pytest.raises(ValueError, match="trials must be at least 1; got 0"):
         ds.record(lambda: masks()[0], 0)
     sizes = iter(range(3, 10))
-    with pytest.raises(ValueError, match=r"call's results must all have the first one's shape \(3,\); got \(4,\)"):
+    with pytest.raises(ValueError, match=r"outputs must all have the first one's shape \(3,\); got \(4,\)"):
         ds.record(lambda: np.ones(next(sizes)), 5)
-    with pytest.raises(TypeError, match="call's results must be booleans or real numbers; got dtype object"):
+    with pytest.raises(TypeError, match="outputs must be booleans or real numbers; got dtype object"):
         ds.record(lambda: None, 5)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from dropstats import _validate
+from dropstats import _validate, formats
 from dropstats.auditing import nulls
 from dropstats.auditing.report import Result
 from dropstats.laws import AlphaDropout, GaussianDropout
@@ -45,14 +45,14 @@ def _values(outputs: Any) -> tuple[Floats, str]:
 
 def read(outputs: Any, law: AlphaDropout | GaussianDropout) -> Found:
     """Return what outputs of noise on ones, an array or for alpha dropout a recording, hold."""
-    from dropstats.recording import Recording, arrays
+    from dropstats.recording import Recording
 
     if isinstance(outputs, Recording):
         if isinstance(law, GaussianDropout):
             raise TypeError("an audit against GaussianDropout needs the outputs on ones; got a Recording")
         return _of_recording(outputs, law)
     y, dtype = _values(outputs)
-    resolution = arrays.resolution(dtype)
+    resolution = formats.resolution(dtype)
     if isinstance(law, AlphaDropout):
         values, counts = np.unique(y, return_counts=True)
         result = _two_values(dict(zip(values.tolist(), counts.tolist(), strict=True)), law, resolution)
@@ -67,11 +67,9 @@ def read(outputs: Any, law: AlphaDropout | GaussianDropout) -> Found:
 
 def _of_recording(recording: "Recording", law: AlphaDropout) -> Found:
     """Return what the values of a recording say: how many were dropped, not which."""
-    from dropstats.recording import arrays
-
     if not recording.scales:
         raise ValueError("an audit against AlphaDropout needs outputs; got a recording without values")
-    result = _two_values(recording.scales, law, arrays.resolution(recording.dtype or "float32"))
+    result = _two_values(recording.scales, law, formats.resolution(recording.dtype or "float32"))
     low = sum(count for value, count in recording.scales.items() if value < 0) + recording.dropped
     kept = np.arange(recording.judged) >= low
     note = "the recording's values say how many were dropped, not which: give audit the outputs themselves for that"

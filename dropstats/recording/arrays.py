@@ -70,26 +70,6 @@ def flat(array: Any) -> Any:
     return array.reshape(shape) if hasattr(array, "reshape") else sys.modules["tensorflow"].reshape(array, shape)
 
 
-def resolution(dtype: str) -> float:
-    """Return the spacing of the dtype's numbers above 1, twice the largest rounding error."""
-    if dtype == "bfloat16":
-        return 2.0**-7
-    try:
-        return float(np.finfo(dtype).eps)
-    except (ValueError, TypeError):  # an 8-bit float, an integer
-        return 2.0**-2 if "float8" in dtype else 0.0
-
-
-def smallest(dtype: str) -> float:
-    """Return the smallest positive number of the dtype: the spacing of its numbers near 0."""
-    if dtype == "bfloat16":
-        return 2.0**-133
-    try:
-        return float(np.finfo(dtype).smallest_subnormal)
-    except (ValueError, TypeError):
-        return 0.0
-
-
 def library(array: Any) -> str:
     """Return the name of the library whose array this is."""
     return type(array).__module__.partition(".")[0].removesuffix("lib")  # jax's arrays live in jaxlib
@@ -155,10 +135,3 @@ def blocks(values: Any, name: str) -> Blocks:
         advice = "; give a single mask in a list" if len(shape) == 1 and shape[0] else ""
         raise ValueError(f"{name} must have shape (trials, ...), trials >= 1; got shape {shape}{advice}")
     return Blocks([whole], shape[0], name)
-
-
-def bit_count(packed: NDArray[np.uint8]) -> int:
-    """Return the number of 1 bits."""
-    step = max(1, SLICE // max(packed.shape[1], 1))
-    pieces = (packed[start : start + step] for start in range(0, packed.shape[0], step))
-    return sum(int(np.bitwise_count(piece).sum(dtype=np.int64)) for piece in pieces)

@@ -4,18 +4,13 @@ import zipfile
 import zlib
 from os import PathLike, fspath
 from struct import error as StructError
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dropstats import _validate
-from dropstats.recording import arrays
-
-if TYPE_CHECKING:
-    from dropstats.recording import Recording
-
-R = TypeVar("R", bound="Recording")
+from dropstats.recording import packing
 
 VERSION = 1
 # What numpy and zipfile raise on files that are cut off, damaged or of another kind.
@@ -46,7 +41,7 @@ class _Refused(Exception):
     """What was found instead of what was expected."""
 
 
-def save(recording: "Recording", path: str | PathLike[str]) -> None:
+def save(recording: Any, path: str | PathLike[str]) -> None:
     """Write a recording as Recording.save says."""
     fields: dict[str, Any] = {
         "version": VERSION,
@@ -70,7 +65,7 @@ def save(recording: "Recording", path: str | PathLike[str]) -> None:
         np.savez_compressed(file, **fields)
 
 
-def load(cls: type[R], path: str | PathLike[str], p: float | None) -> R:
+def load(cls: Any, path: str | PathLike[str], p: float | None) -> Any:
     """Read a recording as Recording.load says."""
     name = fspath(path)
     p = None if p is None else _validate.probability(p)
@@ -84,7 +79,7 @@ def load(cls: type[R], path: str | PathLike[str], p: float | None) -> R:
     raise ValueError(f"{name}: expected {_EXPECTED}; got {got}")
 
 
-def _read(cls: type[R], file: IO[bytes], name: str, p: float | None) -> R:
+def _read(cls: Any, file: IO[bytes], name: str, p: float | None) -> Any:
     magic = file.read(len(np.lib.format.MAGIC_PREFIX))
     file.seek(0)
     if magic == np.lib.format.MAGIC_PREFIX:
@@ -108,18 +103,15 @@ def _first_line(error: BaseException) -> str:
     return text[:120] or type(error).__name__
 
 
-def _one_array(cls: type[R], array: NDArray[Any], name: str, p: float | None) -> R:
+def _one_array(cls: Any, array: NDArray[Any], name: str, p: float | None) -> Any:
     if array.dtype.kind not in "biuf":
         raise _Refused(f"an array of dtype {array.dtype}")
     if array.ndim < 2 or array.shape[0] == 0:
         raise _Refused(f"an array of shape {array.shape}, where (trials, ...) is needed")
-    if array.dtype.kind != "f":
-        return cls.from_masks(array, p, name)
-    recording = cls.from_outputs(array, p, source=name)
-    scales = recording.scales or {}
-    if len(scales) + bool(recording.other_scales) > _MAX_VALUES:
+    recording = cls.of(array, p, name)
+    if len(recording.scales or ()) + bool(recording.other_scales) > _MAX_VALUES:
         raise _Refused(f"an array of {array.dtype} with more than {_MAX_VALUES} different values")
-    return cls.from_masks(array, p, name) if set(scales) == {1.0} and not recording.nans else recording
+    return recording
 
 
 def _scalar(fields: Any, key: str, kind: str, default: Any) -> Any:
@@ -136,7 +128,7 @@ def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _packed(cls: type[R], fields: Any, name: str, p: float | None) -> R:
+def _packed(cls: Any, fields: Any, name: str, p: float | None) -> Any:
     version = _scalar(fields, "version", "iu", 1)
     if version != VERSION:
         raise _Refused(f"version {version}, where this dropstats reads {VERSION}")
@@ -178,7 +170,7 @@ def _scales(fields: Any, packed: NDArray[np.uint8]) -> dict[float, int] | None:
     if not values.size or values.dtype.kind not in "fiu":
         raise _Refused(f"scale of shape {fields['scale'].shape} and dtype {values.dtype}")
     # of several values it is not said how often each occurred
-    kept = arrays.bit_count(packed)
+    kept = int(packing.row_sums(packed).sum())
     shares = np.diff(np.rint(kept * np.cumsum(counts) / counts.sum()), prepend=0)
     return dict(zip(values.astype(np.float64).tolist(), shares.astype(int).tolist(), strict=True))
 

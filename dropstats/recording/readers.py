@@ -6,7 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dropstats import _validate, formats
 from dropstats.recording import arrays
+from dropstats.recording.packing import Rows
 
 Bits = NDArray[np.bool_]
 
@@ -21,14 +23,56 @@ _SAMPLE = 2**16
 class Reader(Protocol):
     """Reads pieces of masks or outputs; sums up what else it saw."""
 
-    def check(self, trials: int, shape: tuple[int, ...]) -> None:
-        """Raise ValueError where what the reader holds does not go with outputs of this shape."""
-
-    def read(self, rows: slice, columns: slice, values: Any) -> tuple[Bits, Bits]:
+    def read(self, rows: slice, columns: slice, values: Any, inputs: Any = None) -> tuple[Bits, Bits]:
         """Return which neurons were kept, and of which it is known."""
 
     def found(self) -> dict[str, Any]:
         """Return the fields of a Recording that the values have filled."""
+
+
+def read(blocks: arrays.Blocks, reader: Reader, p: float | None, source: str, inputs: Any = None) -> dict[str, Any]:
+    """Return the fields of the Recording of blocks, packed piece by piece."""
+    p = None if p is None else _validate.probability(p)
+    given = Inputs(inputs, blocks.trials, blocks.shape)
+    written = Rows(blocks.n, blocks.trials)
+    for rows, columns, values in blocks.pieces():
+        written.write(rows, columns, *reader.read(rows, columns, values, given.piece(rows, columns)))
+    packed, known = written.read(blocks.trials)
+    fields = {"trials": blocks.trials, "n": blocks.n, "shape": blocks.shape, "p": p, "packed": packed, "known": known}
+    return {**fields, "source": source or arrays.origin(blocks.first), **reader.found()}
+
+
+class Inputs:
+    """What dropout was applied to: ones, one array for all calls, or an array for each."""
+
+    def __init__(self, given: Any, trials: int, shape: tuple[int, ...]) -> None:
+        self._given = given if given is None or arrays.listed(given) else arrays.array(given)
+        if given is not None:
+            self._check(trials, shape)
+
+    def _check(self, trials: int, shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless the inputs have the shape of the outputs or of one of them."""
+        given = self._given
+        if isinstance(given, list | tuple):
+            shapes = {tuple(map(int, arrays.array(one).shape)) for one in given}
+            if shapes == {shape} and len(given) == trials:
+                return
+            if len(shapes) > 1:
+                raise ValueError(f"inputs must all have one shape, {shape}; got {sorted(shapes)}")
+            given = self._given = np.asarray(given)
+        got = tuple(map(int, given.shape))
+        if got not in ((trials, *shape), shape):
+            raise ValueError(f"inputs must have the outputs' shape {(trials, *shape)} or {shape}; got {got}")
+        self._shared = got == shape
+
+    def piece(self, rows: slice, columns: slice) -> Any:
+        """Return the inputs of a piece of outputs, of as many rows or of one that serves all; None: ones."""
+        if self._given is None:
+            return None
+        if not isinstance(self._given, list | tuple):
+            return arrays.flat(self._given[None] if self._shared else self._given[rows])[:, columns]
+        pieces = [arrays.flat(arrays.array(one)[None])[:, columns] for one in self._given[rows]]
+        return pieces[0] if len(pieces) == 1 else np.concatenate([arrays.floats(piece) for piece in pieces])
 
 
 def _all(shape: tuple[int, ...]) -> Bits:
@@ -42,10 +86,7 @@ def _count(bits: Bits) -> int:
 class MaskReader:
     """Reads masks: booleans, or 0 and 1."""
 
-    def check(self, trials: int, shape: tuple[int, ...]) -> None:
-        """Accept every shape."""
-
-    def read(self, rows: slice, columns: slice, values: Any) -> tuple[Bits, Bits]:
+    def read(self, rows: slice, columns: slice, values: Any, inputs: Any = None) -> tuple[Bits, Bits]:
         """Return which neurons were kept; of all it is known."""
         if arrays.dtype(values) == "bool":  # which tensorflow does not compare with 0
             kept: Bits = arrays.host(values)
@@ -67,20 +108,18 @@ class MaskReader:
 class OutputReader:
     """Reads outputs of dropout on inputs of ones, or on given inputs."""
 
-    def __init__(self, inputs: Any) -> None:
-        self._inputs = inputs if inputs is None or arrays.listed(inputs) else arrays.array(inputs)
-        self._dtype: str | None = None
+    def __init__(self) -> None:
+        self._dtype = ""
         self._scales: Counter[float] = Counter()
         self._scale: float | None = None
         self._seen: Counter[str] = Counter()
         self._tolerance = 0.0
 
-    def read(self, rows: slice, columns: slice, values: Any) -> tuple[Bits, Bits]:
+    def read(self, rows: slice, columns: slice, values: Any, inputs: Any = None) -> tuple[Bits, Bits]:
         """Return which neurons were kept, and of which it is known."""
         self._dtype = arrays.dtype(values)
-        if self._inputs is None:
+        if inputs is None:
             return self._read_ones(values)
-        inputs = self._piece_of_inputs(rows, columns)
         if arrays.library(inputs) != arrays.library(values) or arrays.dtype(inputs) != self._dtype:
             inputs, values = arrays.floats(inputs), arrays.floats(values)
         with np.errstate(all="ignore"):  # infinite inputs, and products beyond the largest number
@@ -96,29 +135,6 @@ class OutputReader:
             "dtype": self._dtype,
             **self._seen,
         }
-
-    def check(self, trials: int, shape: tuple[int, ...]) -> None:
-        """Raise ValueError unless the inputs have the shape of the outputs or of one of them."""
-        given = self._inputs
-        if given is None:
-            return
-        if isinstance(given, list | tuple):
-            shapes = {tuple(map(int, arrays.array(one).shape)) for one in given}
-            if shapes == {shape} and len(given) == trials:
-                return
-            if len(shapes) > 1:
-                raise ValueError(f"inputs must all have one shape, {shape}; got {sorted(shapes)}")
-            given = self._inputs = np.asarray(given)
-        got = tuple(map(int, given.shape))
-        if got not in ((trials, *shape), shape):
-            raise ValueError(f"inputs must have the outputs' shape {(trials, *shape)} or {shape}; got {got}")
-        self._shared = got == shape
-
-    def _piece_of_inputs(self, rows: slice, columns: slice) -> Any:
-        if not isinstance(self._inputs, list | tuple):
-            return arrays.flat(self._inputs[None] if self._shared else self._inputs[rows])[:, columns]
-        pieces = [arrays.flat(arrays.array(one)[None])[:, columns] for one in self._inputs[rows]]
-        return pieces[0] if len(pieces) == 1 else np.concatenate([arrays.floats(piece) for piece in pieces])
 
     def _read_ones(self, y: Any) -> tuple[Bits, Bits]:
         if self._dtype == "bool":
@@ -176,7 +192,7 @@ class OutputReader:
         """Count where kept outputs are scale * input within rounding, by the scale of the first of them."""
         if not kept.any():
             return
-        dtype = str(self._dtype)
+        dtype = self._dtype
         if self._scale is None:
             row = int(kept.any(axis=1).argmax())
             places = np.flatnonzero(kept[row])[:_SAMPLE]
@@ -185,10 +201,10 @@ class OutputReader:
                 arrays.floats(x[min(row, int(x.shape[0]) - 1), left:right]), arrays.floats(y[row, left:right])
             )
             chosen = kept[row, left:right]
-            self._scale, self._tolerance = _scale(xs[chosen], ys[chosen], arrays.resolution(dtype))
+            self._scale, self._tolerance = _scale(xs[chosen], ys[chosen], formats.resolution(dtype))
         wide_y, wide_x = arrays.wide(y), arrays.wide(x)
         # one rounding of the scale and one of the product, half a spacing each, at either side
-        allowed = abs(wide_y) * (2 * arrays.resolution(dtype)) + arrays.smallest(dtype)
+        allowed = abs(wide_y) * (2 * formats.resolution(dtype)) + formats.smallest(dtype)
         right_ones = _count(arrays.host(abs(wide_y - wide_x * self._scale) <= allowed) & kept)
         self._scales[self._scale] += right_ones
         self._seen["unscaled"] += _count(kept) - right_ones

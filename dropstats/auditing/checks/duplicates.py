@@ -1,0 +1,166 @@
+"""duplicates: are equal masks as rare as the law has it?"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from dropstats.auditing import causes, nulls, words
+from dropstats.auditing.finding import Case, Check, Finding, too_small
+from dropstats.auditing.streams import Streams, equal_pairs
+
+# Masks whose probability is formed at a time hold about this many neurons.
+_BLOCK = 2**24
+
+
+def measure(case: Case) -> Finding:
+    """Null: masks are independent, so equal ones are as rare as the law has it. Conservative, one-sided.
+
+    Given the number of drops y of a mask, its C(n, y) placings are equally likely; the number of masks that equal an
+    earlier one is then at most a sum of independent Bernoulli variables of (i - 1) / C(n, y), i the i-th mask with y
+    drops, whose tail is bounded after Chernoff. So neither a wrong rate nor few neurons or a small p (when equal masks
+    are common) raise an alarm. Where rates differ: Markov's bound on the number of equal pairs. Where neurons depend on
+    each other: a bound from the probability of each mask that was seen. Catches frozen seeds, periods, replayed steps, few
+    seeds. Needs that equal masks be rare.
+    """
+    if case.trials < 2:
+        return too_small("one mask")
+    law = case.law
+    _, first, sizes = np.unique(case.seen.mask_hashes, return_index=True, return_counts=True)
+    pairs = float((sizes * (sizes - 1.0) / 2).sum())
+    repeated = int(case.trials - sizes.size)
+    log_pairs = math.log(case.trials) + math.log(case.trials - 1) - math.log(2)
+    expected = math.exp(min(log_pairs + law.log_prob_equal, 700.0))
+    if not law.independent:
+        mean = _chance_of_repeats(case, first)
+        pvalue = nulls.repeats_bound(repeated, mean)
+    elif law.rate is None:
+        mean = expected
+        pvalue = min(1.0, expected / pairs) if pairs else 1.0
+    else:
+        mean = expected_repeats(case.n, case.seen.mask_drops)
+        pvalue = nulls.event_bound(repeated, mean)
+    numbers = {"pairs": int(pairs), "distinct": sizes}
+    fields: dict[str, Any] = {"pvalue": pvalue, "observed": pairs, "expected": expected, "numbers": numbers}
+    return too_small("common", **fields) if mean > case.trials / 4 else Finding(**fields)
+
+
+def expected_repeats(n: int, mask_drops: NDArray[np.int64]) -> float:
+    """Return the sum of min(1, (i - 1) / C(n, y)) over masks: a bound on the expected number of repeated masks."""
+    drops, masks = np.unique(mask_drops, return_counts=True)
+    y = drops.astype(np.float64)
+    cells = np.exp(np.minimum(log_placings(n, y), 700.0))
+    # gammaln leaves C(n, 0) = C(n, n) = 1 off by its rounding
+    cells = np.where((y == 0) | (y == n), 1.0, cells * (1 - 1e-9))
+    h = masks.astype(np.float64)
+    within = np.minimum(h, np.floor(cells) + 1)  # from here on each mask may repeat with certainty
+    return float((within * (within - 1) / 2 / cells + (h - within)).sum())
+
+
+def log_placings(n: int, drops: Any) -> Any:
+    """Return log C(n, drops)."""
+    return special.gammaln(n + 1.0) - special.gammaln(drops + 1) - special.gammaln(n - drops + 1)
+
+
+def _chance_of_repeats(case: Case, first: NDArray[np.int64]) -> float:
+    """Return the sum over masks of the conditional chance to equal an earlier one, given these; `first` are new ones."""
+    step = max(1, _BLOCK // case.n)
+    chance = np.zeros(case.trials)
+    for start in range(0, case.trials, step):
+        stop = min(start + step, case.trials)
+        chance[start:stop] = np.exp(case.law.log_prob_mask(case.seen.recording.masks(start, stop)))
+    new = np.zeros(case.trials)
+    new[first] = chance[first]
+    return float(np.minimum(1.0, np.cumsum(new)[:-1]).sum())
+
+
+def explain(finding: Finding, case: Case, failed: bool) -> str:
+    """Say which masks are equal."""
+    if finding.state == "too small" and not failed:
+        if finding["why"] == "one mask":
+            return "a single mask has no other to compare with"
+        return f"masks repeat anyway at this size: {finding.expected:,.0f} equal pairs are expected"
+    if failed:
+        return _departure(finding, case)
+    return "no two masks are equal" if not finding.observed else "no more equal masks than expected by chance"
+
+
+def _departure(finding: Finding, case: Case) -> str:
+    if again := words.repeating(case):
+        return again
+    hashes, pairs = case.seen.mask_hashes, finding["pairs"]
+    order = np.argsort(hashes, kind="stable")
+    at = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    first, second = min((int(order[i]), int(order[i + 1])) for i in at.tolist())
+    text = f"calls {first:,} and {second:,} have the same mask"
+    if pairs > 1:
+        text += f" ({pairs:,} equal pairs, {finding.expected:.2g} expected)"
+    lag = order[at + 1] - order[at]
+    if at.size > 2 and (lag == 1).all():
+        return f"{text}: calls in a row share a mask"
+    if finding["distinct"].size >= 3 and at.size >= 3 and not (lag == lag[0]).all():
+        text += f": as if drawn from about {words.about(causes.of_equal_masks(case.trials, pairs))} seeds"
+    return text
+
+
+CHECK = Check("duplicates", measure, explain, dependence=True, whole_masks=True)
+
+
+# ---- several streams -------------------------------------------------------------------------------------------------
+
+
+def measure_streams(seen: Streams) -> Finding:
+    """Null: a mask of one stream equals one of another, at any two calls, as rarely as chance has it. Conservative.
+
+    Given its number of drops y, each of the C(n, y) placings of a mask is equally likely, whatever the rate. So the
+    expected number of equal pairs is the sum over y of the pairs with y drops each, divided by C(n, y), and the
+    p-value is Markov's bound. Where rates differ, or neurons depend on each other, the expected number of equal pairs is
+    that of the law.
+    """
+    count = len(seen.names)
+    pairs = count * (count - 1) // 2
+    if seen.alike:
+        drops = np.stack([one.mask_drops for one in seen.evidence])
+        expected = 0.0
+        for y in np.unique(drops):
+            per_stream = (drops == y).sum(axis=1).astype(np.float64)
+            log_cells = float(log_placings(seen.n, float(y)))
+            expected += (per_stream.sum() ** 2 - (per_stream**2).sum()) / 2 * math.exp(-max(log_cells, 0.0))
+    else:
+        expected = pairs * float(seen.trials) ** 2 * math.exp(max(law.log_prob_equal for law in seen.laws))
+    first, second = equal_pairs(seen.mask_hashes)
+    fields: dict[str, Any] = {"observed": float(first.size), "expected": expected}
+    if expected > seen.level * pairs * seen.trials:
+        return too_small("common", **fields)
+    pvalue = min(1.0, expected / first.size) if first.size else 1.0
+    return Finding(pvalue, numbers={"first": first, "second": second}, **fields)
+
+
+def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
+    """Say which masks of different streams are equal, by the most common lag of calls."""
+    if finding.state == "too small":
+        return f"masks of so few neurons are equal anyway: {finding.expected:,.3g} pairs expected to"
+    if not failed:
+        none = "no mask of one stream is one of another"
+        return "no more equal masks than expected by chance" if finding.observed else none
+    trials, first, second = seen.trials, finding["first"], finding["second"]
+    found = np.stack([first // trials, second // trials, second % trials - first % trials], axis=1)
+    kinds, counts = np.unique(found, axis=0, return_counts=True)
+    a, b, lag = kinds[int(np.argmax(counts))].tolist()
+    count, common = int(counts.max()), trials - abs(lag)
+    if count < 2 or count < common // 2:
+        places = [(seen.names[place // trials], place % trials) for place in (int(first[0]), int(second[0]))]
+        text = " and ".join(f"{name} at call {call:,}" for name, call in places)
+        return f"{text} have the same mask ({words.counted(first.size, 'such pair')})"
+    behind, ahead = (b, a) if lag > 0 else (a, b)
+    if lag == 0:
+        text = f"{seen.names[a]} and {seen.names[b]} have the same masks"
+    else:
+        text = f"{seen.names[behind]} has {seen.names[ahead]}'s masks {words.counted(abs(lag), 'call')} later"
+    more = f"; {first.size:,} equal pairs in all" if first.size > count else ""
+    return f"{text} ({count:,} of {common:,}{more})"
+
+
+STREAMS = Check("duplicates", measure_streams, explain_streams, decides=True, whole_masks=True)
