@@ -276,7 +276,7 @@ def _chunks(rates: NDArray[np.float64], masks: int) -> Iterator[tuple[int, _Chun
         yield start, _Chunk(rates[start : start + step], masks)
 
 
-class _ColumnSums:
+class ColumnSums:
     """Counts of set bits at each place of a word, over many words: vertical counters by carry-save adders.
 
     A level holds planes of words whose bits count 2^level. Three of a level become one of it and one of the next in
@@ -309,12 +309,16 @@ class _ColumnSums:
             self.waiting[level] = None
             plane, level = carry, level + 1
 
+    def planes(self) -> list[Words]:
+        """Return the counts' binary digits, the lowest first, in planes of shape (columns, rows)."""
+        nothing = np.zeros((self.columns, self.rows), np.uint64)
+        return _add(self.totals, [nothing if plane is None else plane for plane in self.waiting]) if self.totals else []
+
     def sums(self) -> NDArray[np.int64]:
         """Return the counts, of shape (64 * columns,)."""
-        nothing = np.zeros((self.columns, self.rows), np.uint64)
         if not self.totals:
             return np.zeros(64 * self.columns, np.int64)
-        planes = _add(self.totals, [nothing if plane is None else plane for plane in self.waiting])
+        planes = self.planes()
         while planes[0].shape[1] > 8:  # from there on, unpacking is cheaper than halving
             half = planes[0].shape[1] // 2
             planes = _add([plane[:, :half] for plane in planes], [plane[:, half:] for plane in planes])
@@ -345,7 +349,7 @@ def count_drops(
     counts = np.zeros(masks, np.intp)
     drops = np.empty(rates.shape[0], np.int64)
     for start, chunk in _chunks(rates, masks):
-        sums = _ColumnSums(chunk.columns, chunk.rows)
+        sums = ColumnSums(chunk.columns, chunk.rows)
         for mask, words in chunk.tiles(generator):
             slices, _, rows = words.shape
             ones = np.add.reduce(np.bitwise_count(words), axis=1, dtype=np.uint16).reshape(-1)

@@ -1,0 +1,4 @@
+"""Monitor: evidence against a law of masks that may be looked at after every step of a training run."""
+
+from dropstats.monitoring.monitor import Monitor as Monitor
+from dropstats.monitoring.summary import Alarm as Alarm

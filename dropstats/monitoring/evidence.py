@@ -9,7 +9,7 @@ confidence sequences, Annals of Statistics 49, 1055-1080, doi:10.1214/20-AOS1991
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -32,14 +32,13 @@ TILTS = np.outer((-1.0, 1.0), 2.0 ** np.arange(3, -13, -1)).ravel()
 _HALVINGS = 60
 
 
-def log_mean(logs: Floats, weights: Floats | None = None) -> Any:
-    """Return the log of the (weighted) mean of exp(logs) over the last axis; weights add to 1."""
-    top = logs.max(axis=-1, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0.0)
-    scaled = np.exp(logs - top)
-    mean = scaled.mean(axis=-1) if weights is None else scaled @ weights
-    with np.errstate(divide="ignore"):
-        return np.log(mean) + top[..., 0]
+def log_mean(logs: Floats, log_weights: Floats | None = None) -> Any:
+    """Return the log of the mean of exp(logs) over the last axis, or of their sum with weights."""
+    if log_weights is None:
+        top = logs.max(axis=-1, keepdims=True)
+        top = np.where(np.isfinite(top), top, 0.0)
+        return np.log(np.exp(logs - top).mean(axis=-1)) + top[..., 0]
+    return np.logaddexp.reduce(logs + log_weights, axis=-1)
 
 
 def log_evalue(dropped: Any, counted: Any, p: Any) -> Floats:
@@ -60,22 +59,29 @@ def log_evalue(dropped: Any, counted: Any, p: Any) -> Floats:
     >>> log_evalue([100, 130], 1000, 0.1).round(4)
     array([-0.3948,  1.511 ])
     """
-    s, n, rate = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (dropped, counted, p)))
-    shape = s.shape
-    s, n, rate = s.ravel(), n.ravel(), rate.ravel()
+    s, n, rate = (np.asarray(x, np.float64) for x in (dropped, counted, p))
     mirrored = rate > 0.5  # 1 - p is exact there
-    s, rate = np.where(mirrored, n - s, s), np.where(mirrored, 1 - rate, rate)
-    out = np.where(s > 0, np.inf, 0.0)  # what stands where nothing can be dropped
-    (known,) = np.nonzero((rate > 0) & (n > 0))
-    out[(rate > 0) & (n == 0)] = 0.0
-    for start in range(0, known.size, _CHUNK):
-        part = known[start : start + _CHUNK]
-        out[part] = log_mean(_log_components(s[part, None], n[part, None], rate[part, None]))
-    return out.reshape(shape)
+    if mirrored.any():
+        s, rate = np.where(mirrored, n - s, s), np.where(mirrored, 1 - rate, rate)
+    if rate.ndim == 0 and rate > 0:  # what depends on p alone is computed once
+        s, n = np.broadcast_arrays(s, n)
+        flat = np.ravel(s)[:, None], np.ravel(n)[:, None]
+        return np.concatenate([np.zeros(0), *(_mixture(*part, rate) for part in _parts(*flat))]).reshape(s.shape)
+    s, n, rate = np.broadcast_arrays(s, n, rate)
+    out = np.where((s > 0) & (n > 0), np.inf, 0.0)  # what stands where nothing can be dropped
+    free = rate > 0
+    flat = s[free][:, None], n[free][:, None], rate[free][:, None]
+    out[free] = np.concatenate([np.zeros(0), *(_mixture(*part) for part in _parts(*flat))])
+    return out
 
 
-def _log_components(s: Floats, n: Floats, p: Floats) -> Floats:
-    """Return the log e-value of each prior size along the last axis, for 0 < p <= 1/2.
+def _parts(*arrays: Floats) -> Iterator[tuple[Floats, ...]]:
+    for start in range(0, arrays[0].shape[0], _CHUNK):
+        yield tuple(array[start : start + _CHUNK] for array in arrays)
+
+
+def _mixture(s: Floats, n: Floats, p: Floats) -> Floats:
+    """Return the log mean over prior sizes, along the last axis, for 0 < p <= 1/2.
 
     Each log gamma(x + k) - log gamma(x) is written by Stirling's formula. With a = S + cp, b = N - S + cq, m = N + c and
     d = S - Np the leading terms add to a log(a / mp) + b log(b / mq), whose ratios are 1 + d / mp and 1 - d / mq.
@@ -84,16 +90,19 @@ def _log_components(s: Floats, n: Floats, p: Floats) -> Floats:
     product = n * p
     d = (s - product) - _product_error(n, p, product)
     a, b, m = s + c * p, (n - s) + c * q, n + c
-    log_a, log_b = _log_ratio(a / m, p, d / (m * p)), _log_ratio(b / m, q, -d / (m * q))
-    leading = a * log_a + b * log_b - 0.5 * (log_a + log_b + np.log1p(n / c))
-    grown = _stirling_error(a) + _stirling_error(b) - _stirling_error(m)
-    return leading + grown - (_stirling_error(c * p) + _stirling_error(c * q) - _stirling_error(c))
+    log_a, log_b = _log_ratio(a, m, p, d / (m * p)), _log_ratio(b, m, q, -d / (m * q))
+    logs = a * log_a + b * log_b - 0.5 * (log_a + log_b + np.log1p(n / c))
+    logs += _stirling_error(a) + _stirling_error(b) - _stirling_error(m)
+    logs -= _stirling_error(c * p) + _stirling_error(c * q) - _stirling_error(c)
+    return np.where(n[:, 0] > 0, log_mean(logs), 0.0)
 
 
-def _log_ratio(part: Floats, p: Floats, excess: Floats) -> Floats:
-    """Return log(part / p), where part / p = 1 + excess, from whichever of the two has the digits."""
-    near = np.abs(excess) <= 0.5
-    return np.where(near, np.log1p(np.where(near, excess, 0.0)), np.log(part) - np.log(p))
+def _log_ratio(part: Floats, whole: Floats, p: Floats, excess: Floats) -> Floats:
+    """Return log(part / (whole p)), where that ratio is 1 + excess, from whichever of the two has the digits."""
+    far = np.abs(excess) > 0.5
+    if not far.any():
+        return np.log1p(excess)
+    return np.where(far, np.log(part / whole) - np.log(p), np.log1p(np.where(far, 0.0, excess)))
 
 
 def _product_error(x: Floats, y: Floats, product: Floats) -> Floats:
@@ -131,8 +140,7 @@ def log_bound(dropped: Any, counted: Any, p: Any) -> Floats:
     A mixture of likelihood ratios is at most the largest of them, that of the observed rate.
     """
     s, n, rate = (np.asarray(x, np.float64) for x in (dropped, counted, p))
-    with np.errstate(divide="ignore"):
-        bound: Floats = rel_entr(s, n * rate) + rel_entr(n - s, n * (1 - rate))
+    bound: Floats = rel_entr(s, n * rate) + rel_entr(n - s, n * (1 - rate))
     return bound
 
 
@@ -158,16 +166,28 @@ def log_tilted(dropped: Any, cumulants: Floats) -> Any:
     return log_mean(np.asarray(dropped, np.float64)[..., None] * TILTS - cumulants)
 
 
+def mean(logs: Iterable[float]) -> float:
+    """Return the log of the mean of e-values, given their logs."""
+    logs = list(logs)
+    top = max(logs)
+    if not math.isfinite(top):
+        return top
+    return top + math.log(math.fsum(math.exp(log - top) for log in logs) / len(logs))
+
+
+def bisect(true: Callable[[float], bool], yes: float, no: float) -> tuple[float, float]:
+    """Return where a condition changes, from both sides, given a place where it is true and one where it is not."""
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (yes + no)
+        yes, no = (middle, no) if true(middle) else (yes, middle)
+    return yes, no
+
+
 def interval(log_e: Callable[[float], float], inside: float, limit: float) -> tuple[float, float]:
-    """Return the ends of the rates around `inside` against which log e stays below `limit`."""
-    ends = []
-    for end in (0.0, 1.0):
-        kept, left_out = inside, end
-        if log_e(end) < limit:
-            ends.append(end)
-            continue
-        for _ in range(_HALVINGS):
-            middle = 0.5 * (kept + left_out)
-            kept, left_out = (middle, left_out) if log_e(middle) < limit else (kept, middle)
-        ends.append(left_out)  # the outer one: the interval is never cut short
-    return ends[0], ends[1]
+    """Return the ends of the places in [0, 1] around `inside` at which log e stays below `limit`; NaN for none."""
+    below = lambda place: log_e(place) < limit  # noqa: E731
+    if not below(inside):
+        return math.nan, math.nan
+    # the outer one of two neighbouring doubles: the interval is never cut short
+    low, high = (end if below(end) else bisect(below, inside, end)[1] for end in (0.0, 1.0))
+    return low, high

@@ -1,0 +1,172 @@
+"""Checks that select neurons by what happened before: all neurons, lags, neighbours, other streams."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropstats.monitoring import evidence
+from dropstats.monitoring.evidence import Floats
+from dropstats.monitoring.null import Null
+from dropstats.monitoring.words import WORD, Words, shift
+
+LAGS = 2 ** np.arange(7)
+REMEMBERED = int(LAGS[-1])
+# Of longer masks each call looks at one in so many of the lags and distances, the first of either always: a call has
+# seen enough neurons, and time is short.
+_ALL_AT_ONCE = 2**16
+# The k-th pair of streams gets 1 / (k (k + 1)) of the share of agreement: that adds to at most 1 for any number.
+STREAMS = 64
+
+
+class Block(NamedTuple):
+    """Events of a few masks in a row of one stream, the first of which is its call number `first`, from 0."""
+
+    events: Words
+    stream: "Stream"
+    first: int
+    happened: NDArray[np.int64]  # number of events in each mask
+    dropped: NDArray[np.int64]  # number of neurons dropped
+    streams: Mapping[str, "Stream"]  # all of them
+    torn: Mapping[int, str]  # masks in which a group was not dropped as one, and how
+
+
+class Stream:
+    """The last masks of one stream of calls."""
+
+    def __init__(self, name: str, room: int, words: int) -> None:
+        self.name, self.calls = name, 0
+        self.ring = np.zeros((room, words), np.uint64)
+
+    def add(self, events: Words) -> None:
+        """Remember the events of the next calls."""
+        for mask in events:
+            self.ring[self.calls % self.ring.shape[0]] = mask[: self.ring.shape[1]]
+            self.calls += 1
+
+    def of(self, calls: NDArray[np.int64]) -> Words:
+        """Return the events of earlier calls, which must still be remembered."""
+        remembered: Words = self.ring[calls % self.ring.shape[0]]
+        return remembered
+
+
+class Selections:
+    """The selections of a monitor: a row of counts each, summed over all masks of all streams."""
+
+    names = ("rate", "lags", "neighbours", "agreement")
+
+    def __init__(self, null: Null) -> None:
+        self.null, self.counts = null, null.counts
+        reach = min(null.size, WORD * self.counts.words) // 2
+        self.distances = 2 ** np.arange(reach.bit_length())
+        self.pairs: list[tuple[str, str]] = []
+        self.turns = -(-null.size // _ALL_AT_ONCE) | 1  # odd: seldom a divisor of a period
+        rows = 1 + LAGS.size + self.distances.size
+        self.sums = np.zeros((rows, self.counts.width), self.counts.dtype)
+        self.rows = self.sums[None]
+        self._all = (np.arange(LAGS.size), np.arange(self.distances.size))
+        self._last_weights: tuple[Any, Floats] = (None, np.zeros(0))
+
+    def _ends(self) -> list[int]:
+        """Return where the rows of each check begin and, at last, end."""
+        return [0, 1, 1 + LAGS.size, 1 + LAGS.size + self.distances.size, self.sums.shape[0]]
+
+    def _weights(self, shares: Mapping[str, float]) -> Floats:
+        """Return the log of the share of each row, and at last of what is not bet, from the shares of the checks."""
+        if self._last_weights[0] is not shares or self._last_weights[1].size != self.sums.shape[0] + 1:
+            ends = self._ends()
+            weights = np.zeros(self.sums.shape[0] + 1)
+            for name, start, stop in zip(self.names, ends, ends[1:], strict=False):
+                share, k = shares.get(name, 0.0), np.arange(1, stop - start + 1)
+                each = 1 / (k * (k + 1)) if name == "agreement" else np.full(k.size, 1 / max(k.size, 1))
+                weights[start:stop] = share * each
+                weights[-1] += share * max(0.0, 1 - each.sum())
+            with np.errstate(divide="ignore"):
+                self._last_weights = shares, np.log(weights)
+        return self._last_weights[1]
+
+    def see(self, block: Block) -> None:
+        """Count the masks of a block; afterwards `rows` holds the sums after each of them."""
+        events = block.events[:, : self.counts.words]
+        calls = block.first + np.arange(events.shape[0])
+        pairs = self._agreements(block, events, calls)
+        added = np.zeros((calls.size, *self.sums.shape), self.counts.dtype)
+        added[:, 0] = self.counts.all(block.events, block.happened)
+        lags, distances = self._all if self.turns == 1 else self._chosen(block.first)
+        chosen = np.empty((calls.size, lags.size + distances.size, events.shape[1]), np.uint64)
+        before = calls[:, None] - LAGS[lags]
+        chosen[:, : lags.size] = block.stream.of(before)
+        if block.first < REMEMBERED:
+            chosen[:, : lags.size][before < 0] = 0
+        for place, distance in enumerate(self.distances[distances].tolist(), lags.size):
+            shift(events, distance, chosen[:, place])
+        chosen[:, lags.size :] &= self.null.counted[: events.shape[1]]
+        rows = slice(1, self._ends()[3]) if self.turns == 1 else np.r_[1 + lags, 1 + LAGS.size + distances]
+        added[:, rows] = self.counts.selected(chosen, events[:, None])
+        for row, here, sums in pairs:
+            added[here, row] = sums
+        self.rows = self.sums + np.cumsum(added, axis=0)
+        self.sums = self.rows[-1]
+
+    def _chosen(self, call: int) -> tuple[NDArray[np.int64], ...]:
+        """Return which lags and distances a call looks at: known before it, as a selection must be."""
+        return tuple(index[(index == 0) | ((index + call) % self.turns == 0)] for index in self._all)
+
+    def _agreements(
+        self, block: Block, events: Words, calls: NDArray[np.int64]
+    ) -> list[tuple[int, NDArray[np.bool_], NDArray[Any]]]:
+        """Return (row, which calls, counts) for each other stream whose same calls are remembered."""
+        found = []
+        for other in block.streams.values():
+            if other is block.stream:
+                continue
+            here = (calls < other.calls) & (calls >= other.calls - other.ring.shape[0])
+            if not here.any():
+                continue
+            pair = (other.name, block.stream.name)
+            pair = pair if pair in self.pairs else pair[::-1]
+            if pair not in self.pairs:
+                pair = (other.name, block.stream.name)
+                self.pairs.append(pair)
+                self.sums = np.concatenate([self.sums, np.zeros_like(self.sums[:1])])
+            row = self._ends()[3] + self.pairs.index(pair)
+            found.append((row, here, self.counts.selected(other.of(calls[here]), events[here])))
+        return found
+
+    def log_bounds(self, shares: Mapping[str, float], limit: float) -> Floats:
+        """Return what the log of the e-values' weighted sum does not exceed, after each mask of the last block."""
+        weights = self._weights(shares)
+        return np.logaddexp(evidence.log_mean(self.counts.log_bound(self.rows), weights[:-1]), weights[-1])
+
+    def evidence(self, row: int = -1) -> dict[str, float]:
+        """Return the log e-value of each check after a mask of the last block."""
+        logs = np.r_[self.counts.log_e(self.rows[row]), 0.0]
+        return {name: float(evidence.log_mean(logs, self._weights({name: 1.0}))) for name in self.names}
+
+    def finding(self, name: str, row: int = -1) -> str:
+        """Return in words what the strongest row of a check has seen."""
+        ends = self._ends()
+        at = self.names.index(name)
+        if ends[at] == ends[at + 1]:
+            return "nothing to compare"
+        sums = self.rows[row][ends[at] : ends[at + 1]]
+        best = int(np.argmax(self.counts.log_e(sums)))
+        observed, expected, of, event = self.counts.seen(sums[best])
+        if name == "rate":
+            if event == "kept":
+                observed, expected = 1 - observed, 1 - expected
+            return f"drops {observed:.6g} of the neurons{of} where {expected:.6g} was declared"
+        if name == "lags":
+            lag = int(LAGS[best])
+            where = f"of the neurons{of} {event} {lag} call{'s' * (lag > 1)} before, {observed:.6g} are {event} again"
+        elif name == "neighbours":
+            apart = int(self.distances[best])
+            where = (
+                f"of the neurons{of} whose neighbour {apart} place{'s' * (apart > 1)} before is {event}, "
+                f"{observed:.6g} are {event}"
+            )
+        else:
+            first, second = self.pairs[best]
+            where = f"of the neurons{of} {event} in stream {first!r}, {observed:.6g} are {event} in {second!r} too"
+        return f"{where}, where {expected:.6g} was declared"
