@@ -77,6 +77,14 @@ def probability(value: Any, name: str = "p") -> float:
     return float(array) + 0.0  # -0.0 becomes 0.0
 
 
+def open_probability(value: Any, name: str) -> float:
+    """Return a single probability in (0, 1)."""
+    found = probability(value, name)
+    if not 0 < found < 1:
+        raise ValueError(f"{name} must be in (0, 1); got {found!r}")
+    return found
+
+
 def below_one(p: Any) -> float:
     """Return a single probability in [0, 1)."""
     rate = probability(p)

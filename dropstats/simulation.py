@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from dropstats import _validate, bits, tallies
 from dropstats.laws import Law, Network
-from dropstats.laws.base import Independent, parts_of
+from dropstats.laws.base import Independent
+from dropstats.laws.foreign import parts_of
 from dropstats.tallies import Tally
 
 # Of a law, and in order of all its parts: how often each neuron was dropped, and how many masks dropped 0..n.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dropstats import _validate
 from dropstats.laws import Law
-from dropstats.laws.base import parts_of
+from dropstats.laws.foreign import parts_of
 
 # Names of the moments that a tally estimates, in the order of scipy's 'mvsk'.
 MOMENTS = ("mean", "variance", "skewness", "kurtosis")

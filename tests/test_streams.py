@@ -7,7 +7,9 @@ import pytest
 from scipy import stats
 
 import dropstats as ds
-from dropstats.auditing import comparing
+from dropstats.auditing import nulls
+from dropstats.auditing import streams as comparing
+from dropstats.auditing.checks import agreement
 
 LEVEL = 1e-3
 
@@ -35,7 +37,7 @@ def grid(seed_of, layers=4, steps=4, n=2000, p=0.1):
 def test_independent_streams_pass(p):
     report = ds.audit_streams(ranks(1, 2, 3, 4, p=p))
     assert report.passed, report
-    assert [result.name for result in report.results] == ["agreement", "copies", "overlaps"]
+    assert [result.name for result in report.results] == ["agreement", "duplicates", "overlaps"]
     assert report["agreement"].expected == pytest.approx(p * p + (1 - p) ** 2)
     assert report.p == p
     assert report.observed_rate == pytest.approx(p, abs=0.01)
@@ -89,7 +91,7 @@ def test_dependence_within_streams_does_not_pass_for_dependence_between_them(mon
         return sum(report["agreement"].verdict == "fail" for report in reports)
 
     assert alarms() == 0
-    monkeypatch.setattr(comparing, "inflation", lambda seen, pair: 1.0)
+    monkeypatch.setattr(agreement, "design_effect", lambda seen, pair: 1.0)
     assert alarms() > 2
 
 
@@ -101,7 +103,7 @@ def test_the_same_mask_on_every_rank():
     assert not report.passed
     assert report["agreement"].message == "all 4 streams have identical masks"
     assert report["agreement"].observed == 1.0
-    assert report["copies"].message.startswith("rank 0 and rank 1 have the same masks (50 of 50")
+    assert report["duplicates"].message.startswith("rank 0 and rank 1 have the same masks (50 of 50")
 
 
 def test_two_ranks_of_many():
@@ -113,8 +115,8 @@ def test_masks_one_call_later():
     whole = masks(1, trials=60)
     report = ds.audit_streams({"rank 0": whole[:50], "rank 1": whole[3:53]}, p=0.1)
     assert report["agreement"].verdict == "pass"
-    assert report["copies"].message == "rank 0 has rank 1's masks 3 calls later (47 of 47)"
-    assert report["copies"].verdict == "fail"
+    assert report["duplicates"].message == "rank 0 has rank 1's masks 3 calls later (47 of 47)"
+    assert report["duplicates"].verdict == "fail"
 
 
 def test_a_stretch_at_another_place():
@@ -143,8 +145,8 @@ def test_some_calls_alike():
     a, b = masks(1), masks(2)
     b[[7, 9, 20, 21]] = a[[7, 9, 20, 21]]
     report = ds.audit_streams({"a": a, "b": b}, p=0.1)
-    assert report["copies"].verdict == "fail"
-    assert report["copies"].message == "a at call 7 and b at call 7 have the same mask (4 such pairs)"
+    assert report["duplicates"].verdict == "fail"
+    assert report["duplicates"].message == "a at call 7 and b at call 7 have the same mask (4 such pairs)"
     assert report["agreement"].message == "a and b have identical masks in 4 of 50 calls, first 7"
 
 
@@ -241,7 +243,7 @@ def test_only_what_is_known_is_compared():
     report = ds.audit_streams({"a": a, "b": b})
     assert report["agreement"].verdict == "pass"
     assert report["agreement"].observed == pytest.approx(0.82, abs=0.02)
-    assert report["copies"].verdict == report["overlaps"].verdict == "not applicable"
+    assert report["duplicates"].verdict == report["overlaps"].verdict == "not applicable"
     assert not ds.audit_streams({"a": a, "b": b}, expect="identical").passed
     assert ds.audit_streams({"a": a, "b": a}, expect="identical").passed
     assert not ds.audit_streams({"a": a, "b": a}).passed
@@ -282,7 +284,7 @@ def test_joint_tails_are_hypergeometric(size):
     for first, second in product({0, 1, size // 3, size}, repeat=2):
         law = stats.hypergeom(size, first, second)
         for both in range(max(0, first + second - size), min(first, second) + 1):
-            low, high = comparing.joint_tails(size, first, second, both)
+            low, high = nulls.shared_tails(size, first, second, both)
             assert low == pytest.approx(law.cdf(both), rel=1e-9)
             assert high == pytest.approx(law.sf(both - 1), rel=1e-9)
 

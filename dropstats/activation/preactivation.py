@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from dropstats import _validate
 from dropstats.activation.masked_sum import MaskedSum, scalar
 from dropstats.laws import Law
-from dropstats.laws.base import independent_law
+from dropstats.laws.foreign import independent_law
 
 Array = NDArray[np.float64]
 

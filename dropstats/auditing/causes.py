@@ -1,4 +1,4 @@
-"""Familiar mistakes: from observed numbers to the mechanism that gives just these. Pure: no masks, no laws, no verdicts."""
+"""Familiar mistakes: from observed numbers to the mechanism that gives just these; no masks, laws or verdicts."""
 
 import math
 from collections.abc import Iterator, Mapping

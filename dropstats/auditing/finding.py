@@ -95,6 +95,15 @@ class Case:
         """Return the same case with some attributes changed; the sums are shared."""
         return replace(self, **changes)
 
+    def at_observed_rates(self) -> Self:
+        """Return the same case, the declared rates replaced by those observed, one for each distinct one."""
+        if self.law.rate is not None:
+            return self.but(law=Layer(self.n, self.seen.rate))
+        _, where = np.unique(self.law.rates, return_inverse=True)
+        sums = np.bincount(where, weights=self.seen.neuron_drops)
+        sizes = np.bincount(where, weights=self.seen.neuron_trials)
+        return self.but(law=Layer(self.n, (sums / sizes)[where]))
+
     def of_neurons(self, columns: Any) -> "Case":
         """Return the case of some neurons that are independent of each other."""
         part = Evidence(self.seen.recording.neurons(columns))
@@ -181,8 +190,8 @@ class Check:
     whole_masks : bool
         Whether it looks at whole masks, all neurons known.
     excused : {'', 'by the rate', 'by one rate'}
-        Whether a wrong rate makes it fail as well, so that it is judged at the observed rate, too; always, or only where
-        one rate is declared for all neurons.
+        Whether a wrong rate makes it fail as well, so that it is judged at the observed rate, too; always, or only
+        where one rate is declared for all neurons.
     widened : bool
         Whether it judges sums whose variance dependence among neurons widens.
     values : bool

@@ -99,7 +99,8 @@ def number(text: str) -> float:
 
 def named(law: "Law") -> dict[str, Any]:
     """Return what JSON says of a law beside n: the p of a plain layer, else the law itself."""
-    return {"p": law.p} if type(law) is dropstats.Layer and isinstance(law.p, float) else {"law": repr(law)}
+    plain = law.rate is not None and law == dropstats.Layer(law.n, law.rate)
+    return {"p": law.rate} if plain else {"law": repr(law)}
 
 
 def finite(value: float, spec: str) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dropstats import _quadrature, _validate
 from dropstats.laws import Law
-from dropstats.laws.base import independent_law
+from dropstats.laws.foreign import independent_law
 from dropstats.training import subnetworks
 from dropstats.training.longest_run import LongestRun
 from dropstats.training.times import WaitingTime, log1m_exp

@@ -2,8 +2,8 @@
 
 from dropstats.auditing.checks import (
     agreement,
-    drift,
     dispersion,
+    drift,
     duplicates,
     edges,
     groups,

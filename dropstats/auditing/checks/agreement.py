@@ -1,4 +1,4 @@
-"""agreement: do the masks of two streams agree as independent ones do?"""
+"""Test `agreement`: the masks of two streams agree as independent ones do."""
 
 import math
 from typing import Any
@@ -24,8 +24,8 @@ def measure(seen: Streams) -> Finding:
     """Null: two streams' masks of one call are independent: Bin(N, p^2 + q^2) neurons agree. Exact, two-sided.
 
     For every pair of streams, Bonferroni; with a wrong rate given how many each stream drops (Fisher), and where masks
-    depend on each other within a stream by the effective sample size. Catches the same mask on every rank, shared calls,
-    weak dependence. Needs about 64 neurons.
+    depend on each other within a stream by the effective sample size. Catches the same mask on every rank, shared
+    calls, weak dependence. Needs about 64 neurons.
     """
     pairs, total = all_pairs(len(seen.names))
     return of_pairs(seen, pairs, total)
@@ -124,7 +124,8 @@ def equal_calls(seen: Streams, pair: Pair) -> NDArray[np.int64]:
 
 def _equal_neurons(seen: Streams, pair: Pair) -> NDArray[np.int64]:
     """Return the neurons that agree in every call, where chance would not make them; none in few calls."""
-    neurons = words.equal_places(*(seen.recordings[index].packed for index in pair), seen.n)
+    a, b = (seen.recordings[index].packed for index in pair)
+    neurons = words.equal_places(a, b, seen.n)
     expected = expected_agreement(seen, pair) or 0.99
     none: NDArray[np.int64] = neurons[:0]
     return neurons if seen.n * expected**seen.trials < 0.01 else none

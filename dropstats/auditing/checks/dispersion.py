@@ -1,4 +1,4 @@
-"""dispersion: do the masks' counts of dropped neurons vary as much as the law has it?"""
+"""Test `dispersion`: the counts of dropped neurons vary from mask to mask as much as the law has it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,10 @@ def measure(case: Case) -> Finding:
     """Null: the masks' counts of dropped neurons are independent draws from the law of `law.dropped`. Exact.
 
     Their squared deviation from the law's mean, two-sided (exact convolution), and the worst of the counts'
-    frequencies, P(count = k) held against Bin(trials, pmf(k)) (Bonferroni). Where the law of the count has no closed form,
-    the first is a bound from its exact variance, and the frequency is that of masks that drop nothing. Catches a fixed
-    count, whole channels, a rate that differs from call to call, dead steps, masks that are never empty. Needs 20 masks.
+    frequencies, P(count = k) held against Bin(trials, pmf(k)) (Bonferroni). Where the law of the count has no closed
+    form, the first is a bound from its exact variance, and the frequency is that of masks that drop nothing. Catches a
+    fixed count, whole channels, a rate that differs from call to call, dead steps, masks that are never empty. Needs
+    20 masks.
     """
     law, seen = case.law, case.seen
     if not law.has_counts:
@@ -108,7 +109,9 @@ def _departure(finding: Finding, case: Case) -> str:
         return f"{none} drop nothing, where {finding['expected_empty']:,.1f} are expected; {factor}"
     if case.trials > 1 and (counts == counts[0]).all():
         same = case.seen.period == 1
-        return "every mask is the same" if same else f"every mask drops exactly {int(counts[0]):,} neurons: a fixed count"
+        return (
+            "every mask is the same" if same else f"every mask drops exactly {int(counts[0]):,} neurons: a fixed count"
+        )
     value, times = finding["value"], int((counts == finding["value"]).sum())
     if finding["by_frequency"] and law.dropped.pmf(value) == 0:
         return f"{words.counted(times, 'mask')} drop {value:,} {case.unit.many}, which the law never does"

@@ -1,4 +1,4 @@
-"""drift: do the counts of the calls stay at the law's, from the first to the last?"""
+"""Test `drift`: the counts stay at the law's from the first call to the last."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ def measure(case: Case) -> Finding:
     """Null: the counts of the first, the worst and of runs of successive masks follow the law. Exact.
 
     The first mask, the worst one (Sidak), and the worst of runs of 2, 4, 8, ... masks from either end on, two-sided;
-    Bonferroni. Bounds from the exact variance where the law of the count has no closed form. Catches drift, warm-up and dead
-    steps. Needs 2 masks.
+    Bonferroni. Bounds from the exact variance where the law of the count has no closed form. Catches drift, warm-up and
+    dead steps. Needs 2 masks.
     """
     law, counts, trials = case.law, case.seen.mask_drops, case.trials
     if trials < 2:
@@ -64,10 +64,15 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         return "a single mask shows no drift"
     counts, worst, mean = case.seen.mask_drops, finding["worst"], finding["mean"]
     if not failed:
-        return f"the most unusual mask is that of call {worst}"
+        how = "" if case.law.has_counts else "; by bounds from the exact variance"
+        return f"the most unusual mask is that of call {worst}{how}"
     dead = int(np.argmax(counts > 0)) if counts.any() else case.trials
     if dead and mean * dead > _DEAD:
-        return "call 0 drops nothing" if dead == 1 else f"calls 0 to {dead - 1} drop nothing: warm-up steps without dropout"
+        return (
+            "call 0 drops nothing"
+            if dead == 1
+            else f"calls 0 to {dead - 1} drop nothing: warm-up steps without dropout"
+        )
     if finding["run"] is not None and finding["run_p"] < finding["worst_p"]:
         first, stop = finding["run"]
         observed = f"calls {first} to {stop - 1} drop {float(counts[first:stop].mean()):,.6g} {case.unit.many} each"

@@ -1,6 +1,7 @@
-"""duplicates: are equal masks as rare as the law has it?"""
+"""Test `duplicates`: equal masks are as rare as the law has it."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,29 +23,53 @@ def measure(case: Case) -> Finding:
     earlier one is then at most a sum of independent Bernoulli variables of (i - 1) / C(n, y), i the i-th mask with y
     drops, whose tail is bounded after Chernoff. So neither a wrong rate nor few neurons or a small p (when equal masks
     are common) raise an alarm. Where rates differ: Markov's bound on the number of equal pairs. Where neurons depend on
-    each other: a bound from the probability of each mask that was seen. Catches frozen seeds, periods, replayed steps, few
-    seeds. Needs that equal masks be rare.
+    each other: a bound from the probability of each mask that was seen. Catches frozen seeds, periods, replayed steps,
+    few seeds. Needs that equal masks be rare.
     """
     if case.trials < 2:
         return too_small("one mask")
     law = case.law
-    _, first, sizes = np.unique(case.seen.mask_hashes, return_index=True, return_counts=True)
+    if not law.independent:
+        return _of_dependent(case)
+    _, sizes = np.unique(case.seen.mask_hashes, return_counts=True)
     pairs = float((sizes * (sizes - 1.0) / 2).sum())
-    repeated = int(case.trials - sizes.size)
     log_pairs = math.log(case.trials) + math.log(case.trials - 1) - math.log(2)
     expected = math.exp(min(log_pairs + law.log_prob_equal, 700.0))
-    if not law.independent:
-        mean = _chance_of_repeats(case, first)
-        pvalue = nulls.repeats_bound(repeated, mean)
-    elif law.rate is None:
+    if law.rate is None:
         mean = expected
         pvalue = min(1.0, expected / pairs) if pairs else 1.0
     else:
         mean = expected_repeats(case.n, case.seen.mask_drops)
-        pvalue = nulls.event_bound(repeated, mean)
-    numbers = {"pairs": int(pairs), "distinct": sizes}
-    fields: dict[str, Any] = {"pvalue": pvalue, "observed": pairs, "expected": expected, "numbers": numbers}
+        pvalue = nulls.event_bound(int(case.trials - sizes.size), mean)
+    fields: dict[str, Any] = {"pvalue": pvalue, "observed": pairs, "expected": expected}
     return too_small("common", **fields) if mean > case.trials / 4 else Finding(**fields)
+
+
+def _of_dependent(case: Case) -> Finding:
+    """Judge how many masks equal an earlier one by the probability that the law gives each mask, or a bound on it.
+
+    Masks that drop nothing, or everything, are left to the test of dispersion. Where the law forbids a mask, its
+    probability is taken as that of all masks with as many drops, equally likely.
+    """
+    drops = case.seen.mask_drops
+    _, first, where = np.unique(case.seen.mask_hashes, return_index=True, return_inverse=True)
+    ordinary = (drops > 0) & (drops < case.n)
+    again = ordinary & (first[where] != np.arange(case.trials))
+    log_chance = np.concatenate([case.law.log_prob_mask(masks) for masks in _blocks(case)])
+    log_chance = np.where(np.isneginf(log_chance), -log_placings(case.n, drops.astype(np.float64)), log_chance)
+    new = np.zeros(case.trials)
+    new[first] = np.exp(log_chance[first]) * ordinary[first]
+    # the conditional chance of each mask to equal an earlier one, given these
+    expected = float(np.minimum(1.0, np.cumsum(new)[:-1]).sum())
+    pvalue = nulls.repeats_bound(int(again.sum()), expected)
+    fields: dict[str, Any] = {"pvalue": pvalue, "observed": float(again.sum()), "expected": expected}
+    return too_small("common", **fields) if expected > case.trials / 4 else Finding(**fields)
+
+
+def _blocks(case: Case) -> Iterator[NDArray[np.bool_]]:
+    step = max(1, _BLOCK // case.n)
+    for start in range(0, case.trials, step):
+        yield case.seen.recording.masks(start, start + step)
 
 
 def expected_repeats(n: int, mask_drops: NDArray[np.int64]) -> float:
@@ -64,18 +89,6 @@ def log_placings(n: int, drops: Any) -> Any:
     return special.gammaln(n + 1.0) - special.gammaln(drops + 1) - special.gammaln(n - drops + 1)
 
 
-def _chance_of_repeats(case: Case, first: NDArray[np.int64]) -> float:
-    """Return the sum over masks of the conditional chance to equal an earlier one, given these; `first` are new ones."""
-    step = max(1, _BLOCK // case.n)
-    chance = np.zeros(case.trials)
-    for start in range(0, case.trials, step):
-        stop = min(start + step, case.trials)
-        chance[start:stop] = np.exp(case.law.log_prob_mask(case.seen.recording.masks(start, stop)))
-    new = np.zeros(case.trials)
-    new[first] = chance[first]
-    return float(np.minimum(1.0, np.cumsum(new)[:-1]).sum())
-
-
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say which masks are equal."""
     if finding.state == "too small" and not failed:
@@ -90,7 +103,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
 def _departure(finding: Finding, case: Case) -> str:
     if again := words.repeating(case):
         return again
-    hashes, pairs = case.seen.mask_hashes, finding["pairs"]
+    hashes, pairs = case.seen.mask_hashes, int(finding.observed or 0)
     order = np.argsort(hashes, kind="stable")
     at = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
     first, second = min((int(order[i]), int(order[i + 1])) for i in at.tolist())
@@ -100,7 +113,7 @@ def _departure(finding: Finding, case: Case) -> str:
     lag = order[at + 1] - order[at]
     if at.size > 2 and (lag == 1).all():
         return f"{text}: calls in a row share a mask"
-    if finding["distinct"].size >= 3 and at.size >= 3 and not (lag == lag[0]).all():
+    if np.unique(hashes[order[at]]).size >= 3 and at.size >= 3 and not (lag == lag[0]).all():
         text += f": as if drawn from about {words.about(causes.of_equal_masks(case.trials, pairs))} seeds"
     return text
 
@@ -116,8 +129,8 @@ def measure_streams(seen: Streams) -> Finding:
 
     Given its number of drops y, each of the C(n, y) placings of a mask is equally likely, whatever the rate. So the
     expected number of equal pairs is the sum over y of the pairs with y drops each, divided by C(n, y), and the
-    p-value is Markov's bound. Where rates differ, or neurons depend on each other, the expected number of equal pairs is
-    that of the law.
+    p-value is Markov's bound. Where rates differ, or neurons depend on each other, the expected number of equal pairs
+    is that of the law.
     """
     count = len(seen.names)
     pairs = count * (count - 1) // 2
@@ -129,7 +142,8 @@ def measure_streams(seen: Streams) -> Finding:
             log_cells = float(log_placings(seen.n, float(y)))
             expected += (per_stream.sum() ** 2 - (per_stream**2).sum()) / 2 * math.exp(-max(log_cells, 0.0))
     else:
-        expected = pairs * float(seen.trials) ** 2 * math.exp(max(law.log_prob_equal for law in seen.laws))
+        log_equal = max(0.0 if law is None else law.log_prob_equal for law in seen.laws)
+        expected = pairs * float(seen.trials) ** 2 * math.exp(log_equal)
     first, second = equal_pairs(seen.mask_hashes)
     fields: dict[str, Any] = {"observed": float(first.size), "expected": expected}
     if expected > seen.level * pairs * seen.trials:
@@ -140,6 +154,8 @@ def measure_streams(seen: Streams) -> Finding:
 
 def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     """Say which masks of different streams are equal, by the most common lag of calls."""
+    if finding.state == "not applicable":
+        return str(finding["why"])
     if finding.state == "too small":
         return f"masks of so few neurons are equal anyway: {finding.expected:,.3g} pairs expected to"
     if not failed:

@@ -1,4 +1,4 @@
-"""edges: what must hold without exception."""
+"""Test `edges`: what must hold without exception holds."""
 
 import math
 
@@ -57,4 +57,4 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     return "; ".join(found)
 
 
-CHECK = Check("edges", measure, explain, decides=True, values=True)
+CHECK = Check("edges", measure, explain, decides=True)

@@ -1,4 +1,4 @@
-"""groups: are the neurons of a group kept, or dropped, together?"""
+"""Test `groups`: the neurons of a group are kept, or dropped, together."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""identical: do streams that should be copies of each other differ?"""
+"""Test `identical`: streams that should be copies of each other do not differ."""
 
 import numpy as np
 

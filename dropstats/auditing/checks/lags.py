@@ -1,4 +1,4 @@
-"""lags: are the masks of different calls independent of each other?"""
+"""Test `lags`: the masks of different calls are independent of each other."""
 
 import math
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dropstats.auditing import nulls, words
+from dropstats.auditing.checks.rate import surely_off
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
 
 # The lags that stand out most in the screen are judged exactly: more would add nothing, as one is enough to fail.
@@ -49,7 +50,7 @@ def measure(case: Case) -> Finding:
 
 def _judgeable(case: Case) -> Case:
     """Return the case of the neurons whose number dropped in both of two calls has a law."""
-    if case.law.shared() is None:
+    if case.law.shared() is None or (not case.law.independent and surely_off(case)):
         case = case.apart
     if case.law.rate is not None or case.n * case.trials <= _CONVOLVED:
         return case
@@ -80,6 +81,8 @@ def _pvalue(case: Case, lag: int) -> float:
             pvalue = nulls.paired(calls * case.n, int(drops[chosen].sum()), int(both[chosen].sum()))
         else:
             pvalue = _by_law(case, calls, int(both[chosen].sum()))
+            if pvalue <= case.level and case.law.independent:  # a wrong rate must not pass for dependence
+                pvalue = max(pvalue, _by_law(case.at_observed_rates(), calls, int(both[chosen].sum())))
         best = min(best, pvalue)
     return best
 
@@ -89,7 +92,8 @@ def _by_law(case: Case, calls: int, both: int) -> float:
     law = case.law
     if case.n * calls > _CONVOLVED and (every := law.shared(calls)) is not None:
         return float(nulls.two_sided(*nulls.count_tails(every, both)))
-    pmf = np.asarray(law.shared().pmf(np.arange(case.n + 1)), dtype=np.float64)
+    one: Any = law.shared()
+    pmf = np.asarray(one.pmf(np.arange(case.n + 1)), dtype=np.float64)
     return float(nulls.two_sided(*nulls.count_sum_tails(pmf, calls, both)))
 
 

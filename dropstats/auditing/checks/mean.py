@@ -1,4 +1,4 @@
-"""mean: is the mean of the outputs that of the inputs?"""
+"""Test `mean`: the mean of the outputs is that of the inputs."""
 
 import math
 

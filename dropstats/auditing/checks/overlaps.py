@@ -1,4 +1,4 @@
-"""overlaps: does a long stretch of the masks occur again, at any place?"""
+"""Test `overlaps`: no long stretch of the masks occurs again, at any place."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""positions: is each neuron dropped as often as its rate says?"""
+"""Test `positions`: each neuron is dropped as often as its rate says."""
 
 import math
 from typing import Any
@@ -70,9 +70,7 @@ def _spread(case: Case) -> float | None:
     return float(nulls.two_sided(*nulls.score_sum_tails(parts))) if parts else None
 
 
-def worst_run(
-    counts: Ints, trials: Ints, rates: Floats, effect: float
-) -> tuple[float | None, tuple[int, int] | None]:
+def worst_run(counts: Ints, trials: Ints, rates: Floats, effect: float) -> tuple[float | None, tuple[int, int] | None]:
     """Return the p-value of the worst run of neighbours and its ends, over runs of 2^k from either end on.
 
     Neurons of unlike rates are compared run by run only where all rates within it are equal. `effect` is by how much

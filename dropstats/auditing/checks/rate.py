@@ -1,4 +1,4 @@
-"""rate: are as many neurons dropped in all as the law has it?"""
+"""Test `rate`: as many neurons are dropped in all as the law has it."""
 
 import math
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from dropstats.auditing import causes, nulls, words
 from dropstats.auditing.finding import Case, Check, Finding, too_small
+from dropstats.laws import AlphaDropout
 
 # Fewest expected neurons of the rarer kind at which a rate is judged (they are fewer than 0 with probability 0.7 %).
 _FEWEST = 5
@@ -152,11 +153,24 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
 
 
 def _departure(observed: float, p: float, neurons: float, case: Case) -> str:
+    values = case.seen.recording.scales
+    alpha = causes.of_two_values(values, AlphaDropout(0.0).alpha_prime) if observed == 0 else None
+    if values and alpha is not None:
+        return _of_alpha_dropout(alpha, min(values), max(values))
     relative = f" ({words.percent(observed / p - 1)})" if p else ""
     text = f"drops {words.shown_rate(observed, neurons)} where {p:.6g} was declared{relative}"
     dtype = case.seen.recording.dtype
     cause = causes.of_rate(observed, p, neurons, dtype) if case.law.independent else ""
     return f"{text}, {cause}" if cause else text
+
+
+def _of_alpha_dropout(p: float, low: float, high: float) -> str:
+    # two digits where rounded outputs leave no more
+    shown = f"{p:.2g}" if abs(float(f"{p:.2g}") / p - 1) < 0.005 else f"{p:.3g}"
+    return (
+        f"no output is 0, but the two values {low:.5g} and {high:.5g} are those of alpha dropout of p = {shown}: "
+        f"audit the outputs against AlphaDropout({shown})"
+    )
 
 
 CHECK = Check("rate", measure, explain, decides=True, widened=True)

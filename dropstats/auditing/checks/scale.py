@@ -1,4 +1,4 @@
-"""scale: what do kept values become?"""
+"""Test `scale`: kept values become what the declared scaling makes of them."""
 
 import math
 from collections.abc import Mapping

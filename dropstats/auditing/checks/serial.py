@@ -1,4 +1,4 @@
-"""serial: are neurons k apart in the stream of all masks, written one after the other, independent?"""
+"""Test `serial`: neurons k apart in the stream of all masks, one after the other, are independent."""
 
 from typing import Any
 
@@ -30,8 +30,7 @@ def measure(case: Case) -> Finding:
     streams = [one for one in streams if one.seen.stream.size >= _SHORTEST]
     if not streams:
         return too_small("short", numbers={"size": longest})
-    found = min((_of_stream(one, len(streams)) for one in streams), key=lambda finding: finding.pvalue or 0.0)
-    return found
+    return min((_of_stream(one, len(streams)) for one in streams), key=lambda finding: finding.pvalue or 0.0)
 
 
 def _of_stream(case: Case, streams: int) -> Finding:

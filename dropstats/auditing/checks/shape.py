@@ -1,4 +1,4 @@
-"""scale, mean and shape of the factors of a noise that is no mask: alpha dropout's two values, Gaussian dropout's normal."""
+"""Tests of a noise that is no mask: alpha dropout's two values; scale, mean and `shape` of a normal factor."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""transposed: are layer and step told apart in the key of a mask?"""
+"""Test `transposed`: layer and step are told apart in the key of a mask."""
 
 from collections.abc import Callable
 

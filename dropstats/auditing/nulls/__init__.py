@@ -1,8 +1,8 @@
 """Null distributions of the audit's tests; they know no masks."""
 
 from dropstats.auditing.nulls.bounds import bounded_tails, event_bound, repeats_bound
+from dropstats.auditing.nulls.conditional import paired, paired_tails, shared_tails
 from dropstats.auditing.nulls.detectable import POWER, detectable_correlation, detectable_rate, detectable_variance
-from dropstats.auditing.nulls.paired import paired, paired_tails, shared_tails
 from dropstats.auditing.nulls.sums import count_sum_tails, histogram, score_sum_tails, squared_deviation, window
 from dropstats.auditing.nulls.tails import (
     binomial,

@@ -8,7 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
-def bounded_tails(total: ArrayLike, masks: ArrayLike, most: float, mean: float, variance: float) -> tuple[Floats, Floats]:
+def bounded_tails(
+    total: ArrayLike, masks: ArrayLike, most: float, mean: float, variance: float
+) -> tuple[Floats, Floats]:
     """Return bounds on P(S <= total) and P(S >= total), S a sum of independent counts from 0 to `most`.
 
     Each is the smaller of Cantelli's v / (v + t^2) and Bernstein's exp(-t^2 / (2 v + 2 m t / 3)), v the variance of S
@@ -49,7 +51,7 @@ _BETS = 2.0 ** np.arange(1, 21)
 
 
 def repeats_bound(count: int, chance: float) -> float:
-    """Return a bound on the probability of `count` events, of which each had a conditional chance; `chance` is their sum.
+    """Return a bound on the probability of `count` events, given the sum `chance` of their conditional chances.
 
     With events of conditional chances q_t given the past, R their number and A the sum of the q_t, each
     b^R exp(-(b - 1) A), b > 1, has mean 1 at most, and so has their average over b = 2, 4, ..., 2^20. Markov's bound

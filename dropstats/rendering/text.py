@@ -1,0 +1,54 @@
+"""A report's plain data as text."""
+
+import math
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+# Width of the findings in the table: with the numbers before them a line has 118 characters.
+_FINDING = 62
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """Return the outcome of an audit in a word or two."""
+    if failing(report):
+        return "failed"
+    return "passed" if report["passed"] else "nothing could be judged"
+
+
+def failing(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the results that fail."""
+    return [result for result in report["results"] if result["verdict"] == "fail"]
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """Return a report as text: one line that says it all, then one line, or a few, a test."""
+    declared = "" if report["p"] is None else f", p = {report['p']:.6g}"
+    names = ", ".join(result["name"] for result in failing(report))
+    outcome = f"FAILED ({names})" if names else verdict(report)
+    masks, neurons = _counted(report["trials"], "mask"), _counted(report["n"], "neuron")
+    lines = [f"Audit of {masks} of {neurons}{declared}: {outcome}"]
+    lines += [f"  {line}" for line in (report["source"], *report["notes"]) if line]
+    lines += ["", f"  {'test':<10} {'verdict':<14} {'p adjusted':>10} {'observed':>9} {'expected':>9}   finding"]
+    for result in report["results"]:
+        adjusted = result["adjusted_pvalue"]
+        shown = "" if adjusted is None else f"{adjusted:.2g}"
+        word = "FAIL" if result["verdict"] == "fail" else result["verdict"]
+        numbers = f"{_number(result['observed']):>9} {_number(result['expected']):>9}"
+        head = f"  {result['name']:<10} {word:<14} {shown:>10} {numbers}   "
+        finding = textwrap.wrap(result["message"], _FINDING) or [""]
+        lines += [(head + finding[0]).rstrip(), *(" " * len(head) + line for line in finding[1:])]
+    lines += ["", f"  A correct implementation fails here with probability {report['false_alarm']:g} at most."]
+    return "\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _number(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return ""
+    if value == int(value) and abs(value) < 1e7:
+        return f"{int(value):,}"
+    return f"{value:.4g}"
