@@ -1,4 +1,6 @@
 """Monitor: evidence against a law of masks that may be looked at after every step of a training run."""
 
-from dropstats.monitoring.monitor import Monitor as Monitor
-from dropstats.monitoring.summary import Alarm as Alarm
+from dropstats.monitoring.monitor import Monitor
+from dropstats.monitoring.summary import Alarm, at_fault
+
+__all__ = ["Alarm", "Monitor", "at_fault"]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +77,11 @@ class Positions:
         self.rows = self.sums[None]
         self._columns = bits.ColumnSums(self.null.words, 1)
         self._waiting = 0
+
+    def resume(self) -> bool:
+        """Go on from the counts that were set, if these fit together."""
+        self.rows = self.sums[None]
+        return bool((self.sums >= 0).all() and (self.sums <= self.trials).all())
 
     def log_bounds(self, shares: Mapping[str, float], limit: float) -> Floats:
         """Return what the log of the weighted e-value does not exceed, after each mask of the last block.
@@ -179,6 +183,11 @@ class Dispersion:
         self.rows = self.sums + np.cumsum(added, axis=0)
         self.sums = self.rows[-1]
 
+    def resume(self) -> bool:
+        """Go on from the sums that were set."""
+        self.rows = self.sums[None]
+        return True
+
     def _logs(self) -> Floats:
         """Return the log e-value after each mask of the last block."""
         if not self._variance:
@@ -249,6 +258,16 @@ class Duplicates:
                 if not hits.size and prob <= _RARE:
                     self._remember(key, prob, block.stream.name, block.first + row)
             self.rows[row] = self.log_wealth
+
+    def resume(self) -> bool:
+        """Go on from what was set, if it fits together."""
+        self.hit = (
+            None if self.hit is None else (str(self.hit[0]), int(self.hit[1]), str(self.hit[2]), int(self.hit[3]))
+        )
+        self.rows = np.full(1, self.log_wealth)
+        lengths = {self.keys.size, self.probs.size, self.calls.size, self.streams.size}
+        known = self.streams.min() >= 0 and self.streams.max() < max(len(self.stream_names), 1)
+        return len(lengths) == 1 and min(self.remembered, _HASHES) <= self.keys.size and bool(known)
 
     def _bet(self, hits: NDArray[np.int64], stream: str, call: int) -> None:
         self.bets += 1
@@ -325,6 +344,11 @@ class Certain:
         p = self.null.rates[neuron]
         what = "neuron" if self.null.group_of is None else "group"
         return {int(rows[0]): f"{what} {neuron} is {'kept' if p else 'dropped'} where p = {p:g} was declared"}
+
+    def resume(self) -> bool:
+        """Go on from what was found."""
+        self.rows = np.array([[np.inf if name in self.found else 0.0 for name in self.names]])
+        return set(self.found) <= set(self.names)
 
     def log_bounds(self, shares: Mapping[str, float], limit: float) -> Floats:
         """Return infinity from the mask on at which something happened that cannot."""

@@ -9,7 +9,7 @@ confidence sequences, Annals of Statistics 49, 1055-1080, doi:10.1214/20-AOS1991
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -65,26 +65,28 @@ def log_evalue(dropped: Any, counted: Any, p: Any) -> Floats:
         s, rate = np.where(mirrored, n - s, s), np.where(mirrored, 1 - rate, rate)
     if rate.ndim == 0 and rate > 0:  # what depends on p alone is computed once
         s, n = np.broadcast_arrays(s, n)
-        flat = np.ravel(s)[:, None], np.ravel(n)[:, None]
-        return np.concatenate([np.zeros(0), *(_mixture(*part, rate) for part in _parts(*flat))]).reshape(s.shape)
+        return _mixtures(s.ravel(), n.ravel(), rate).reshape(s.shape)
     s, n, rate = np.broadcast_arrays(s, n, rate)
     out = np.where((s > 0) & (n > 0), np.inf, 0.0)  # what stands where nothing can be dropped
     free = rate > 0
-    flat = s[free][:, None], n[free][:, None], rate[free][:, None]
-    out[free] = np.concatenate([np.zeros(0), *(_mixture(*part) for part in _parts(*flat))])
+    out[free] = _mixtures(s[free], n[free], rate[free])
     return out
 
 
-def _parts(*arrays: Floats) -> Iterator[tuple[Floats, ...]]:
-    for start in range(0, arrays[0].shape[0], _CHUNK):
-        yield tuple(array[start : start + _CHUNK] for array in arrays)
+def _mixtures(s: Floats, n: Floats, p: Floats) -> Floats:
+    """Return the log e-values of many counts, a few at a time."""
+    out = np.zeros(s.shape)
+    for start in range(0, s.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        out[part] = _mixture(s[part, None], n[part, None], p[part, None] if p.ndim else p)
+    return out
 
 
 def _mixture(s: Floats, n: Floats, p: Floats) -> Floats:
     """Return the log mean over prior sizes, along the last axis, for 0 < p <= 1/2.
 
-    Each log gamma(x + k) - log gamma(x) is written by Stirling's formula. With a = S + cp, b = N - S + cq, m = N + c and
-    d = S - Np the leading terms add to a log(a / mp) + b log(b / mq), whose ratios are 1 + d / mp and 1 - d / mq.
+    Each log gamma(x + k) - log gamma(x) is written by Stirling's formula. With a = S + cp, b = N - S + cq, m = N + c
+    and d = S - Np the leading terms add to a log(a / mp) + b log(b / mq), whose ratios are 1 + d / mp and 1 - d / mq.
     """
     c, q = _CONCENTRATIONS, 1 - p
     product = n * p
@@ -118,7 +120,7 @@ def _halves(x: Floats) -> tuple[Floats, Floats]:
     return high, x - high
 
 
-def _stirling_error(x: Floats) -> Floats:
+def _stirling_error(x: Any) -> Floats:
     """Return log gamma(x) minus Stirling's formula, for x > 0."""
     inverse = 1 / np.maximum(x, _STIRLING_FROM)
     square = inverse * inverse
@@ -185,7 +187,10 @@ def bisect(true: Callable[[float], bool], yes: float, no: float) -> tuple[float,
 
 def interval(log_e: Callable[[float], float], inside: float, limit: float) -> tuple[float, float]:
     """Return the ends of the places in [0, 1] around `inside` at which log e stays below `limit`; NaN for none."""
-    below = lambda place: log_e(place) < limit  # noqa: E731
+
+    def below(place: float) -> bool:
+        return log_e(place) < limit
+
     if not below(inside):
         return math.nan, math.nan
     # the outer one of two neighbouring doubles: the interval is never cut short

@@ -2,23 +2,27 @@
 
 import math
 from functools import reduce
-from typing import Any
+from os import PathLike
+from typing import Any, Self
 
 import numpy as np
 
 from dropstats import _validate
-from dropstats.laws.base import is_law
-from dropstats.monitoring import evidence, summary
+from dropstats.laws.foreign import is_law
+from dropstats.monitoring import evidence, files, summary
 from dropstats.monitoring.checks import POSTPONED, Certain, Dispersion, Duplicates, Positions
 from dropstats.monitoring.null import Null
 from dropstats.monitoring.selections import REMEMBERED, STREAMS, Block, Selections, Stream
 from dropstats.monitoring.summary import SHARES, Alarm, Part
 from dropstats.monitoring.words import Words, count, masks
+from dropstats.rendering import text
 
 # Neurons, and masks, that are gone through at once; of more neurons than are looked at mask by mask, one mask.
 _BLOCK, _ROWS = 2**18, 64
 # Looks kept for the picture are 5% of the steps apart: 380 of them in 10^9 steps.
 _SPACING = 1.05
+# Version of the layout that `Monitor.to_dict` returns.
+SCHEMA = 1
 # Rounding of a bound of log e.
 _SLACK = 1e-6
 
@@ -86,7 +90,9 @@ class Monitor:
         self._parts: tuple[Part, ...] = ()
         self._streams: dict[str, Stream] = {}
         self._null: Null | None = None
-        if is_law(law):
+        if isinstance(law, Null):  # of a file
+            self._begin(law)
+        elif is_law(law):
             null = Null.of(law)
             if n is not None and _validate.neurons(n) != null.n:
                 raise ValueError(f"n must be the law's number of neurons, {null.n}, or left out; got {n}")
@@ -289,3 +295,82 @@ class Monitor:
     def __radd__(self, other: object) -> "Monitor":
         """Begin a sum: ``sum(monitors)`` starts from 0."""
         return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    # ---------------------------------------------------------------- shown and kept
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was seen as a dictionary of plain values, of a versioned layout; infinity becomes None."""
+        seen, found = self._seen, self.evidence
+        strongest = {name: max(seen, key=lambda part: part.evidence[name]).findings[name] for name in found}
+        return {
+            "schema": SCHEMA,
+            "law": self._null.law if self._null else None,
+            "n": self.n,
+            "p": self._null.rate if self._null else self._p,
+            "monitors": len(seen),
+            "trials": self.trials,
+            "rate": summary.plain(self.rate),
+            "rate_interval": [summary.plain(end) for end in self.rate_interval()],
+            "false_alarm": self.false_alarm,
+            "evidence": {name: summary.plain(log) for name, log in found.items()},
+            "findings": strongest,
+            "log_e": summary.plain(summary.total(found)),
+            "alarm": self.alarm.to_dict() if self.alarm else None,
+        }
+
+    def __str__(self) -> str:
+        return text.monitor(self.to_dict())
+
+    def __repr__(self) -> str:
+        law = self._null.law if self._null else f"{self._p!r}, no mask yet"
+        found = f"alarm at step {self.alarm.step}" if self.alarm else "no alarm"
+        return f"<Monitor of {_validate.show(law)}: {self.trials} masks, {found}>"
+
+    def plot(self, ax: Any = None) -> Any:
+        """Return Axes with the log evidence of each check over the steps, against the line of alarm.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; by default a new figure.
+
+        Raises
+        ------
+        ValueError
+            If there is no mask yet, or this is a sum of monitors, which has no steps of its own.
+        """
+        if not self.history:
+            raise ValueError(
+                "nothing to draw: " + ("a sum has no steps; plot the monitors" if self._parts else "no mask")
+            )
+        from dropstats.rendering import figures
+
+        now = self.evidence
+        looks = [*self.history, (self.trials, [*now.values(), summary.total(now)])]
+        steps, logs = np.array([step for step, _ in looks]), np.array([log for _, log in looks])
+        return figures.evidence(self.to_dict(), {"steps": steps, "log_e": logs}, ax)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the monitor to an `.npz` file at exactly this path; `load` goes on where it was."""
+        files.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Return the monitor in a file, without unpickling anything.
+
+        Raises
+        ------
+        OSError
+            If there is no such file, or it cannot be read.
+        ValueError
+            If it is no monitor's, or cut off or damaged.
+        """
+        return files.load(cls, path)
+
+
+def _neurons_of(mask: Any) -> int:
+    """Return the number of neurons of the first mask, or masks."""
+    shape = tuple(map(int, getattr(mask, "shape", np.shape(mask))))
+    if not shape or not math.prod(shape):
+        raise ValueError(f"masks must have shape (n,) or (k, n); got shape {shape}")
+    return math.prod(shape[1:]) if len(shape) > 1 else shape[0]

@@ -1,6 +1,6 @@
 """What a monitor holds masks against: the declared rates, and counts of selected neurons under them.
 
-A neuron's *event* is the rarer of its two fates: dropped where p <= 1/2, kept above, with probability r = min(p, 1 - p).
+A neuron's *event* is the rarer of its two fates: dropped where p <= 1/2, kept above; its probability is min(p, 1 - p).
 Both are the same question; the rarer one says more, for of neurons that were selected because of it most are at their
 common fate again unless something is wrong.
 """
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from dropstats import _validate
 from dropstats.laws import Layer
-from dropstats.laws.base import law_like, rate_counts
+from dropstats.laws.base import rate_counts
+from dropstats.laws.foreign import law_like
 from dropstats.monitoring import evidence
 from dropstats.monitoring.evidence import Floats
 from dropstats.monitoring.words import WORD, Words, count, from_bytes, pack, unpack
@@ -151,9 +152,10 @@ class Null:
 
         def tilted(place: float) -> Floats:
             """Return the rates with all odds multiplied by place / (1 - place)."""
+            rates = p.copy()
             free = (p > 0) & (p < 1)
-            up = np.where(free, p * place, p)
-            return np.where(free, up / (up + (1 - p) * (1 - place)), p)
+            rates[free] = p[free] * place / (p[free] * place + (1 - p[free]) * (1 - place))
+            return np.asarray(rates)
 
         def tilted_mean(place: float) -> float:
             return float(tilted(place) @ neurons) / self.size
@@ -180,7 +182,8 @@ class Counts(Protocol):
     words: int  # the first words, which selections look at
     width: int
     dtype: Any
-    event_rates: Floats  # of the classes that are counted apart
+    event_rates: Floats  # of the classes, or of the neurons where there are none
+    places: Sequence[Any]  # indices of the neurons of each class; empty where each has a rate of its own
 
     def all(self, events: Words, happened: NDArray[np.int64]) -> NDArray[Any]:
         """Return the numbers of all neurons of each mask, of shape (k, width)."""
@@ -193,6 +196,9 @@ class Counts(Protocol):
 
     def log_bound(self, sums: NDArray[Any]) -> Floats:
         """Return what the log e-value does not exceed."""
+
+    def counted(self, sums: NDArray[Any]) -> NDArray[Any]:
+        """Return how many neurons were counted, of shape (...)."""
 
     def seen(self, sums: NDArray[Any]) -> Seen:
         """Return what to say of one selection."""
@@ -208,13 +214,13 @@ class ByRate:
         self.words = min(null.words, _LOOKED_AT // WORD)
         self.width = 2 * rates.size
         self.places: Sequence[Any] = (slice(None),)
-        if null.rate is None:
-            self.places = [np.flatnonzero(null.rates == p) for p in rates]
-        self._sizes = [null.size if null.rate is not None else len(place) for place in self.places][: rates.size]
+        self._sizes = [null.size][: rates.size]
         # of each class where its words begin and end, and its bits in these
         self._bits: list[tuple[slice, Words]] = []
-        if rates.size > 1:
-            for place in self.places:
+        if null.rate is None:
+            classes = [np.flatnonzero(null.rates == p) for p in rates]
+            self.places, self._sizes = classes, [place.size for place in classes]
+            for place in classes if rates.size > 1 else ():
                 words = slice(int(place[0]) // WORD, int(place[-1]) // WORD + 1)
                 self._bits.append((words, pack(np.isin(np.arange(null.size), place))[words]))
 
@@ -253,7 +259,11 @@ class ByRate:
         """Return what the log e-value does not exceed."""
         if not self.width:
             return np.zeros(sums.shape[:-1])
-        return evidence.log_bound(*self._pairs(sums), self.event_rates).max(axis=-1)
+        return np.asarray(evidence.log_bound(*self._pairs(sums), self.event_rates).max(axis=-1))
+
+    def counted(self, sums: NDArray[Any]) -> NDArray[Any]:
+        """Return how many neurons were counted."""
+        return np.asarray(self._pairs(sums)[1].sum(axis=-1))
 
     def seen(self, sums: NDArray[Any]) -> Seen:
         """Return what to say of one selection: the rate that speaks most."""
@@ -287,18 +297,26 @@ class ByTilt:
     def all(self, events: Words, happened: NDArray[np.int64]) -> NDArray[Any]:
         """Return the numbers of all neurons of each mask, of shape (k, width): dropped ones in place of events."""
         dropped = self._null.dropped(events, happened) - self._surely
-        return np.concatenate([dropped[:, None], np.broadcast_to(self._whole, (dropped.size, self._whole.size))], axis=1)
+        return np.concatenate(
+            [dropped[:, None], np.broadcast_to(self._whole, (dropped.size, self._whole.size))], axis=1
+        )
 
     def selected(self, chosen: Words, events: Words) -> NDArray[Any]:
         """Return the numbers of the neurons chosen, of shape (..., width)."""
-        sums = unpack(chosen, self._each.shape[0]).astype(np.float64) @ self._each
-        return np.concatenate([count(chosen & events)[..., None], sums], axis=-1)
+        bits = unpack(chosen, self._each.shape[0]).reshape(-1, self._each.shape[0])
+        sums = bits.astype(np.float64) @ self._each  # one product of two matrices takes a tenth of many small ones
+        happened = count(chosen & events)[..., None]
+        return np.concatenate([happened, sums.reshape(*happened.shape[:-1], -1)], axis=-1)
 
     def log_e(self, sums: NDArray[Any]) -> Floats:
         """Return the log e-value, of shape (...)."""
         return np.asarray(evidence.log_tilted(sums[..., 0], sums[..., 3:]))
 
     log_bound = log_e
+
+    def counted(self, sums: NDArray[Any]) -> NDArray[Any]:
+        """Return how many neurons were counted."""
+        return sums[..., 1]
 
     def seen(self, sums: NDArray[Any]) -> Seen:
         """Return what to say of one selection."""

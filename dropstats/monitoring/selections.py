@@ -16,7 +16,8 @@ REMEMBERED = int(LAGS[-1])
 # Of longer masks each call looks at one in so many of the lags and distances, the first of either always: a call has
 # seen enough neurons, and time is short.
 _ALL_AT_ONCE = 2**16
-# The k-th pair of streams gets 1 / (k (k + 1)) of the share of agreement: that adds to at most 1 for any number.
+# The k-th lag, distance or pair of streams gets 1 / (k (k + 1)) of the share of its check: however many there are, that
+# adds to less than 1, and the first, the most frequent fault, gets half.
 STREAMS = 64
 
 
@@ -72,16 +73,16 @@ class Selections:
         """Return where the rows of each check begin and, at last, end."""
         return [0, 1, 1 + LAGS.size, 1 + LAGS.size + self.distances.size, self.sums.shape[0]]
 
-    def _weights(self, shares: Mapping[str, float]) -> Floats:
+    def _log_weights(self, shares: Mapping[str, float]) -> Floats:
         """Return the log of the share of each row, and at last of what is not bet, from the shares of the checks."""
         if self._last_weights[0] is not shares or self._last_weights[1].size != self.sums.shape[0] + 1:
             ends = self._ends()
             weights = np.zeros(self.sums.shape[0] + 1)
             for name, start, stop in zip(self.names, ends, ends[1:], strict=False):
-                share, k = shares.get(name, 0.0), np.arange(1, stop - start + 1)
-                each = 1 / (k * (k + 1)) if name == "agreement" else np.full(k.size, 1 / max(k.size, 1))
-                weights[start:stop] = share * each
-                weights[-1] += share * max(0.0, 1 - each.sum())
+                k = np.arange(1, stop - start + 1)
+                each = np.ones(1) if name == "rate" else 1 / (k * (k + 1))
+                weights[start:stop] = shares.get(name, 0.0) * each
+                weights[-1] += shares.get(name, 0.0) * (1 - each.sum())
             with np.errstate(divide="ignore"):
                 self._last_weights = shares, np.log(weights)
         return self._last_weights[1]
@@ -134,24 +135,31 @@ class Selections:
             found.append((row, here, self.counts.selected(other.of(calls[here]), events[here])))
         return found
 
+    def resume(self) -> bool:
+        """Go on from the counts that were set, if these fit together."""
+        self.pairs = [(str(first), str(second)) for first, second in self.pairs]
+        self.rows = self.sums[None]
+        return bool(self._ends()[3] + len(self.pairs) == self.sums.shape[0])
+
     def log_bounds(self, shares: Mapping[str, float], limit: float) -> Floats:
         """Return what the log of the e-values' weighted sum does not exceed, after each mask of the last block."""
-        weights = self._weights(shares)
-        return np.logaddexp(evidence.log_mean(self.counts.log_bound(self.rows), weights[:-1]), weights[-1])
+        weights = self._log_weights(shares)
+        bet = evidence.log_mean(self.counts.log_bound(self.rows), weights[:-1])
+        return np.asarray(np.logaddexp(bet, weights[-1]))
 
     def evidence(self, row: int = -1) -> dict[str, float]:
         """Return the log e-value of each check after a mask of the last block."""
         logs = np.r_[self.counts.log_e(self.rows[row]), 0.0]
-        return {name: float(evidence.log_mean(logs, self._weights({name: 1.0}))) for name in self.names}
+        return {name: float(evidence.log_mean(logs, self._log_weights({name: 1.0}))) for name in self.names}
 
     def finding(self, name: str, row: int = -1) -> str:
         """Return in words what the strongest row of a check has seen."""
-        ends = self._ends()
-        at = self.names.index(name)
-        if ends[at] == ends[at + 1]:
-            return "nothing to compare"
+        ends, at = self._ends(), self.names.index(name)
         sums = self.rows[row][ends[at] : ends[at + 1]]
-        best = int(np.argmax(self.counts.log_e(sums)))
+        counted = self.counts.counted(sums) > 0
+        if not counted.any():
+            return "nothing to compare"
+        best = int(np.argmax(np.where(counted, self.counts.log_e(sums), -np.inf)))
         observed, expected, of, event = self.counts.seen(sums[best])
         if name == "rate":
             if event == "kept":

@@ -14,7 +14,7 @@ from dropstats.recording import packing
 
 VERSION = 1
 # What numpy and zipfile raise on files that are cut off, damaged or of another kind.
-_DAMAGE = (
+DAMAGE = (
     ValueError,
     TypeError,
     KeyError,
@@ -37,7 +37,7 @@ COUNTS = ("other_scales", "unscaled", "nonzero", "nans", "infs", "nan_inputs", "
 _MAX_VALUES = 16
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """What was found instead of what was expected."""
 
 
@@ -72,10 +72,10 @@ def load(cls: Any, path: str | PathLike[str], p: float | None) -> Any:
     with open(name, "rb") as file:
         try:
             return _read(cls, file, name, p)
-        except _Refused as refusal:
+        except Refused as refusal:
             got = str(refusal)
-        except _DAMAGE as error:
-            got = f"a file that is cut off, damaged or of another kind ({_first_line(error)})"
+        except DAMAGE as error:
+            got = f"a file that is cut off, damaged or of another kind ({first_line(error)})"
     raise ValueError(f"{name}: expected {_EXPECTED}; got {got}")
 
 
@@ -85,18 +85,19 @@ def _read(cls: Any, file: IO[bytes], name: str, p: float | None) -> Any:
     if magic == np.lib.format.MAGIC_PREFIX:
         return _one_array(cls, np.load(name, mmap_mode="r", allow_pickle=False), name, p)
     if not magic.startswith(b"PK"):  # what numpy would take for a pickle
-        raise _Refused("a file of another kind, by its first bytes" if magic else "an empty file")
+        raise Refused("a file of another kind, by its first bytes" if magic else "an empty file")
     # the archive is opened here, not by its name: numpy leaves a damaged one open
     with np.load(file, allow_pickle=False) as content:
         members = content.files
         if "keep" in members:
             return _packed(cls, content, name, p)
         if len(members) != 1:
-            raise _Refused(f"an archive of {', '.join(map(repr, members[:8])) or 'nothing'}")
+            raise Refused(f"an archive of {', '.join(map(repr, members[:8])) or 'nothing'}")
         return _one_array(cls, content[members[0]], name, p)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or what it means where it speaks of pickles."""
     text = str(error).partition("\n")[0]
     if "pickle" in text or "Object arrays" in text:
         return "it holds Python objects, which are never unpickled, or no array at all"
@@ -105,12 +106,12 @@ def _first_line(error: BaseException) -> str:
 
 def _one_array(cls: Any, array: NDArray[Any], name: str, p: float | None) -> Any:
     if array.dtype.kind not in "biuf":
-        raise _Refused(f"an array of dtype {array.dtype}")
+        raise Refused(f"an array of dtype {array.dtype}")
     if array.ndim < 2 or array.shape[0] == 0:
-        raise _Refused(f"an array of shape {array.shape}, where (trials, ...) is needed")
+        raise Refused(f"an array of shape {array.shape}, where (trials, ...) is needed")
     recording = cls.of(array, p, name)
     if len(recording.scales or ()) + bool(recording.other_scales) > _MAX_VALUES:
-        raise _Refused(f"an array of {array.dtype} with more than {_MAX_VALUES} different values")
+        raise Refused(f"an array of {array.dtype} with more than {_MAX_VALUES} different values")
     return recording
 
 
@@ -120,7 +121,7 @@ def _scalar(fields: Any, key: str, kind: str, default: Any) -> Any:
         return default
     array = fields[key]
     if array.size != 1 or array.dtype.kind not in kind:
-        raise _Refused(f"{key} of shape {array.shape} and dtype {array.dtype}")
+        raise Refused(f"{key} of shape {array.shape} and dtype {array.dtype}")
     return array.reshape(()).item()
 
 
@@ -131,21 +132,21 @@ def _text(value: str | bytes) -> str:
 def _packed(cls: Any, fields: Any, name: str, p: float | None) -> Any:
     version = _scalar(fields, "version", "iu", 1)
     if version != VERSION:
-        raise _Refused(f"version {version}, where this dropstats reads {VERSION}")
+        raise Refused(f"version {version}, where this dropstats reads {VERSION}")
     if "shape" not in fields.files:
-        raise _Refused("keep without shape")
+        raise Refused("keep without shape")
     shape = fields["shape"]
     if shape.ndim != 1 or shape.size < 2 or shape.dtype.kind not in "iu" or (shape < 0).any() or shape[0] == 0:
-        raise _Refused(f"shape {_validate.show(shape.tolist())}, where (trials, ...) is needed")
+        raise Refused(f"shape {_validate.show(shape.tolist())}, where (trials, ...) is needed")
     trials, *last = map(int, shape)
     packed = _bits(fields["keep"], "keep", trials, last)
     n = int(np.prod(last, dtype=object))
     trailing = tuple(map(int, fields["trailing"])) if "trailing" in fields.files else tuple(last)
     if int(np.prod(trailing, dtype=object)) != n or min(trailing, default=1) < 0:
-        raise _Refused(f"trailing shape {trailing} of {n} neurons")
+        raise Refused(f"trailing shape {trailing} of {n} neurons")
     known = _bits(fields["known"], "known", trials, last) if "known" in fields.files else None
     if known is not None and (packed & ~known).any():
-        raise _Refused("kept neurons that are not known")
+        raise Refused("kept neurons that are not known")
     if p is None:
         p = _scalar(fields, "p", "fiu", None)
         p = None if p is None or np.isnan(p) else _validate.probability(p)
@@ -162,13 +163,13 @@ def _scales(fields: Any, packed: NDArray[np.uint8]) -> dict[float, int] | None:
     if "scales" in fields.files:
         table = fields["scales"]
         if table.ndim != 2 or table.shape[1] != 2 or table.dtype.kind != "f":
-            raise _Refused(f"scales of shape {table.shape} and dtype {table.dtype}")
+            raise Refused(f"scales of shape {table.shape} and dtype {table.dtype}")
         return {float(value): int(count) for value, count in table}
     if "scale" not in fields.files:
         return None
     values, counts = np.unique(fields["scale"], return_counts=True)
     if not values.size or values.dtype.kind not in "fiu":
-        raise _Refused(f"scale of shape {fields['scale'].shape} and dtype {values.dtype}")
+        raise Refused(f"scale of shape {fields['scale'].shape} and dtype {values.dtype}")
     # of several values it is not said how often each occurred
     kept = int(packing.row_sums(packed).sum())
     shares = np.diff(np.rint(kept * np.cumsum(counts) / counts.sum()), prepend=0)
@@ -185,7 +186,7 @@ def _bits(bits: NDArray[Any], key: str, trials: int, last: list[int]) -> NDArray
         (trials, -(-n // 8)),
         (trials, *last[:-1], -(-last[-1] // 8)),
     ):
-        raise _Refused(f"{key} of shape {bits.shape} and dtype {bits.dtype} for masks of shape {(trials, *last)}")
+        raise Refused(f"{key} of shape {bits.shape} and dtype {bits.dtype} for masks of shape {(trials, *last)}")
     if bits.shape != (trials, -(-n // 8)):
         bits = np.packbits(np.unpackbits(bits, axis=-1, count=last[-1]).reshape(trials, n), axis=1)
     if n % 8:
