@@ -14,17 +14,18 @@ import dropstats
 from dropstats.cli.asking import add_prob, add_simulate
 from dropstats.cli.auditing import add_audit, add_plan
 from dropstats.cli.common import Parser, one_line
+from dropstats.cli.monitor import add_monitor
 from dropstats.cli.summary import add_layer
 
 _PROG = "dropstats"
-_COMMANDS = (add_prob, add_simulate, add_audit, add_plan, add_layer)
+_COMMANDS = (add_prob, add_simulate, add_audit, add_monitor, add_plan, add_layer)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0 is success, 1 an audit that finds a departure, 2 bad input, 130 an interrupt from the keyboard, 141 a reader
-    that closed the pipe.
+    0 is success, 1 an audit or a monitor that finds a departure, 2 bad input, 130 an interrupt from the keyboard, 141
+    a reader that closed the pipe.
 
     Parameters
     ----------

@@ -239,8 +239,8 @@ class Duplicates:
 
     def _log_probs(self, events: Words) -> Floats:
         if self._odds.size == 1:
-            return count(events) * self._odds[0] + self._log_none
-        return unpack(events, self.hashed) @ self._odds + self._log_none
+            return np.asarray(count(events) * self._odds[0] + self._log_none)
+        return np.asarray(unpack(events, self.hashed) @ self._odds + self._log_none)
 
     def see(self, block: Block) -> None:
         """Bet on the masks of a block, one after another, and remember them."""
@@ -273,7 +273,7 @@ class Duplicates:
         self.bets += 1
         part = 1 / (self.bets + 1)
         self.log_wealth += math.log(1 - part + (part / self.chance if hits.size else 0.0))
-        if hits.size:
+        if hits.size and self.hit is None:
             slot = int(hits[0])
             self.hit = (self.stream_names[self.streams[slot]], int(self.calls[slot]), stream, call)
 

@@ -124,7 +124,7 @@ def _stirling_error(x: Any) -> Floats:
     """Return log gamma(x) minus Stirling's formula, for x > 0."""
     inverse = 1 / np.maximum(x, _STIRLING_FROM)
     square = inverse * inverse
-    series = np.full_like(inverse, _STIRLING_SERIES[-1])
+    series: Floats = np.full_like(inverse, _STIRLING_SERIES[-1])
     for coefficient in _STIRLING_SERIES[-2::-1]:
         series *= square
         series += coefficient

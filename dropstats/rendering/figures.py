@@ -121,9 +121,16 @@ def evidence(data: Mapping[str, Any], looks: Panel, ax: Any = None) -> Any:
             ax.plot(steps, column, color="black", linewidth=2.2, label=name, zorder=3)
         elif np.any(column):
             ax.plot(steps, column, linewidth=1.2, label=name)
-    ax.axhline(line, color=_OBSERVED, linestyle="--", linewidth=1.5)
-    ax.annotate(f"alarm: {np.exp(line):,.6g} to 1", (0.99, line), (0, 3), xycoords=("axes fraction", "data"),
-                textcoords="offset points", color=_OBSERVED, ha="right", va="bottom")  # fmt: skip
+    ax.axhline(line, color="0.3", linestyle="--", linewidth=1.2)
+    near = {"textcoords": "offset points", "color": "0.3", "fontsize": "small"}
+    ax.annotate(
+        f"alarm: {np.exp(line):,.6g} to 1", (0.99, line), (0, 3), xycoords=("axes fraction", "data"), ha="right", **near
+    )
+    if data["alarm"]:
+        step, found = data["alarm"]["step"], data["alarm"]["evidence"]
+        place = step, top if found is None else min(found, top)
+        ax.plot(*place, "o", color="black", markersize=6, zorder=4)
+        ax.annotate(f"step {step:,}: {data['alarm']['check']}", place, (8, -20), **near)
     ax.set(xlabel="steps (masks)", ylabel="log evidence against the law", ylim=(None, top))
     ax.legend(frameon=False, fontsize="small", loc="upper left", ncols=2)
     return ax
