@@ -214,7 +214,7 @@ def audits(size: int) -> Iterator[Line]:
 
 
 def monitors(size: int) -> Iterator[Line]:
-    """A step of a monitor beside the dropout that it watches: 64 at a time, after which all that it does has come by."""
+    """Measure steps of a monitor, 64 at a time so that all it does comes by, beside the dropout that it watches."""
     torch, steps = optional("torch"), 64
     for n, unit, scale in ((2**20 // size, "ms", 1e6), (NEURONS, "us", 1e3)):
         fresh = cycle(bits.packed_masks(ds.Layer(n, 0.1).rates, 10 * steps, 1))  # none comes again in 8 turns

@@ -309,16 +309,12 @@ class ColumnSums:
             self.waiting[level] = None
             plane, level = carry, level + 1
 
-    def planes(self) -> list[Words]:
-        """Return the counts' binary digits, the lowest first, in planes of shape (columns, rows)."""
-        nothing = np.zeros((self.columns, self.rows), np.uint64)
-        return _add(self.totals, [nothing if plane is None else plane for plane in self.waiting]) if self.totals else []
-
     def sums(self) -> NDArray[np.int64]:
         """Return the counts, of shape (64 * columns,)."""
+        nothing = np.zeros((self.columns, self.rows), np.uint64)
         if not self.totals:
             return np.zeros(64 * self.columns, np.int64)
-        planes = self.planes()
+        planes = _add(self.totals, [nothing if plane is None else plane for plane in self.waiting])
         while planes[0].shape[1] > 8:  # from there on, unpacking is cheaper than halving
             half = planes[0].shape[1] // 2
             planes = _add([plane[:, :half] for plane in planes], [plane[:, half:] for plane in planes])

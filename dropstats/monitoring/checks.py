@@ -47,7 +47,7 @@ class Positions:
         self.each = null.size <= _EACH_MASK
         self.rows = self.sums[None]
         self._columns = bits.ColumnSums(null.words, 1)
-        self._waiting = 0
+        self._waiting = self._looked = 0  # masks not yet settled, and masks at the last look
 
     def see(self, block: Block) -> None:
         """Count the masks of a block; afterwards `rows` holds the counts after each of them, or after the last."""
@@ -59,20 +59,22 @@ class Positions:
         for events in block.events:
             self._columns.add(events[:, None].copy())
         self._waiting += block.events.shape[0]
-        if self.trials % POSTPONED == 0 or self._waiting >= POSTPONED:
+        if self._waiting >= POSTPONED:
             self.settle()
 
     def settle(self) -> None:
         """Add to the counts what is still held in words."""
         if not self._waiting:
             return
-        planes = [plane[:, 0] for plane in reversed(self._columns.planes())]  # the highest digits first
+        levels = list(zip(self._columns.totals, self._columns.waiting, strict=True))
         for start in range(0, self.null.words, _CHUNK):
             neurons = slice(start * WORD, min((start + _CHUNK) * WORD, self.null.size))
             sums = np.zeros(neurons.stop - neurons.start, np.uint8)  # at most POSTPONED
-            for plane in planes:
+            for planes in reversed(levels):  # the highest digits first
                 sums += sums
-                sums |= unpack(plane[start : start + _CHUNK], sums.size)
+                for plane in planes:
+                    if plane is not None:
+                        sums += unpack(plane[start : start + _CHUNK, 0], sums.size)
             self.sums[neurons] += sums
         self.rows = self.sums[None]
         self._columns = bits.ColumnSums(self.null.words, 1)
@@ -88,8 +90,10 @@ class Positions:
 
         Counts not yet at hand are left out: an e-value is never negative, so that this is valid.
         """
-        if self._waiting:
+        if self._waiting and self.trials - self._looked < POSTPONED:
             return np.full(1, -np.inf)
+        self.settle()
+        self._looked = self.trials
         trials = self.trials - np.arange(self.rows.shape[0])[::-1]
         places, rates = self.null.counts.places, self.null.counts.event_rates
         if len(places):
@@ -140,7 +144,7 @@ class Positions:
         p, number = float(self.null.rates[neuron]), int(happened[neuron])
         dropped = number if p <= 0.5 else trials - number
         what = "neuron" if self.null.group_of is None else "group"
-        return f"{what} {neuron} was dropped in {dropped:,} of {trials:,} masks, where {trials * p:,.6g} were expected"
+        return f"{what} {neuron} was dropped in {dropped:,} of {trials:,} masks, where {trials * p:,.5g} were expected"
 
 
 class Dispersion:

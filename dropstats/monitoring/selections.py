@@ -164,17 +164,26 @@ class Selections:
         if name == "rate":
             if event == "kept":
                 observed, expected = 1 - observed, 1 - expected
-            return f"drops {observed:.6g} of the neurons{of} where {expected:.6g} was declared"
+            share, declared = _told_apart(observed, expected)
+            return f"drops {share} of the neurons{of} where {declared} was declared"
+        share, declared = _told_apart(observed, expected)
         if name == "lags":
             lag = int(LAGS[best])
-            where = f"of the neurons{of} {event} {lag} call{'s' * (lag > 1)} before, {observed:.6g} are {event} again"
+            where = f"of the neurons{of} {event} {lag} call{'s' * (lag > 1)} before, {share} are {event} again"
         elif name == "neighbours":
             apart = int(self.distances[best])
-            where = (
-                f"of the neurons{of} whose neighbour {apart} place{'s' * (apart > 1)} before is {event}, "
-                f"{observed:.6g} are {event}"
-            )
+            places = f"{apart} place{'s' * (apart > 1)}"
+            where = f"of the neurons{of} whose neighbour {places} before is {event}, {share} are {event}"
         else:
             first, second = self.pairs[best]
-            where = f"of the neurons{of} {event} in stream {first!r}, {observed:.6g} are {event} in {second!r} too"
-        return f"{where}, where {expected:.6g} was declared"
+            where = f"of the neurons{of} {event} in stream {first!r}, {share} are {event} in {second!r} too"
+        return f"{where}, where {declared} was declared"
+
+
+def _told_apart(observed: float, expected: float) -> tuple[str, str]:
+    """Return two numbers with four digits, or as many as tell them apart."""
+    for digits in range(4, 16):
+        shown = f"{observed:.{digits}g}", f"{expected:.{digits}g}"
+        if shown[0] != shown[1]:
+            break
+    return shown

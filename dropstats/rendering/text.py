@@ -69,10 +69,8 @@ def monitor(data: Mapping[str, Any]) -> str:
         head = f"  {name:<12} {odds(log_e):>15}   "
         lines += [head + finding[0], *(" " * len(head) + line for line in finding[1:])]
     lines += [f"  {'together':<12} {odds(data['log_e']):>15}", ""]
-    lines += [
-        f"  A correct implementation ever raises the alarm, at {1 / data['false_alarm']:,.6g} to 1, with probability "
-        f"{data['false_alarm']:g} at most."
-    ]
+    line = odds(-math.log(data["false_alarm"]))
+    lines += [f"  A correct implementation ever reaches {line} to 1 with probability {data['false_alarm']:g} at most."]
     return "\n".join(lines)
 
 
