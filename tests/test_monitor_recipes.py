@@ -1,6 +1,8 @@
 """The recipes of docs/monitor.md, each run for a few steps by the framework itself, where that is installed."""
 
+import os
 import re
+from importlib import util
 from pathlib import Path
 
 import pytest
@@ -73,7 +75,9 @@ def test_hugging_face_trainer(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.framework
 @pytest.mark.filterwarnings("ignore")
-def test_keras_fit(capsys):
+def test_keras_fit(capsys, monkeypatch):
+    if not util.find_spec("tensorflow") and util.find_spec("torch"):  # else keras asks for tensorflow
+        monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "torch"))
     pytest.importorskip("keras", reason="keras is not installed")
     monitor = run("Keras fit")["model"].get_layer("drop").monitor
     assert (monitor.trials, monitor.n, monitor.alarm) == (1000, 256, None)

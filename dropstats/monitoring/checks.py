@@ -26,6 +26,8 @@ _CLOSE = 1.0
 # number; z^2 is cut there, or the far tail of a skewed one would outweigh all else.
 _THETAS = np.array([-0.4, -0.2, -0.1, -0.05, -0.02, -0.01, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 20])
 _LARGEST_SQUARE = 30.0
+# Of numbers dropped that hardly ever vary nothing is asked.
+_LEAST_VARIANCE = 1e-9
 # Masks of more rates than are counted apart are summed over their first neurons, so that the exact law is feasible.
 _COUNTED_UNLIKE = 2**12
 # Standard deviations around the mean beyond which a binomial or Poisson-binomial has less than 1e-300.
@@ -163,7 +165,8 @@ class Dispersion:
         self._variance = math.fsum(m * p * (1 - p) for p, m in known)
         self.sums = np.zeros(3)  # masks, sum of z^2, sum of z^2 cut off
         self.rows = self.sums[None]
-        if not self._variance:
+        if self._variance < _LEAST_VARIANCE:
+            self._variance = 0.0
             return
         law, sd = counts.of_rates(known), math.sqrt(self._variance)
         low, high = self._mean - _REACH * (sd + 1), self._mean + _REACH * (sd + 1)

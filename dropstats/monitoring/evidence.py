@@ -24,6 +24,8 @@ _CONCENTRATIONS = 10.0 ** np.arange(9)
 _STIRLING_SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 _STIRLING_FROM = 16.0
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+# Below this, quotients leave the range of doubles; a smaller rate is taken as this one, which none can tell apart.
+_SMALLEST = 1e-300
 # Counts evaluated at a time: with 9 prior sizes an array takes 1.2 MB.
 _CHUNK = 2**14
 # Tilts of the log odds for unlike rates, of either sign: a tilt t sees shifts from 2/3 to 4/3 of t almost as well.
@@ -63,6 +65,7 @@ def log_evalue(dropped: Any, counted: Any, p: Any) -> Floats:
     mirrored = rate > 0.5  # 1 - p is exact there
     if mirrored.any():
         s, rate = np.where(mirrored, n - s, s), np.where(mirrored, 1 - rate, rate)
+    rate = np.where(rate > 0, np.maximum(rate, _SMALLEST), 0.0)
     if rate.ndim == 0 and rate > 0:  # what depends on p alone is computed once
         s, n = np.broadcast_arrays(s, n)
         return _mixtures(s.ravel(), n.ravel(), rate).reshape(s.shape)
@@ -152,6 +155,15 @@ def log_cumulants(p: Any) -> Floats:
     # of the larger of exp(t) and 1 first, so that nothing overflows
     shift: Floats = np.log1p(rate * np.expm1(TILTS))
     return shift
+
+
+def cumulants_of(p: Floats, neurons: Any) -> Floats:
+    """Return the sum of `log_cumulants` over so many neurons of each rate."""
+    total = np.zeros(TILTS.size)
+    for start in range(0, p.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        total += neurons[part] @ log_cumulants(p[part])
+    return total
 
 
 def log_tilted(dropped: Any, cumulants: Floats) -> Any:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from dropstats import _validate
 from dropstats.laws import Layer
-from dropstats.laws.base import rate_counts
 from dropstats.laws.foreign import law_like
 from dropstats.monitoring import evidence
 from dropstats.monitoring.evidence import Floats
@@ -43,9 +42,8 @@ class Null:
         self.n, self.rates, self.group_of, self.law = n, rates, group_of, law
         self.size = int(rates.shape[0])
         self.words = -(-self.size // WORD)
-        distinct = dict(rate_counts(rates))
-        self.rate = next(iter(distinct)) if len(distinct) == 1 else None
-        self.mean = sum(p * m for p, m in distinct.items()) / self.size
+        alike = rates.strides == (0,) or bool((rates == rates[0]).all())
+        self.rate = float(rates[0]) if alike else None
         one = rates if self.rate is None else rates[:1]  # 1 - p is exact for p >= 1/2
         self.event_rates = np.broadcast_to(np.minimum(one, 1 - one), (self.size,))
 
@@ -148,7 +146,7 @@ class Null:
         if self.rate is not None:
             against = lambda p: evidence.mean(float(evidence.log_evalue(s, n, p)) for s, n in seen)  # noqa: E731
             return evidence.interval(against, observed, limit)
-        p, neurons = np.array(list(rate_counts(self.rates))).T
+        p, neurons = np.unique(self.rates, return_counts=True)
 
         def tilted(place: float) -> Floats:
             """Return the rates with all odds multiplied by place / (1 - place)."""
@@ -161,7 +159,7 @@ class Null:
             return float(tilted(place) @ neurons) / self.size
 
         def against_tilted(place: float) -> float:
-            cumulants = neurons @ evidence.log_cumulants(tilted(place))
+            cumulants = evidence.cumulants_of(tilted(place), neurons)
             return evidence.mean(float(evidence.log_tilted(s, n / self.size * cumulants)) for s, n in seen)
 
         inside = evidence.bisect(lambda place: tilted_mean(place) < observed, 0.0, 1.0)[0]
@@ -291,7 +289,7 @@ class ByTilt:
         self.width = 1 + self._each.shape[1]
         # of whole masks the number dropped is asked, whose tilts go the same way for all neurons
         free, self._surely = null.rates[null.event_rates > 0], int((null.rates == 1).sum())
-        cumulants = sum(m * evidence.log_cumulants(p) for p, m in rate_counts(free))
+        cumulants = evidence.cumulants_of(*np.unique(free, return_counts=True))
         self._whole = np.concatenate([[free.size, free.sum()], cumulants])
 
     def all(self, events: Words, happened: NDArray[np.int64]) -> NDArray[Any]:
