@@ -230,9 +230,10 @@ def test_the_expectation_shows_a_wrong_law():
 
 def test_shares_add_to_one():
     assert math.fsum(summary.SHARES.values()) == pytest.approx(1, rel=1e-15)
-    chosen = Monitor(P, n=4096)._selections
-    for name in chosen.names:
-        assert np.exp(chosen._log_weights({name: 1.0})).sum() == pytest.approx(1, rel=1e-12)
+    for streams in (0, 2, 5):
+        chosen = filled(ds.Layer(64, P), streams)._selections if streams else Monitor(P, n=4096)._selections
+        found = np.exp(chosen._log_weights(summary.SHARES)).sum()
+        assert found == pytest.approx(sum(summary.SHARES[name] for name in chosen.names), rel=1e-12)
 
 
 # ---------------------------------------------------------------- false alarms
@@ -373,6 +374,12 @@ def test_one_wrong_layer_of_a_network_is_named_by_its_rate():
     assert alarm.message.startswith("drops 0.5")
     assert "of the neurons with p = 0.5 where 0.5 was declared" in alarm.message
     assert alarm_of(declared.sample(200, rng=0), declared) is None
+
+
+def test_above_one_half_the_rate_is_still_that_of_dropped_neurons():
+    alarm = alarm_of(ds.Layer(64, 0.8).sample(100, rng=0), ds.Layer(64, 0.9))
+    assert alarm.message.startswith("drops 0.8")
+    assert "of the neurons where 0.9 was declared" in alarm.message
 
 
 def test_above_one_half_kept_neurons_are_selected():

@@ -51,6 +51,10 @@ class Monitor:
     ----------
     alarm : Alarm or None
         What was found first: step, check, message, evidence. It stays when more masks come.
+    trials, dropped : int
+        Number of masks counted, of all streams, and of neurons dropped (of groups, for channels) in them.
+    history : list of (int, list of float)
+        Looks kept for the picture: the number of masks, and the log e-values of the checks and of all together.
 
     Raises
     ------
@@ -59,13 +63,14 @@ class Monitor:
 
     Notes
     -----
-    The checks, each with one seventh of the whole: the rate; each position; lags of 1, 2, 4, ..., 64 calls; neighbours
-    1, 2, 4, ... places apart; dispersion of the numbers dropped; duplicates of earlier masks; agreement of streams. For
-    channels these are the groups, and a group that disagrees raises the alarm at once, as does a neuron with p = 0 that
-    is dropped.
+    The checks and their shares of the whole: the rate (0.4); lags of 1, 2, 4, ..., 64 calls (0.2); and, 0.08 each,
+    every position, neighbours 1, 2, 4, ... places apart, dispersion of the numbers dropped, duplicates of earlier
+    masks, agreement of streams. For channels these are the groups; a group that is not dropped as one raises the alarm
+    at once, as does a neuron with p = 0 that is dropped.
 
     A monitor holds 8 bytes a neuron for counts, the last 64 masks of each stream (of at most 2^22 neurons), and 16,384
-    hashes of masks; no more however long the run.
+    hashes of masks; no more however long the run. Of masks of more than 2^16 neurons each call looks at some of the
+    lags and distances, in turn, and of more than 2^14 single positions are looked at every 64 masks.
 
     Examples
     --------
@@ -127,8 +132,8 @@ class Monitor:
             Shape (n,) or (k, n), booleans or 0 and 1; 1 keeps. With n given, uint8 of shape (ceil(n / 8),) or
             (k, ceil(n / 8)) is read as packed by ``np.packbits(mask, axis=-1)``.
         stream : str
-            Name of the generator that drew it, where there are several: each has calls of its own, and the masks of
-            the same call are compared.
+            Name of the generator that drew it, where there are several, up to 64: each has calls of its own, and
+            masks of the same call are compared, if no stream is more than 64 calls behind.
 
         Raises
         ------
@@ -146,7 +151,7 @@ class Monitor:
             events, start = null.events(kept), 0
             while start < len(events):
                 stop = start + self._at_once(len(events) - start)
-                here = {row - start: text for row, text in torn.items() if start <= row < stop}
+                here = {row - start: how for row, how in torn.items() if start <= row < stop}
                 self._see(events[start:stop], self._stream("" if stream is None else str(stream)), here)
                 start = stop
 

@@ -16,8 +16,6 @@ REMEMBERED = int(LAGS[-1])
 # Of longer masks each call looks at one in so many of the lags and distances, the first of either always: a call has
 # seen enough neurons, and time is short.
 _ALL_AT_ONCE = 2**16
-# The k-th lag, distance or pair of streams gets 1 / (k (k + 1)) of the share of its check: however many there are, that
-# adds to less than 1, and the first, the most frequent fault, gets half.
 STREAMS = 64
 
 
@@ -67,7 +65,7 @@ class Selections:
         self.sums = np.zeros((rows, self.counts.width), self.counts.dtype)
         self.rows = self.sums[None]
         self._all = (np.arange(LAGS.size), np.arange(self.distances.size))
-        self._last_weights: tuple[Any, Floats] = (None, np.zeros(0))
+        self._weights = np.zeros(0)
 
     def _ends(self) -> list[int]:
         """Return where the rows of each check begin and, at last, end."""
@@ -75,17 +73,15 @@ class Selections:
 
     def _log_weights(self, shares: Mapping[str, float]) -> Floats:
         """Return the log of the share of each row, and at last of what is not bet, from the shares of the checks."""
-        if self._last_weights[0] is not shares or self._last_weights[1].size != self.sums.shape[0] + 1:
-            ends = self._ends()
-            weights = np.zeros(self.sums.shape[0] + 1)
+        if self._weights.size != self.sums.shape[0] + 1:
+            ends, unbet = self._ends(), 0.0
+            weights = []
             for name, start, stop in zip(self.names, ends, ends[1:], strict=False):
-                k = np.arange(1, stop - start + 1)
-                each = np.ones(1) if name == "rate" else 1 / (k * (k + 1))
-                weights[start:stop] = shares.get(name, 0.0) * each
-                weights[-1] += shares.get(name, 0.0) * (1 - each.sum())
-            with np.errstate(divide="ignore"):
-                self._last_weights = shares, np.log(weights)
-        return self._last_weights[1]
+                each, rest = _split(name, stop - start)
+                weights.append(shares[name] * each)
+                unbet += shares[name] * rest
+            self._weights = np.log(np.append(np.concatenate(weights), unbet))
+        return self._weights
 
     def see(self, block: Block) -> None:
         """Count the masks of a block; afterwards `rows` holds the sums after each of them."""
@@ -149,8 +145,13 @@ class Selections:
 
     def evidence(self, row: int = -1) -> dict[str, float]:
         """Return the log e-value of each check after a mask of the last block."""
-        logs = np.r_[self.counts.log_e(self.rows[row]), 0.0]
-        return {name: float(evidence.log_mean(logs, self._log_weights({name: 1.0}))) for name in self.names}
+        logs, ends, found = self.counts.log_e(self.rows[row]), self._ends(), {}
+        for name, start, stop in zip(self.names, ends, ends[1:], strict=False):
+            each, rest = _split(name, stop - start)
+            with np.errstate(divide="ignore"):
+                parts = np.log(np.append(each, rest))
+            found[name] = float(evidence.log_mean(np.append(logs[start:stop], 0.0), parts))
+        return found
 
     def finding(self, name: str, row: int = -1) -> str:
         """Return in words what the strongest row of a check has seen."""
@@ -187,3 +188,14 @@ def _told_apart(observed: float, expected: float) -> tuple[str, str]:
         if shown[0] != shown[1]:
             break
     return shown
+
+
+def _split(name: str, rows: int) -> tuple[Floats, float]:
+    """Return the part that each row of a check gets, and what is not bet.
+
+    The k-th lag, distance or pair of streams gets 1 / (k (k + 1)): however many there are, that adds to less than 1,
+    and the first, the most frequent fault, gets half.
+    """
+    k = np.arange(1, rows + 1)
+    each = np.ones(1) if name == "rate" else 1 / (k * (k + 1))
+    return each, float(1 - each.sum()) if name != "rate" else 0.0
