@@ -127,10 +127,11 @@ def evidence(data: Mapping[str, Any], looks: Panel, ax: Any = None) -> Any:
         f"alarm: {np.exp(line):,.6g} to 1", (0.99, line), (0, 3), xycoords=("axes fraction", "data"), ha="right", **near
     )
     if data["alarm"]:
-        step, found = data["alarm"]["step"], data["alarm"]["evidence"]
-        place = step, top if found is None else min(found, top)
+        found = np.inf if data["alarm"]["evidence"] is None else data["alarm"]["evidence"]
+        # among the looks, for the steps of several streams are counted together there
+        place = steps[int(np.argmax(logs[:, -1] == found))], min(found, top)
         ax.plot(*place, "o", color="black", markersize=6, zorder=4)
-        ax.annotate(f"step {step:,}: {data['alarm']['check']}", place, (8, -20), **near)
+        ax.annotate(f"step {data['alarm']['step']:,}: {data['alarm']['check']}", place, (8, -20), **near)
     ax.set(xlabel="steps (masks)", ylabel="log evidence against the law", ylim=(None, top))
     ax.legend(frameon=False, fontsize="small", loc="upper left", ncols=2)
     return ax
