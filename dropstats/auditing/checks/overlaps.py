@@ -30,9 +30,7 @@ def measure(case: Case) -> Finding:
         return not_applicable("all masks are alike at this rate")
     found = [_of_stream(one, len(streams)) for one in streams]
     judged = [one for one in found if one.state == "judged"]
-    if not judged:
-        return max(found, key=lambda one: one["size"])
-    return min(judged, key=lambda one: one.pvalue or 0.0)
+    return min(judged, key=lambda one: one.pvalue or 0.0) if judged else max(found, key=lambda one: one["size"])
 
 
 def _of_stream(case: Case, streams: int) -> Finding:
@@ -81,14 +79,11 @@ def _departure(finding: Finding, case: Case) -> str:
     moved = abs(shift - (b - a) * n)
     if longest.length > 2 * n or a == b:
         return f"the stream repeats itself {shift:,} {case.unit.many} on, over {longest.length:,} {case.unit.many}"
-    text = f"calls {a:,} and {b:,} share {min(longest.length, n - moved):,} {_elements(case)}"
+    elements = "elements" if case.unit.one == "neuron" else case.unit.many
+    text = f"calls {a:,} and {b:,} share {min(longest.length, n - moved):,} {elements}"
     text += f", shifted by {moved:,}" if moved else ", at the same places"
     pairs = np.unique(np.stack([finding["positions"] // n, finding["partners"] // n]), axis=1).shape[1]
     return f"{text} ({pairs:,} such pairs of calls)" if pairs > 1 else text
-
-
-def _elements(case: Case) -> str:
-    return "elements" if case.unit.one == "neuron" else case.unit.many
 
 
 CHECK = Check("overlaps", measure, explain, dependence=True, whole_masks=True)
