@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dropstats.auditing import audit as audit
     from dropstats.auditing import audit_streams as audit_streams
     from dropstats.laws import *  # noqa: F403
+    from dropstats.monitoring import Monitor as Monitor
     from dropstats.power import detectable_shift as detectable_shift
     from dropstats.power import neurons_needed as neurons_needed
     from dropstats.recording import Recorder as Recorder
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 # those of their table, `dropstats.laws`.
 _HOMES = {
     "EffectiveLearningRate": "activation",
+    "Monitor": "monitoring",
     "PreActivation": "activation",
     "Recorder": "recording",
     "Recording": "recording",

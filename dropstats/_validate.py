@@ -26,6 +26,8 @@ def show(value: object) -> str:
 
 def integer(value: Any, name: str, *, minimum: int, maximum: int) -> int:
     """Return `value` as an int in [minimum, maximum]; 1e6 is taken, 1.5, True and "3" are not."""
+    if type(value) is int and minimum <= value <= maximum:
+        return value
     # a 0-d array is a number to its user
     scalar = value.item() if isinstance(value, np.ndarray | np.generic) and value.ndim == 0 else value
     if isinstance(scalar, bool) or not isinstance(scalar, Real):
@@ -75,11 +77,13 @@ def _unit_interval(array: NDArray[np.float64], name: str) -> None:
 
 def probability(value: Any, name: str = "p") -> float:
     """Return a single probability as a float in [0, 1]."""
+    if type(value) is float and 0 <= value <= 1:
+        return value + 0.0  # -0.0 becomes 0.0
     array = _real_array(value, name)
     if array.ndim != 0:
         raise ValueError(f"{name} must be a single number; got an array of shape {array.shape}")
     _unit_interval(array, name)
-    return float(array) + 0.0  # -0.0 becomes 0.0
+    return float(array) + 0.0
 
 
 def open_probability(value: Any, name: str) -> float:
@@ -100,6 +104,8 @@ def below_one(p: Any) -> float:
 
 def probabilities(values: Any, n: int, name: str = "p") -> float | NDArray[np.float64]:
     """Return one probability, or a read-only (n,) array of them where they differ."""
+    if type(values) is float:
+        return probability(values, name)
     array = _real_array(values, name)
     if array.ndim == 0:
         return probability(values, name)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from dropstats import _validate
+from dropstats import _validate, counts
 
 # The largest number of neurons: scipy's binomial quantiles, which give the critical counts, end just below 2^53.
 _MAX_NEURONS = 2**52
@@ -122,19 +122,12 @@ def _shifted(p: Any, shift: Any) -> tuple[float, float]:
     return p, float(p + shift)
 
 
-def _tail(k: NDArray[Any], n: NDArray[Any], p: float, sign: int) -> NDArray[np.float64]:
+def _tail(k: Any, n: Any, p: float, sign: int) -> NDArray[np.float64]:
     """Return P(X >= k) or, for sign -1, P(X <= k) of X ~ Bin(n, p); k beyond 0..n is allowed.
 
     The incomplete beta function keeps a relative 1e-11 at n = 1e9, where neighbouring tails differ by 1e-4.
     """
-    with np.errstate(invalid="ignore"):
-        if sign > 0:
-            inside = special.betainc(np.maximum(k, 1), np.maximum(n - k + 1, 1), p)
-            tails: NDArray[np.float64] = np.where(k <= 0, 1.0, np.where(k > n, 0.0, inside))
-        else:
-            inside = special.betaincc(np.maximum(k + 1, 1), np.maximum(n - k, 1), p)
-            tails = np.where(k < 0, 0.0, np.where(k >= n, 1.0, inside))
-    return tails
+    return counts.at_least(k, n, p) if sign > 0 else counts.at_most(k, n, p)
 
 
 def _critical(n: NDArray[Any], p: float, tail: float, sign: int) -> NDArray[np.float64]:

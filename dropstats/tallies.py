@@ -173,17 +173,13 @@ class Tally:
         >>> tally([[1], [0]] * 5).rate_intervals(0.95).round(4)
         array([[0.1871, 0.8129]])
         """
-        from scipy.special import betainccinv, betaincinv
+        from dropstats.counts import binomial_interval
 
         tail = (1 - _validate.probability(confidence, "confidence")) / 2
         if tail == 0:
             raise ValueError("confidence must be below 1; got 1.0")
         dropped = self.drops.astype(np.float64)
-        kept = self.trials - dropped
-        # betaincinv wants positive parameters; where a count is 0 the end is 0 or 1 anyway
-        low = np.where(dropped > 0, betaincinv(np.maximum(dropped, 1), kept + 1, tail), 0.0)
-        high = np.where(kept > 0, betainccinv(dropped + 1, np.maximum(kept, 1), tail), 1.0)
-        return np.stack([low, high], axis=1)
+        return np.stack(binomial_interval(dropped, self.trials - dropped, tail), axis=1)
 
 
 def moment_standard_error(moment: str, variance: float, standardised: list[float], trials: int) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dropstats as ds
-from dropstats.recording import packing
+from dropstats.recording import arrays, packing
 
 SHAPES = [(1, 1), (3, 8), (20, 13), (300, 5), (7, 100), (600, 64)]
 
@@ -99,12 +99,75 @@ def test_a_part_keeps_what_its_values_surely_say():
         assert part.dtype == "float64"
     nothing = ds.Recording.from_outputs(np.zeros((3, 4)) + np.eye(3, 4)).neurons(slice(3, 4))
     assert (nothing.scales, nothing.dropped) == ({}, 3)
-    mixed = np.where(outputs, 1.25, 0)
-    mixed[0, 0] = 2.0
-    for strange in (mixed, np.where(np.eye(20, 30), np.nan, outputs), np.where(np.eye(20, 30), np.inf, outputs)):
-        part = ds.Recording.from_outputs(strange).calls(0, 5)
-        assert (part.scales, part.dtype, part.nans, part.infs) == (None, None, 0, 0)
     assert ds.Recording.from_masks(outputs).calls(2).scales is None
+    for strange in (np.nan, np.inf):  # which rules were broken only the whole says
+        broken = np.where(np.eye(20, 30), strange, outputs)
+        part = ds.Recording.from_outputs(broken).calls(0, 5)
+        assert (part.nans, part.infs, part.unscaled) == (0, 0, 0)
+        assert part.scales == ({1.0: (broken[:5] == 1).sum()} if np.isnan(strange) else None)
+    inputs = np.random.default_rng(1).standard_normal(outputs.shape)
+    scaled = ds.Recording.from_outputs(outputs * inputs * 1.25, inputs=inputs)
+    assert scaled.calls(3).scales == {next(iter(scaled.scales)): outputs[3:].sum()}
+    assert scaled.calls(3).scale_tolerance == scaled.scale_tolerance > 0
+    inputs[0, 0] = 0.5
+    wrong = np.where(outputs, inputs * 1.25, 0)
+    wrong[0, 0] = 7.0
+    assert ds.Recording.from_outputs(wrong, inputs=inputs).calls(3).scales is None
+
+
+def network(trials=30, n=40):
+    """Outputs of two layers side by side, of scales 1.25 and 2; the last neuron is always dropped."""
+    kept = np.random.default_rng(0).random((trials, n)) >= 0.3
+    kept[:, -1] = False
+    return np.where(kept, np.where(np.arange(n) < 15, 1.25, 2.0), 0.0)
+
+
+@pytest.mark.parametrize("slices", [8, 16, 2**22])
+def test_the_parts_of_a_network_have_a_scale_each(monkeypatch, slices):
+    monkeypatch.setattr(arrays, "SLICE", slices)
+    outputs = network()
+    whole = ds.Recording.from_outputs(outputs, 0.3)
+    assert whole.scales == {1.25: (outputs == 1.25).sum(), 2.0: (outputs == 2).sum()}
+    assert whole.neuron_scales.tolist() == [1.25] * 15 + [2.0] * 24 + [0.0]
+    for columns, scale in ((slice(0, 15), 1.25), (slice(15, 40), 2.0), (np.array([39, 20]), 2.0)):
+        part = whole.neurons(columns)
+        assert part.scales == {scale: (outputs[:, columns] == scale).sum()}
+        assert (part.neuron_scales, part.distinct_scales, part.dtype) == (None, 1, "float64")
+    both = whole.neurons(slice(10, 20)).calls(5, 12)
+    assert both.scales == {1.25: (outputs[5:12, 10:15] != 0).sum(), 2.0: (outputs[5:12, 15:20] != 0).sum()}
+    assert both.neuron_scales.tolist() == [1.25] * 5 + [2.0] * 5
+
+
+def test_neurons_of_several_scales_are_known_as_such():
+    outputs = network()
+    outputs[20, 3] = 1.25 * (outputs[19, 3] != 0) + 7
+    recording = ds.Recording.from_outputs(outputs)
+    assert np.flatnonzero(np.isnan(recording.neuron_scales)).tolist() == [3]
+    assert recording.neurons(slice(0, 4)).scales is None
+    assert recording.neurons(slice(4, 15)).scales == {1.25: (outputs[:, 4:15] != 0).sum()}
+    changing = np.where(np.arange(30)[:, None] < 10, 1.25, 2.0) * (outputs != 0)
+    assert ds.Recording.from_outputs(changing).neuron_scales is None
+    assert ds.Recording.from_outputs(network() * 0 + 2).neuron_scales is None
+    assert ds.Recording.from_outputs(network() * 0).neuron_scales is None
+    assert ds.Recording.from_outputs(np.random.default_rng(0).random((3, 5))).neuron_scales is None
+
+
+@pytest.mark.parametrize("later", [2.0, 1.25])
+def test_a_scale_that_changes_after_many_calls_is_several(later):
+    recorder = ds.Recorder()
+    for call in range(40):
+        recorder.add(np.array([1.25, 1.25, 0.0, 0.0] if call < 20 else [later, 1.25, 3.0, 0.0]))
+        recorder.add(np.zeros(4))
+    recording = recorder.recording()
+    assert str(recording.neuron_scales.tolist()) == str([np.nan if later == 2 else 1.25, 1.25, 3.0, 0.0])
+
+
+def test_a_rate_for_each_neuron_gives_a_scale_for_each():
+    rates = np.linspace(0.1, 0.6, 2000)
+    kept = np.random.default_rng(0).random((50, 2000)) >= rates
+    recording = ds.Recording.from_outputs(np.where(kept, 1 / (1 - rates), 0))
+    np.testing.assert_array_equal(recording.neuron_scales, 1 / (1 - rates))
+    assert (recording.distinct_scales, len(recording.scales)) == (2000, 1000)
 
 
 def test_parts_that_there_are_not():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtr
 
-from dropstats import _quadrature
+from dropstats import _numerics
 from dropstats.activation import lattice, saddlepoint
 
 Array = NDArray[np.float64]
@@ -309,7 +309,7 @@ def _normal_sigmoid(mean: Array, deviation: Array) -> Array:
     weights = 0.05 * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
     narrow = expit(mean[..., None] + np.minimum(deviation, 4)[..., None] * z) @ weights
     # Wide laws: the step function, plus what is left of the sigmoid within 40 of 0 (beyond, it is below 1e-17).
-    x, weights = _quadrature.panels(np.arange(41.0))
+    x, weights = _numerics.panels(np.arange(41.0))
     s = np.maximum(deviation, 4)[..., None]
     above, below = (np.exp(-0.5 * ((x + sign * mean[..., None]) / s) ** 2) for sign in (1, -1))
     wide = ndtr(mean / s[..., 0]) + ((above - below) / s) @ (weights * expit(-x)) / np.sqrt(2 * np.pi)

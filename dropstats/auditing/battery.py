@@ -11,10 +11,9 @@ from dropstats.auditing import checks, pictures, words
 from dropstats.auditing.checks import groups, rate
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import GROUP, Case, Check, Finding, not_applicable, too_small
-from dropstats.auditing.judge import Judged, judge, passes
+from dropstats.auditing.judge import Judged, explained, judge, passes
 from dropstats.auditing.noise import Read, read
 from dropstats.auditing.report import Report, Result
-from dropstats.auditing.streams import Streams
 from dropstats.laws import Layer
 from dropstats.laws.foreign import law_like
 from dropstats.recording import Recording
@@ -31,7 +30,6 @@ _SHARE = 0.2
 _BEYOND = 20
 # p-values above this are not judged at the observed rate as well.
 _UNEXCUSED = 0.05
-_UNKNOWN = "some neurons are not known to be dropped or kept"
 
 
 def audit(
@@ -127,6 +125,9 @@ def _asked(recording: Any, law: Any, p: float | None) -> "tuple[Recording, Law]"
         if declared is None:
             raise ValueError("audit needs a declared p: the recording has none, so give p= or law=")
         law = Layer(recording.n, _validate.probability(declared))
+    part = law.part_of(recording.n) if law.n != recording.n else None
+    if part is not None:
+        recording = recording.neurons(part)
     if law.n != recording.n:
         raise ValueError(f"law must have the recording's {recording.n} neurons; got {law.n}")
     return recording, law
@@ -164,7 +165,7 @@ def _complete(case: Case) -> tuple[Case | None, tuple[str, ...]]:
     )
 
 
-def _judged(case: Case, chosen: Sequence[Check], false_alarm: float) -> "tuple[list[_Said], tuple[str, ...]]":
+def _judged(case: Case, chosen: Sequence[Check], false_alarm: float) -> "tuple[list[Said], tuple[str, ...]]":
     """Measure, judge once, and only then put into words."""
     complete, notes = _complete(case)
     asked = [(check, complete if check.whole_masks else case) for check in chosen]
@@ -177,7 +178,23 @@ def _judged(case: Case, chosen: Sequence[Check], false_alarm: float) -> "tuple[l
             if check.widened and part is not None and found[place].finding.pvalue is not None:
                 found[place] = _measured(check, part.but(**effects))
     judged = judge([(one.check, one.finding) for one in found], false_alarm)
-    return [_Said(verdict, one.case) for verdict, one in zip(judged, found, strict=True)], notes
+    if sum(one.failed for one in judged) > 1:
+        judged = explained(judged, facts(case))
+    failing = {one.check.name for one in judged if one.failed}
+    said = [Said(verdict, one.case) for verdict, one in zip(judged, found, strict=True)]
+    if failing & {"positions", "drift"}:
+        said = [one._replace(case=one.case and one.case.but(even=False)) for one in said]
+    return said, notes
+
+
+def facts(case: Case) -> frozenset[str]:
+    """Return what is plain to see in the masks, by which one finding explains others."""
+    seen = case.seen
+    if seen.recording.known is not None:
+        return frozenset()
+    constant = bool(((seen.neuron_drops == 0) | (seen.neuron_drops == seen.trials)).any())
+    named = (("periodic", seen.period), ("together", seen.together[1]), ("constant", constant))
+    return frozenset(name for name, holds in named if holds)
 
 
 class _Measured(NamedTuple):
@@ -203,6 +220,9 @@ def _measured(check: Check, case: Case | None) -> _Measured:
         return finding  # rates of some positions are what a law of unlike rates is about
     if not case.law.independent or not rate.surely_off(case):
         return finding
+    if case.seen.rate in (0.0, 1.0):  # evaluation mode is one finding, of the rate
+        alike = not_applicable("nothing is dropped" if case.seen.rate == 0 else "everything is dropped")
+        return _Measured(check, alike, case)
     at_observed = case.at_observed_rates()
     other = _Measured(check, check.measure(at_observed), at_observed)
     return finding if other.finding.pvalue is not None and pvalue >= other.finding.pvalue else other
@@ -231,22 +251,24 @@ def mask_effect(seen: Evidence) -> float:
     return max(1.0, float(np.var(seen.mask_drops, ddof=1)) / (seen.n * p * (1 - p)))
 
 
-class _Said(NamedTuple):
+class Said(NamedTuple):
     """A judged finding with the case that it is about, to be put into words."""
 
     judged: Judged
     case: Any
 
     def result(self) -> Result:
-        check, finding, verdict, adjusted = self.judged
+        """Return the finding in words, with its numbers."""
+        check, finding, verdict, adjusted, _ = self.judged
         if self.case is None:
             return Result(check.name, verdict, message="no neuron is known in every mask")
-        message = check.explain(finding, self.case, self.judged.failed)
+        alone = finding.state == "not applicable"
+        message = finding["why"] if alone else check.explain(finding, self.case, self.judged.failed)
         numbers = (finding.observed, finding.expected, finding.detectable)
-        return Result(check.name, verdict, finding.pvalue, adjusted, *numbers, message)
+        return Result(check.name, verdict, finding.pvalue, adjusted, *numbers, message, self.judged.explained_by)
 
 
-def _hint(case: Case, judged: Sequence[_Said], false_alarm: float) -> tuple[str, ...]:
+def _hint(case: Case, judged: Sequence[Said], false_alarm: float) -> tuple[str, ...]:
     """Return a note where masks that fail as single neurons drop whole groups."""
     failing = [one.judged.check for one in judged if one.judged.failed]
     other = groups.fitting(case) if case.law.independent and any(check.whole_masks for check in failing) else None
@@ -260,7 +282,7 @@ def _hint(case: Case, judged: Sequence[_Said], false_alarm: float) -> tuple[str,
 
 
 def _report(
-    case: Case, said: Sequence[_Said], false_alarm: float, notes: tuple[str, ...], shown: Mapping[str, Any]
+    case: Case, said: Sequence[Said], false_alarm: float, notes: tuple[str, ...], shown: Mapping[str, Any]
 ) -> Report:
     return Report(
         trials=case.trials,
@@ -292,109 +314,6 @@ def _of_noise(outputs: Any, law: Any, false_alarm: float, tests: Iterable[str] |
         case.but(level=(1 - share) * false_alarm / max(len(chosen), 1)), chosen, (1 - share) * false_alarm
     )
     values = judge(of_values, share * false_alarm)
-    said = [*(_Said(one, found.factors) for one in values if tests is None or one.check.name in names), *judged]
+    said = [*(Said(one, found.factors) for one in values if tests is None or one.check.name in names), *judged]
     report = _report(case, said, false_alarm, (found.note, *notes), pictures.of_audit(case) if found.ordered else {})
     return replace(report, trials=found.trials, n=found.n, p=law.p)
-
-
-# ---- several streams -------------------------------------------------------------------------------------------------
-
-
-def audit_streams(
-    streams: Mapping[Any, Any],
-    expect: str = "independent",
-    *,
-    p: float | None = None,
-    false_alarm: float = 1e-3,
-) -> Report:
-    """Decide whether the masks of several streams are independent of each other, or identical, as they should be.
-
-    Independent should be the streams of data-parallel ranks, of layers, of seeds; identical those of
-    a forward pass and its recomputation, of eager and compiled code, of tensor-parallel ranks.
-
-    - `agreement`: two streams' masks of one call agree in Bin(N, p^2 + q^2) of N neurons (exact, two-sided; with a
-      wrong rate, given the two rates), for every pair of streams;
-    - `duplicates`: a mask of one stream is that of another at whatever call (conservative);
-    - `overlaps`: a stretch of one stream occurs in another at whatever place (conservative, a union bound);
-    - `transposed`, for streams with keys (layer, step): the masks of (i, j) and (j, i) agree as independent ones do;
-    - `identical`, instead of all these, for streams that should be: not a bit differs.
-
-    Parameters
-    ----------
-    streams : mapping of a name, or of a pair (layer, step), to a Recording or an array of masks
-        At least two, of masks of one number of neurons. Of unequally many calls the first common ones are compared.
-    expect : {'independent', 'identical'}
-    p : float, optional
-        Declared drop probability, in place of the recordings' own.
-    false_alarm : float
-        Probability, in (0, 1), that streams which are as expected fail.
-
-    Returns
-    -------
-    Report
-        Print it for a table.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there are fewer than two streams, or their masks differ in shape.
-
-    Examples
-    --------
-    >>> from dropstats import Layer
-    >>> layer = Layer(1000, 0.1)
-    >>> ranks = {f"rank {k}": layer.sample(100, rng=seed) for k, seed in enumerate((1, 2, 1))}
-    >>> print(audit_streams(ranks, p=0.1)["agreement"].message)
-    rank 0 and rank 2 have identical masks
-    """
-    if expect not in ("independent", "identical"):
-        raise ValueError(f"expect must be 'independent' or 'identical'; got {expect!r}")
-    false_alarm = _validate.open_probability(false_alarm, "false_alarm")
-    seen = _streams(streams, p)
-    identical = expect == "identical"
-    chosen = [c for c in (checks.OF_COPIES if identical else checks.OF_STREAMS) if c.name != "transposed" or seen.grid]
-    seen = replace(seen, level=false_alarm / len(chosen))
-    found = [(c, not_applicable(_UNKNOWN) if c.whole_masks and seen.unknown else c.measure(seen)) for c in chosen]
-    judged = judge(found, false_alarm)
-    drops, known = (sum(getattr(one, name) for one in seen.recordings) for name in ("dropped", "judged"))
-    rates = {recording.p for recording in seen.recordings}
-    return Report(
-        trials=seen.trials,
-        n=seen.n,
-        p=rates.pop() if len(rates) == 1 else None,
-        observed_rate=drops / known if known else float("nan"),
-        false_alarm=false_alarm,
-        results=tuple(_Said(one, seen).result() for one in judged),
-        passed=passes(judged),
-        source=f"{len(seen.names)} streams: {words.listed(seen.names)}",
-        notes=seen.notes,
-        pictures=pictures.of_streams(seen, identical),
-    )
-
-
-def _streams(streams: Any, p: float | None) -> Streams:
-    """Return the recordings, made comparable."""
-    if not isinstance(streams, Mapping):
-        raise TypeError(f"streams must be a mapping of names to recordings; got {type(streams).__name__}")
-    if len(streams) < 2:
-        raise ValueError(f"streams must be at least two; got {len(streams)}")
-    keys = tuple(streams)
-    names = tuple(f"({', '.join(map(str, key))})" if isinstance(key, tuple) else str(key) for key in keys)
-    given = [Recording.of(one) for one in streams.values()]
-    for name, one in zip(names, given, strict=True):
-        if one.n != given[0].n or not one.n:
-            raise ValueError(
-                f"streams must have masks of one number of neurons, at least 1; got {given[0].n} in {names[0]!r} "
-                f"and {one.n} in {name!r}"
-            )
-    if p is not None:
-        p = _validate.probability(p)
-        given = [replace(one, p=p) for one in given]
-    notes: tuple[str, ...] = ()
-    trials = min(one.trials for one in given)
-    if any(one.trials > trials for one in given):
-        longest = max(one.trials for one in given)
-        notes = (f"compared over the first {trials:,} calls, which all streams have (the longest has {longest:,})",)
-        given = [one.calls(0, trials) for one in given]
-    laws = tuple(None if one.p is None else Layer(one.n, one.p) for one in given)
-    return Streams(names, tuple(given), keys, laws, notes)

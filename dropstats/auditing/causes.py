@@ -17,10 +17,11 @@ _GRIDS = (
 )
 
 
-def of_rate(observed: float, p: float, neurons: float, dtype: str | None = None) -> str:
+def of_rate(observed: float, p: float, neurons: float, dtype: str | None = None, bare: bool = False) -> str:
     """Return the most familiar cause consistent with an observed rate, or an empty string.
 
-    Where the outputs' dtype has uniforms of its own, a rounding that these give is put down to them alone.
+    Where the outputs' dtype has uniforms of its own, a rounding that these give is put down to them alone. `bare` masks
+    carry no values, so that it is not known whether their 1 keeps.
 
     Examples
     --------
@@ -32,15 +33,15 @@ def of_rate(observed: float, p: float, neurons: float, dtype: str | None = None)
     if observed == 1:
         return "everything is dropped"
     count = round(observed * neurons)
-    for candidate, cause in _rates(p, dtype):
+    for candidate, cause in _rates(p, dtype, bare):
         if candidate != p and 0 < candidate < 1 and nulls.binomial(count, round(neurons), candidate) >= _CONSISTENT:
             return cause
     return ""
 
 
-def _rates(p: float, dtype: str | None) -> Iterator[tuple[float, str]]:
+def _rates(p: float, dtype: str | None, bare: bool) -> Iterator[tuple[float, str]]:
     """Yield rates that known mistakes turn p into, from the most familiar on."""
-    yield 1 - p, "looks like keep probability given as p"
+    yield 1 - p, "looks like keep probability given as p" + (", or like masks in which 1 means dropped" if bare else "")
     roundings: dict[tuple[float, str], list[tuple[str, int, str]]] = {}
     for bits, how in _GRIDS:
         steps = 2**bits

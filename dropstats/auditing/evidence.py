@@ -194,7 +194,7 @@ class Evidence:
     @cached_property
     def together(self) -> tuple[str, int]:
         """What neurons always drop together: ("neighbours", group size), ("stride", s), ("all", n) or ("", 0)."""
-        if self.n < 2:
+        if self.n < 2 or not 0 < self.rate < 1:
             return "", 0
         differ = np.zeros(self.n - 1, np.uint8)
         for _, drops in self.blocks():
@@ -207,7 +207,7 @@ class Evidence:
         size = int(np.gcd.reduce(breaks)) if breaks.size else 0
         if size > 1 and breaks.size < self.n - 1:
             return "neighbours", size
-        if not breaks.size and 0 < self.rate < 1:
+        if not breaks.size:
             return "all", self.n
         stride = self._stride()
         return ("stride", stride) if stride else ("", 0)

@@ -55,6 +55,8 @@ class Case:
         What a bit is called.
     whole : Case or None
         For masks reduced to one bit a group, the case of all neurons.
+    even : bool
+        False where the rate is known to differ from place to place, or from call to call.
     """
 
     seen: Evidence
@@ -66,6 +68,7 @@ class Case:
     mask_effect: float = 1.0
     unit: Unit = NEURON
     whole: "Case | None" = None
+    even: bool = True
 
     @property
     def trials(self) -> int:

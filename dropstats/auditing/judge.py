@@ -15,6 +15,7 @@ class Judged(NamedTuple):
     finding: Finding
     verdict: Verdict
     adjusted: float | None
+    explained_by: str = ""
 
     @property
     def failed(self) -> bool:
@@ -59,6 +60,37 @@ def _verdict(finding: Finding, adjusted: float | None, false_alarm: float) -> Ve
     if finding.state == "judged":
         return "pass"
     return "inconclusive" if finding.state == "too small" else "not applicable"
+
+
+# (cause, what must be plain to see in the masks, what follows): a failure that follows from another is said to.
+_CONSEQUENCES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("scale", "", ("mean",)),
+    ("rate", "", ("mean",)),
+    (
+        "duplicates", "periodic",
+        ("rate", "positions", "dispersion", "pairs", "lags", "serial", "overlaps", "drift", "mean"),
+    ),
+    ("pairs", "together", ("dispersion", "serial", "positions", "lags", "overlaps", "drift")),
+    ("dispersion", "together", ("serial", "positions", "lags", "overlaps", "drift", "pairs")),
+    ("duplicates", "", ("lags", "overlaps", "serial")),
+    ("positions", "", ("rate", "lags", "mean")),
+    ("positions", "constant", ("pairs", "serial")),
+    ("drift", "", ("rate", "dispersion", "duplicates", "mean", "serial", "lags", "pairs")),
+    ("agreement", "", ("duplicates", "overlaps", "transposed")),
+)  # fmt: skip
+
+
+def explained(judged: Sequence[Judged], facts: frozenset[str]) -> list[Judged]:
+    """Return the findings, each failure that follows from another one with the name of that."""
+    failing = {one.check.name for one in judged if one.failed}
+    causes: dict[str, str] = {}
+    for cause, fact, consequences in _CONSEQUENCES:
+        if cause not in failing or cause in causes or (fact and fact not in facts):
+            continue
+        for name in consequences:
+            if name in failing and name not in causes and causes.get(cause) != name:
+                causes[name] = cause
+    return [one._replace(explained_by=causes.get(one.check.name, "")) for one in judged]
 
 
 def passes(judged: Sequence[Judged]) -> bool:

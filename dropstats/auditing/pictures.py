@@ -49,17 +49,17 @@ def _counts(case: Case) -> dict[str, Any]:
 
 def _positions(case: Case) -> dict[str, Any]:
     """Return the drop rate by position with its band; of many neurons the lowest and the highest of each cell."""
-    known = np.maximum(case.seen.neuron_trials, 1)
-    rate = case.seen.neuron_drops / known
-    where = np.arange(case.n)
+    drops, trials, where = case.seen.neuron_drops, case.seen.neuron_trials, np.arange(min(case.n, 2 * _CELLS))
     if case.n > 2 * _CELLS:
-        edges = np.linspace(0, case.n, _CELLS + 1).astype(np.int64)
-        cells = [slice(a, b) for a, b in pairwise(edges.tolist())]
-        ends = [(cell.start + rate[cell].argmin(), cell.start + rate[cell].argmax()) for cell in cells]
-        where = np.unique(np.array(ends))
+        ends = []
+        for first, stop in pairwise(np.linspace(0, case.n, _CELLS + 1).astype(np.int64).tolist()):
+            rate = drops[first:stop] / np.maximum(trials[first:stop], 1)
+            ends += [first + int(rate.argmin()), first + int(rate.argmax())]
+        where = np.unique(ends)
+    known = np.maximum(trials[where], 1)
     rates = np.asarray(case.law.rates[where], dtype=np.float64)
-    width = nulls.normal_quantile((1 - _BAND) / 2 / case.n) * np.sqrt(rates * (1 - rates) / known[where])
-    return {"where": where, "observed": rate[where], "declared": rates, "width": width, "n": case.n}
+    width = nulls.normal_quantile((1 - _BAND) / 2 / case.n) * np.sqrt(rates * (1 - rates) / known)
+    return {"where": where, "observed": drops[where] / known, "declared": rates, "width": width, "n": case.n}
 
 
 def _lags(case: Case) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Result:
         Smallest departure from `expected` that the test sees with probability 0.9.
     message : str
         The finding in words.
+    explained_by : str
+        Name of the failing test that this failure follows from; empty where it stands alone.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Result:
     expected: float | None = None
     detectable: float | None = None
     message: str = ""
+    explained_by: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a dictionary of plain values; a number that is not finite becomes None."""
@@ -91,8 +94,9 @@ class Report:
 
     @property
     def failures(self) -> tuple[Result, ...]:
-        """The results of the tests that fail."""
-        return tuple(result for result in self.results if result.verdict == "fail")
+        """The results of the tests that fail, causes before what they explain."""
+        failing = (result for result in self.results if result.verdict == "fail")
+        return tuple(sorted(failing, key=lambda result: bool(result.explained_by)))
 
     def __bool__(self) -> bool:
         return self.passed
@@ -108,7 +112,8 @@ class Report:
         raise KeyError(f"no test named {name!r}; the report has {known}")
 
     def __str__(self) -> str:
-        return text.table(self.to_dict() | {"source": self.source, "notes": self.notes})
+        explained = {result.name: result.explained_by for result in self.results if result.explained_by}
+        return text.table(self.to_dict() | {"source": self.source, "notes": self.notes, "explained": explained})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dictionary of plain values, of a versioned layout."""

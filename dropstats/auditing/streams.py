@@ -12,17 +12,21 @@ from numpy.typing import NDArray
 
 from dropstats.auditing import nulls
 from dropstats.auditing.evidence import Evidence
+from dropstats.laws import Layer
 
 if TYPE_CHECKING:
     from dropstats.laws import Law
     from dropstats.recording import Recording
 
 Pair = tuple[int, int]
+Ints = NDArray[np.int64]
 
 # Bytes of packed masks that are compared at a time.
 _BLOCK = 2**24
 # At most this many pairs of streams are compared element by element; of more, evenly spread ones.
 _PAIRS = 20_000
+# Of the neurons that are independent, those of these many rates are compared, the most frequent first.
+_STRATA = 8
 # Lags of calls at which it is looked at how streams agree anyway.
 _LAGS = 64
 
@@ -34,10 +38,12 @@ class Streams:
     Attributes
     ----------
     names : tuple of str
-    recordings : tuple of Recording
-        Equally long, of one n.
     keys : tuple
         What the caller named them.
+    given : tuple of Recording
+        The masks as they are, of equally many calls.
+    calls : tuple of int
+        How many calls each stream made.
     laws : tuple of Law or None
         What each declares; None where it declares nothing.
     notes : tuple of str
@@ -47,8 +53,9 @@ class Streams:
     """
 
     names: tuple[str, ...]
-    recordings: tuple["Recording", ...]
     keys: tuple[Hashable, ...]
+    given: tuple["Recording", ...]
+    calls: tuple[int, ...]
     laws: tuple["Law | None", ...]
     notes: tuple[str, ...] = ()
     level: float = 1e-3
@@ -56,16 +63,38 @@ class Streams:
     @property
     def trials(self) -> int:
         """Number of masks of each stream."""
-        return self.recordings[0].trials
+        return self.given[0].trials
+
+    @cached_property
+    def reduced(self) -> "tuple[tuple[Recording, Law | None], ...]":
+        """The recordings with one bit a group, and the laws of these bits."""
+        pairs = zip(self.given, self.laws, strict=True)
+        return tuple((one, None) if law is None else law.reduce(one) for one, law in pairs)
+
+    @cached_property
+    def free(self) -> Ints | None:
+        """The neurons that all streams have and that are independent of each other in each; None where all are."""
+        width = min(one.n for one, _ in self.reduced)
+        columns = None if all(one.n == width for one, _ in self.reduced) else np.arange(width)
+        for _, law in self.reduced:
+            if law is not None and law.apart is not None:
+                columns = law.apart if columns is None else np.intersect1d(columns, law.apart)
+        return columns
+
+    @cached_property
+    def recordings(self) -> tuple["Recording", ...]:
+        """The masks of the neurons that are compared one by one."""
+        whole = (one for one, _ in self.reduced)
+        return tuple(whole) if self.free is None else tuple(one.neurons(self.free) for one in whole)
 
     @property
     def n(self) -> int:
-        """Number of neurons in a mask."""
+        """Number of neurons that are compared in a mask."""
         return self.recordings[0].n
 
     @property
     def size(self) -> int:
-        """Number of neurons of each stream."""
+        """Number of neurons of each stream that are compared."""
         return self.trials * self.n
 
     @cached_property
@@ -75,18 +104,42 @@ class Streams:
 
     @property
     def alike(self) -> bool:
-        """Whether the neurons of each stream are independent and of one rate, as far as is declared."""
-        return all(law is None or (law.independent and law.rate is not None) for law in self.laws)
+        """Whether all neurons of each stream are independent and of one rate, as far as is declared."""
+        return all(law is None or (law.independent and law.rate is not None) for _, law in self.reduced)
 
     @property
-    def declared(self) -> tuple[float, ...]:
-        """The declared rates, where there is one for all neurons."""
-        return tuple(law.rate for law in self.laws if law is not None and law.rate is not None)
+    def one_width(self) -> bool:
+        """Whether the masks of all streams are equally wide."""
+        return len({one.n for one, _ in self.reduced}) == 1
+
+    @cached_property
+    def strata(self) -> "tuple[Streams, ...]":
+        """The streams of the neurons that have one rate in each of them, the most frequent ones first."""
+        laws = [law for _, law in self.reduced]
+        if all(law is None or law.rate is not None for law in laws):
+            return (self if self.free is None else self._of(None, [None if law is None else law.rate for law in laws]),)
+        chosen = np.arange(self.n) if self.free is None else self.free
+        rates = np.stack([np.full(chosen.size, np.nan) if law is None else law.rates[chosen] for law in laws])
+        kinds, where, sizes = np.unique(rates, axis=1, return_inverse=True, return_counts=True, equal_nan=False)
+        certain = ((kinds == 0) | (kinds == 1)).any(axis=0)
+        order = np.argsort(-sizes * ~certain, kind="stable")[:_STRATA]
+        where = where.reshape(-1)
+        return tuple(
+            self._of(np.flatnonzero(where == k), [None if math.isnan(p) else p for p in kinds[:, k].tolist()])
+            for k in order.tolist()
+            if not certain[k]
+        )
+
+    def _of(self, columns: Ints | None, rates: "list[float | None]") -> "Streams":
+        """Return the streams of some of the neurons that are compared, of one rate in each stream."""
+        given = self.recordings if columns is None else tuple(one.neurons(columns) for one in self.recordings)
+        laws = tuple(None if p is None else Layer(given[0].n, p) for p in rates)
+        return replace(self, given=given, laws=laws)
 
     @property
     def unknown(self) -> bool:
         """Whether it is not known of some neurons if they were dropped."""
-        return any(recording.known is not None for recording in self.recordings)
+        return any(recording.known is not None for recording in self.given)
 
     @cached_property
     def grid(self) -> tuple[Pair, ...]:
@@ -99,8 +152,8 @@ class Streams:
 
     @cached_property
     def mask_hashes(self) -> NDArray[np.uint64]:
-        """A hash of every mask, shape (streams, trials)."""
-        return np.stack([one.mask_hashes for one in self.evidence])
+        """A hash of every whole mask, shape (streams, trials)."""
+        return np.stack([Evidence(one).mask_hashes for one, _ in self.reduced])
 
 
 def grid_places(keys: tuple[Hashable, ...]) -> list[tuple[int, int]] | None:
@@ -132,9 +185,13 @@ class Agreement:
     @property
     def correlation(self) -> float:
         """Correlation of dropping in the one stream and in the other; 0 where one of them is constant."""
+        return (self.rate - self.expected_given) / 2 / self.spread if self.spread else 0.0
+
+    @property
+    def spread(self) -> float:
+        """Product of the standard deviations of a neuron of the one stream and of the other."""
         a, b = self.first / max(self.size, 1), self.second / max(self.size, 1)
-        spread = math.sqrt(a * (1 - a) * b * (1 - b))
-        return (self.rate - self.expected_given) / 2 / spread if spread else 0.0
+        return math.sqrt(a * (1 - a) * b * (1 - b))
 
     @property
     def expected_given(self) -> float:
@@ -145,16 +202,20 @@ class Agreement:
 
 def compare(seen: Streams, pair: Pair) -> Agreement:
     """Return how the masks of two streams agree, call by call."""
-    a, b = (seen.recordings[index] for index in pair)
+    return compare_masks(pair, *(seen.recordings[index] for index in pair))
+
+
+def compare_masks(pair: Pair, a: "Recording", b: "Recording") -> Agreement:
+    """Return how masks of two recordings agree, call by call."""
     step = max(1, _BLOCK // max(a.packed.shape[1], 1))
     size = differ = first = second = 0
-    for start in range(0, seen.trials, step):
+    for start in range(0, a.trials, step):
         rows = slice(start, start + step)
         x, y = a.packed[rows], b.packed[rows]
         known = None if a.known is None and b.known is None else _both(a.known, b.known, rows)
         if known is not None:
             x, y = x & known, y & known
-        judged = x.shape[0] * seen.n if known is None else _ones(known)
+        judged = x.shape[0] * a.n if known is None else _ones(known)
         size += judged
         differ += _ones(x ^ y)
         first += judged - _ones(x)
@@ -173,9 +234,13 @@ def _ones(bits: NDArray[np.uint8]) -> int:
 
 def expected_agreement(seen: Streams, pair: Pair) -> float | None:
     """Return the probability that a neuron agrees in two independent streams, or None where p is not declared."""
-    laws = [seen.laws[index] for index in pair]
-    p, r = (None if law is None else law.rate for law in laws)
-    return None if p is None or r is None else p * r + (1 - p) * (1 - r)
+    laws = [seen.reduced[index][1] for index in pair]
+    if any(law is None for law in laws):
+        return None
+    p, r = (np.asarray(law.rates if law.rate is None else law.rate) for law in laws if law is not None)
+    if seen.free is not None:
+        p, r = (rates if rates.ndim == 0 else rates[seen.free] for rates in (p, r))
+    return float(np.mean(p * r + (1 - p) * (1 - r)))
 
 
 def compare_apart(seen: Streams, pair: Pair, lag: int) -> Agreement:
@@ -183,49 +248,37 @@ def compare_apart(seen: Streams, pair: Pair, lag: int) -> Agreement:
     a, b = (seen.recordings[index] for index in pair)
     first = a.calls(max(-lag, 0), seen.trials - max(lag, 0))
     second = b.calls(max(lag, 0), seen.trials - max(-lag, 0))
-    return compare(replace(seen, recordings=(first, second)), (0, 1))
+    return compare_masks((0, 1), first, second)
 
 
 def design_effect(seen: Streams, pair: Pair) -> float:
     """Return by how much the agreement of two streams varies more than that of independent neurons.
 
-    The mean squared deviation, in binomial variances, of the agreement of masks of different calls, which nothing but
-    dependence within the streams (channels dropped whole, frozen masks, dead neurons) makes large; 1 where that could
-    be chance, or there are too few calls to tell.
+    The mean squared correlation, in its variances, of masks of different calls, which nothing but dependence within the
+    streams (channels dropped whole, frozen masks, dead neurons) makes large; 1 where that could be chance, or there are
+    too few calls to tell.
     """
     lags = np.unique(np.linspace(1, seen.trials - 1, min(_LAGS, seen.trials - 1)).astype(np.int64))
     if lags.size < _LAGS // 4 or seen.unknown:
         return 1.0
-    squares = []
-    for lag in lags.tolist():
-        found = compare_apart(seen, pair, -lag)
-        expected = expected_agreement(seen, pair)
-        if expected is None:
-            expected = found.expected_given
-        if not 0 < expected < 1:
-            return 1.0
-        squares.append((found.agree - found.size * expected) ** 2 / (found.size * expected * (1 - expected)))
+    found = [compare_apart(seen, pair, -lag) for lag in lags.tolist()]
+    if not all(one.spread for one in found):
+        return 1.0
+    squares = [one.size * one.correlation**2 for one in found]
     # a mean of squares of standard normals has standard deviation sqrt(2 / k)
     mean = float(np.mean(squares))
     return mean if mean > 1 + 5 * math.sqrt(2 / lags.size) else 1.0
 
 
-def agreement_pvalue(seen: Streams, found: Agreement, level: float, effect: float = 1.0) -> float:
-    """Return the p-value of an agreement: by the declared rates, and given the observed ones, the larger.
+def agreement_pvalue(found: Agreement, effect: float = 1.0) -> float:
+    """Return the p-value of the number dropped in both streams, given how many each drops; exact whatever the rates.
 
     With `effect`, as of that many times fewer neurons.
     """
-    expected = expected_agreement(seen, found.pair)
-    size, agree = int(found.size / effect), round(found.agree / effect)
-    if expected is not None:
-        declared = float(nulls.binomial(min(agree, size), size, expected))
-        if declared > level:
-            return declared
-    first, second = round(found.first / effect), round(found.second / effect)
+    size, first, second = int(found.size / effect), round(found.first / effect), round(found.second / effect)
     # agree = size - first - second + 2 both
-    both = (agree - size + first + second) // 2
-    given = float(nulls.two_sided(*nulls.shared_tails(size, first, second, both)))
-    return given if expected is None else max(declared, given)
+    both = (round(found.agree / effect) - size + first + second) // 2
+    return float(nulls.two_sided(*nulls.shared_tails(size, first, second, both)))
 
 
 def all_pairs(streams: int) -> tuple[list[Pair], int]:

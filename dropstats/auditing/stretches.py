@@ -168,9 +168,18 @@ def _agreement(seen: Evidence, first: int, second: int, direction: int) -> int:
     return total
 
 
-def within_one(stretch: Stretch, size: int) -> Stretch:
-    """Return the longest part of a stretch that is in one stream of `size`, each time, and in two different ones."""
-    borders = (range(-place % size, stretch.length, size) for place in (stretch.first, stretch.second))
-    cuts = sorted({0, stretch.length}.union(*borders))
-    parts = [Stretch(stretch.first + a, stretch.second + a, b - a) for a, b in pairwise(cuts)]
-    return max(parts, key=lambda part: part.length * (part.first // size != part.second // size))
+def within_one(stretch: Stretch, ends: Ints) -> Stretch:
+    """Return the longest part of a stretch that is in one stream, each time, and in two different ones.
+
+    `ends` are the ends of the streams that follow each other.
+    """
+    cuts = {0, stretch.length}
+    for place in (stretch.first, stretch.second):
+        cuts |= {end - place for end in ends.tolist() if 0 < end - place < stretch.length}
+    parts = [Stretch(stretch.first + a, stretch.second + a, b - a) for a, b in pairwise(sorted(cuts))]
+
+    def apart(part: Stretch) -> bool:
+        first, second = np.searchsorted(ends, [part.first, part.second], side="right")
+        return bool(first != second)
+
+    return max(parts, key=lambda part: part.length * apart(part))

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import dropstats
-from dropstats.cli import audit, layer, plan, prob, simulate
+from dropstats.cli import audit, layer, monitor, plan, prob, simulate
 from dropstats.cli.common import Parser, add_command, one_line
 
 _PROG = "dropstats"
-_COMMANDS = (prob, simulate, audit, plan, layer)
+_COMMANDS = (prob, simulate, audit, monitor, plan, layer)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0 is success, 1 an audit that finds a departure, 2 bad input, 130 an interrupt from the keyboard, 141 a reader
-    that closed the pipe.
+    0 is success, 1 an audit or a monitor that finds a departure, 2 bad input, 130 an interrupt from the keyboard, 141
+    a reader that closed the pipe.
 
     Parameters
     ----------

@@ -2,9 +2,9 @@
 
 from dropstats.counts.binomial import Bernoulli, Binomial
 from dropstats.counts.frozen import Count, Mirror
-from dropstats.counts.poisson_binomial import PoissonBinomial, of_rates
+from dropstats.counts.incomplete_beta import at_least, at_most, binomial_interval, binomial_tails
 from dropstats.counts.squares import squares
-from dropstats.counts.sums import Sum, add
+from dropstats.counts.sums import PoissonBinomial, Sum, add, of_rates
 from dropstats.counts.table import Scaled, Table, hypergeometric, point_mass
 
 __all__ = [
@@ -17,6 +17,10 @@ __all__ = [
     "Sum",
     "Table",
     "add",
+    "at_least",
+    "at_most",
+    "binomial_interval",
+    "binomial_tails",
     "hypergeometric",
     "of_rates",
     "point_mass",

@@ -30,6 +30,8 @@ class LawMethods:
     """  # noqa: D205
 
     is_noise: ClassVar[bool] = False
+    # whether implementations may divide what they keep by the share that this very mask keeps
+    count_normalised: ClassVar[bool] = False
 
     if TYPE_CHECKING:
 
@@ -206,6 +208,15 @@ class LawMethods:
         with np.errstate(divide="ignore"):
             log_p, log_q = np.log(p), np.log1p(-p)
         return np.asarray(np.where(kept, log_q, log_p).sum(axis=1))
+
+    @property
+    def nominal_rate(self) -> float | None:
+        """The one drop probability that implementations scale by; None where it differs from neuron to neuron."""
+        return self.rate
+
+    def part_of(self, n: int) -> Ints | None:
+        """Return the neurons of a recording of n that the law is about; None where it knows of no such recording."""
+        return None
 
     @cached_property
     def log_prob_equal(self) -> float:

@@ -46,6 +46,11 @@ class Network(LawMethods):
         _validate.neurons(sum(law.n for law in parts), "the network's n")
 
     @property
+    def count_normalised(self) -> bool:  # type: ignore[override]
+        """Whether implementations may divide what they keep by the share that this very mask keeps."""
+        return bool(self.parts) and all(law.count_normalised for law in self.parts)
+
+    @property
     def independent(self) -> bool:
         """Whether every neuron is dropped independently of the others: whether that holds in every part."""
         return all(law.independent for law in self.parts)

@@ -5,6 +5,7 @@ from typing import Any
 
 from dropstats import _validate
 from dropstats.recording import arrays, readers
+from dropstats.recording.inputs import Inputs
 from dropstats.recording.packing import Rows
 from dropstats.recording.recording import Recording
 
@@ -71,7 +72,7 @@ class Recorder:
             )
         if self._with_inputs != (inputs is not None):
             raise ValueError(f"inputs must be given in every call or in none; got a change at index {self.trials}")
-        given = readers.Inputs(inputs, 1, blocks.shape)
+        given = Inputs(inputs, 1, blocks.shape)
         for rows, columns, values in blocks.pieces():
             row = slice(self.trials, self.trials + 1)
             kept, known = self._reader.read(row, columns, values, given.piece(rows, columns))

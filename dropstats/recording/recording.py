@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import prod
 from os import PathLike
 from typing import Any, Self
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from dropstats import _validate
 from dropstats.laws import Law
 from dropstats.recording import arrays, files, packing, readers
+from dropstats.recording.inputs import InputBins
+from dropstats.recording.values import of_part
 from dropstats.tallies import Tally, tally
 
 Packed = NDArray[np.uint8]
@@ -22,7 +25,7 @@ Ints = NDArray[np.int64]
 class Recording:
     """Masks of an implementation in call order, with what was declared and where they come from.
 
-    Made by `Recording.from_masks`, `Recording.from_outputs`, `record` or `Recording.load`.
+    Made by its class methods from arrays or a file, by `record`, or by a `Recorder`.
 
     Attributes
     ----------
@@ -43,19 +46,26 @@ class Recording:
         The distinct values that kept ones became and how often; None where masks carried no values. With
         inputs other than one this is their common factor, known to a relative `scale_tolerance`.
     scale_tolerance : float
-        0 where the inputs were ones; otherwise the rounding of the outputs' dtype.
+        0 where the inputs were ones, or powers of two. Otherwise every kept output confines the factor to an interval,
+        for it was rounded; this is half the width of their intersection, with the rounding of a double added.
+    distinct_scales : int
+        Number of distinct values that kept ones became, counted up to 65,536.
+    neuron_scales : ndarray of float64, shape (n,), or None
+        Where there are several scales: the one that each neuron took, NaN where it took several, 0 where it was never
+        kept. None where there are no several, or every neuron took several.
     dtype : str or None
         dtype of the outputs, such as "bfloat16"; None where masks carried no values.
     other_scales : int
-        Kept values beyond the first 1000 distinct ones, which `scales` leaves out.
-    unscaled : int
-        Kept values that are not scale * input within rounding.
-    nonzero : int
-        Outputs that are not exactly 0 where the input is 0.
+        Kept values other than the first 1000 distinct ones, which `scales` leaves out.
+    unscaled, nonzero : int
+        Kept values that are not scale * input within rounding, and outputs that are not 0 where the input is.
     nans, infs : int
         Outputs that are NaN (or infinite) where the input was not: 0 * inf or 0 / 0 instead of an exact 0.
     nan_inputs, nan_inputs_dropped : int
         Inputs that were NaN, and how many of these became an exact 0: none where a mask is multiplied.
+    input_bins : InputBins or None
+        Where inputs were given that are not all alike: how many neurons were dropped by the value of their input, in
+        `edges`, `known` and `dropped`; 16 bins, 8 of about equal numbers by its magnitude for each sign.
 
     Examples
     --------
@@ -83,6 +93,9 @@ class Recording:
     infs: int = 0
     nan_inputs: int = 0
     nan_inputs_dropped: int = 0
+    distinct_scales: int = 0
+    neuron_scales: NDArray[np.float64] | None = None
+    input_bins: InputBins | None = None
 
     def __repr__(self) -> str:
         said = [f"trials={self.trials}", f"shape={self.shape}", f"p={self.p}", f"source={self.source!r}"]
@@ -91,7 +104,7 @@ class Recording:
             first = [f"{value!r}: {count}" for value, count in islice(self.scales.items(), 3)]
             said += ["scales={" + ", ".join(first) + (", ...}" if len(self.scales) > 3 else "}")]
             said += [f"dtype={self.dtype!r}"]
-        said += [f"{name}={getattr(self, name)}" for name in files.COUNTS if getattr(self, name)]
+        said += [f"{name}={getattr(self, name)}" for name in readers.COUNTS if getattr(self, name)]
         return f"Recording({', '.join(said)})"
 
     def masks(self, start: int = 0, stop: int | None = None) -> NDArray[np.bool_]:
@@ -145,7 +158,8 @@ class Recording:
         >>> Recording.from_masks([[1, 0, 0], [1, 1, 0]]).neuron_drops()
         array([0, 1, 2])
         """
-        return self.neuron_trials() - packing.column_sums(self.packed, self.n)
+        kept = packing.column_sums(self.packed, self.n)
+        return np.subtract(self.neuron_trials(), kept, out=kept)  # in place: it may be as large as memory allows
 
     def neuron_trials(self) -> Ints:
         """Return in how many masks it is known of each neuron whether it was dropped; shape (n,), read-only.
@@ -177,8 +191,7 @@ class Recording:
     def calls(self, start: int = 0, stop: int | None = None) -> Self:
         """Return the recording of calls start, ..., stop - 1.
 
-        What the values said (`scales`, `unscaled`, ...) is known of the part only where all kept values have one
-        scale and no rule was broken; otherwise it is left out.
+        Its scales are known where there was one, or one for each neuron; which rules were broken only the whole says.
 
         Raises
         ------
@@ -195,12 +208,12 @@ class Recording:
         if rows.stop <= rows.start:
             raise ValueError(f"calls must be among the recording's {self.trials}; got {start} to {stop}")
         known = None if self.known is None else self.known[rows]
-        return self._part(self.packed[rows], known, self.n, self.shape)
+        return self._part(self.packed[rows], known, slice(None), self.shape)
 
     def neurons(self, columns: slice | Ints) -> Self:
         """Return the recording of some neurons only, in the given order, its masks of shape (k,).
 
-        What the values said is kept as by `calls`.
+        Scales are known as of `calls`: of the parts of a network, say.
 
         Parameters
         ----------
@@ -226,7 +239,7 @@ class Recording:
             chosen = _validate.indices(columns, self.n, "columns").reshape(-1)
         k = chosen.stop - chosen.start if isinstance(chosen, slice) else chosen.size
         known = None if self.known is None else packing.take(self.known, chosen)
-        return self._part(packing.take(self.packed, chosen), known, k, (k,))
+        return self._part(packing.take(self.packed, chosen), known, chosen, (k,))
 
     def by_group(self, group_of: Ints) -> Self:
         """Return the recording of one bit a group: that of its first neuron that is known; shape (groups,).
@@ -251,23 +264,17 @@ class Recording:
         group_of, sizes = packing.groups(group_of, self.n)
         m = sizes.size
         packed, known = packing.by_group(self.packed, self.known, group_of, m)
-        nans = -(-self.nan_inputs // int(sizes.min()))
-        part = replace(self, n=m, shape=(m,), packed=packed, known=known, nan_inputs=nans)
+        part = replace(self, n=m, shape=(m,), packed=packed, known=known, input_bins=None, neuron_scales=None)
+        part = replace(part, nan_inputs=-(-self.nan_inputs // int(sizes.min())))
         return part if part.judged < part.trials * m else replace(part, known=None)
 
-    def _part(self, packed: Packed, known: Packed | None, n: int, shape: tuple[int, ...]) -> Self:
-        """Return the recording of some calls or neurons, with what the values are known to say there."""
-        part = replace(self, trials=packed.shape[0], n=n, shape=shape, packed=packed, known=known)
+    def _part(self, packed: Packed, known: Packed | None, columns: slice | Ints, shape: tuple[int, ...]) -> Self:
+        """Return the recording of some calls or neurons, with the scales there."""
+        n = prod(shape)
+        part = replace(self, trials=packed.shape[0], n=n, shape=shape, packed=packed, known=known, **readers.NO_VALUES)
         if known is not None and part.judged == part.trials * n:
             part = replace(part, known=None)
-        if self.scales is None:
-            return part
-        kept = part.judged - part.dropped
-        one = len(self.scales) == 1 and not any(getattr(self, name) for name in files.COUNTS)
-        if one and sum(self.scales.values()) == self.judged - self.dropped:
-            return replace(part, scales={scale: kept for scale in self.scales if kept})
-        unknown: dict[str, Any] = dict.fromkeys(files.COUNTS, 0)
-        return replace(part, scales=None, scale_tolerance=0.0, dtype=None, **unknown)
+        return part if self.scales is None else replace(part, **of_part(self, part, columns))
 
     @classmethod
     def from_masks(cls, masks: Any, p: float | None = None, source: str = "") -> Self:
@@ -357,7 +364,7 @@ class Recording:
             return cls(**readers.read(blocks, readers.MaskReader(), p, source))
         found = cls(**readers.read(blocks, readers.OutputReader(), p, source))
         is_mask = not found.nans and set(found.scales or ()) <= {1.0}
-        return replace(found, scales=None, dtype=None) if is_mask else found
+        return replace(found, **readers.NO_VALUES) if is_mask else found
 
     @classmethod
     def load(cls, path: str | PathLike[str], p: float | None = None) -> Self:

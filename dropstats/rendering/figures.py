@@ -106,3 +106,32 @@ def _over_lags(panel: Panel, ax: Any, width: float) -> None:
     ax.vlines(lag, 0, panel["correlation"], color=_OBSERVED, linewidth=width, rasterized=lag.size > 500)
     ax.axhline(0, color="0.3", linewidth=0.8)
     ax.legend(frameon=False, loc="upper right", fontsize="small")
+
+
+def evidence(data: Mapping[str, Any], looks: Panel, ax: Any = None) -> Any:
+    """Draw the log evidence of each check of a monitor over the steps, against the line of alarm."""
+    if ax is None:
+        ax = plt.figure(figsize=(8, 5), layout="constrained").add_subplot()
+    steps, logs, line = looks["steps"], looks["log_e"], -np.log(data["false_alarm"])
+    names = [*data["evidence"], "together"]
+    # what cannot happen is drawn at the upper edge
+    top = max(3 * line, 1.15 * float(np.max(logs, where=np.isfinite(logs), initial=line)))
+    for name, column in zip(names, np.minimum(logs, top).T, strict=True):
+        if name == "together":
+            ax.plot(steps, column, color="black", linewidth=2.2, label=name, zorder=3)
+        elif np.any(column):
+            ax.plot(steps, column, linewidth=1.2, label=name)
+    ax.axhline(line, color="0.3", linestyle="--", linewidth=1.2)
+    near = {"textcoords": "offset points", "color": "0.3", "fontsize": "small"}
+    ax.annotate(
+        f"alarm: {np.exp(line):,.6g} to 1", (0.99, line), (0, 3), xycoords=("axes fraction", "data"), ha="right", **near
+    )
+    if data["alarm"]:
+        found = np.inf if data["alarm"]["evidence"] is None else data["alarm"]["evidence"]
+        # among the looks, for the steps of several streams are counted together there
+        place = steps[int(np.argmax(logs[:, -1] == found))], min(found, top)
+        ax.plot(*place, "o", color="black", markersize=6, zorder=4)
+        ax.annotate(f"step {data['alarm']['step']:,}: {data['alarm']['check']}", place, (8, -20), **near)
+    ax.set(xlabel="steps (masks)", ylabel="log evidence against the law", ylim=(None, top))
+    ax.legend(frameon=False, fontsize="small", loc="upper left", ncols=2)
+    return ax

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _quadrature
+from dropstats import _numerics
 from dropstats.training.interpolation import Interpolant
 from dropstats.training.times import CHUNK, LOG_NOTHING, Pieces, Steps
 
@@ -141,7 +141,7 @@ class LongestRun(Steps):
         edges = np.concatenate([np.geomspace(low, high, 1 + 8 * math.ceil(math.log(high / low))), kinks])
         # runs as long as a large part of all steps: the geometric panels are too wide there
         edges = np.concatenate([edges, np.linspace(low, high, 65)])
-        return _quadrature.panels(np.unique(edges[(edges >= low) & (edges <= high)]))
+        return _numerics.panels(np.unique(edges[(edges >= low) & (edges <= high)]))
 
 
 def _run_tails(p: Array, steps: int, k: Array) -> tuple[Array, Array]:

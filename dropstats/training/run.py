@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _quadrature, _validate, counts
-from dropstats.counts.binomial_logs import log1mexp
+from dropstats import _numerics, _validate, counts
+from dropstats._numerics import log1mexp
 from dropstats.laws import Law
 from dropstats.laws.foreign import independent_law
 from dropstats.training import subnetworks
@@ -314,9 +314,9 @@ def _unit_nodes(union: float) -> tuple[Array, Array, Array, Array]:
     # by y near 0, where the generating function of many neurons lives, by s near 0 for the logarithm; a panel that
     # begins at 0 is narrower than anything that varies, panels of ratio sqrt(e) are exact to 1e-15
     start = 1e-2 / (1 + union)
-    first, w_first = _quadrature.panels(np.array([0.0, start]))
-    near, w_near = _quadrature.logarithmic(start, 0.5, 0.5)
-    far, w_far = _quadrature.logarithmic(1e-20, 0.5, 0.5)
+    first, w_first = _numerics.panels(np.array([0.0, start]))
+    near, w_near = _numerics.logarithmic(start, 0.5, 0.5)
+    far, w_far = _numerics.logarithmic(1e-20, 0.5, 0.5)
     y = np.concatenate([first, near, 1 - far])
     s = np.concatenate([1 - first, 1 - near, far])
     weights = np.concatenate([w_first, w_near, w_far])

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _quadrature, counts
-from dropstats.counts.binomial_logs import log1mexp
+from dropstats import _numerics, counts
+from dropstats._numerics import log1mexp
 
 Array = NDArray[np.float64]
 Pieces = tuple[tuple[float, int], ...]
@@ -246,7 +246,7 @@ def steps_until_every(pieces: Pieces) -> float:
     found = classes(pieces, math.inf)
     log_number = np.log(found.mass) - found.log_mask
     end = math.exp(-rarest) * (masks + 60)
-    nodes, weights = _quadrature.logarithmic(1e-3, end)
+    nodes, weights = _numerics.logarithmic(1e-3, end)
     value = 1e-3
     for start in range(0, nodes.size, 4096):
         x = nodes[start : start + 4096]

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dropstats import _quadrature, _validate
-from dropstats.counts.binomial_logs import log1mexp
+from dropstats import _numerics, _validate
+from dropstats._numerics import log1mexp
 
 Array = NDArray[np.float64]
 # Rates that differ and how many neurons have each: (p, number).
@@ -182,7 +182,7 @@ class WaitingTime(Steps):
             # sum_{t >= M} g(t) = int_{M-1/2}^inf g + g'(M-1/2)/24 - ...; the next term is below 1e-13 of the mean for
             # M = 4096, where what has not decayed decays by less than 1% a step
             start = direct - 0.5
-            nodes, weights = _quadrature.logarithmic(start, last)
+            nodes, weights = _numerics.logarithmic(start, last)
             tail = -np.expm1(self._log_missing(nodes))
             around = -np.expm1(self._log_missing(start * (1 + np.array([-1e-4, 0, 1e-4]))))
             slope = (around[2] - around[0]) / (2e-4 * start)

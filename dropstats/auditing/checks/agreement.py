@@ -1,12 +1,13 @@
 """Test `agreement`: the masks of two streams agree as independent ones do."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats.auditing import nulls, words
+from dropstats.auditing import covariation, nulls, words
 from dropstats.auditing.finding import Check, Finding, not_applicable, too_small
 from dropstats.auditing.streams import (
     Agreement,
@@ -21,47 +22,65 @@ from dropstats.auditing.streams import (
 
 
 def measure(seen: Streams) -> Finding:
-    """Null: two streams' masks of one call are independent: Bin(N, p^2 + q^2) neurons agree. Exact, two-sided.
+    """Null: two streams' masks of one call are independent. Exact, two-sided.
 
-    For every pair of streams, Bonferroni; with a wrong rate given how many each stream drops (Fisher), and where masks
-    depend on each other within a stream by the effective sample size. Catches the same mask on every rank, shared
-    calls, weak dependence. Needs about 64 neurons.
+    The number of neurons dropped in both is hypergeometric given how many each drops (Fisher), whatever the rates; for
+    every pair of streams, and where rates differ for the neurons of each of the eight most frequent ones, Bonferroni.
+    Where masks depend on each other within a stream, by the effective sample size. And the counts of dropped neurons of
+    two streams do not vary together (exact); Bonferroni. Catches the same mask on every rank, shared calls, weak
+    dependence, masks that are a permutation of another rank's, a rate that varies for all alike. Needs 64 neurons.
     """
-    pairs, total = all_pairs(len(seen.names))
-    return of_pairs(seen, pairs, total)
+    seen = replace(seen, level=seen.level / 2)
+    found = of_pairs(seen, *all_pairs(len(seen.names)))
+    counts = covariation.worst(seen)
+    if found.pvalue is None or counts is None:
+        return found
+    both = min(1.0, 2 * min(found.pvalue, counts.pvalue))
+    if found.pvalue <= seen.level or counts.pvalue > seen.level:
+        return replace(found, pvalue=both)
+    alike = compare(seen, counts.pair)
+    named = {"off": [alike]} if alike.agree == alike.size else {"counts": counts}
+    return replace(found, pvalue=both, numbers={**found.numbers, **named})
 
 
 def of_pairs(seen: Streams, pairs: list[Pair], total: int) -> Finding:
     """Return the worst agreement among pairs, by Bonferroni, and the agreements that are significant."""
-    level = seen.level / len(pairs)
-    found = [compare(seen, pair) for pair in pairs]
-    pvalues = [agreement_pvalue(seen, one, level) for one in found]
-    for k, one in enumerate(found):
-        if pvalues[k] <= level and 0 < one.agree < one.size:
-            pvalues[k] = agreement_pvalue(seen, one, level, design_effect(seen, one.pair))
-    # of equally small p-values the one farthest off
-    worst = min(
-        range(len(found)),
-        key=lambda k: (pvalues[k], -abs(found[k].rate - (expected_agreement(seen, pairs[k]) or 0))),
-    )
-    one, pvalue = found[worst], min(1.0, pvalues[worst] * len(pairs))
-    expected = expected_agreement(seen, one.pair)
-    if expected is None:
-        expected = one.expected_given
-    if expected in (0.0, 1.0):
+    tried = len(pairs) * len(seen.strata)
+    level = seen.level / max(tried, 1)
+    found = [_judged(stratum, pair, level) for stratum in seen.strata for pair in pairs]
+    expected = expected_agreement(seen, pairs[0])
+    if not found or expected in (0.0, 1.0):
         return not_applicable("all masks are alike at these rates")
-    off = [agreement for agreement, value in zip(found, pvalues, strict=True) if value <= level] or [one]
-    numbers = {"off": off, "pairs": len(pairs), "total": total, "size": one.size}
-    fields: dict[str, Any] = {"pvalue": pvalue, "observed": one.rate, "expected": expected, "numbers": numbers}
-    if one.size * math.log(max(expected, 1 - expected)) > math.log(level / 2):
-        return too_small("neurons", **fields)
-    return Finding(detectable=nulls.detectable_rate(expected, one.size, level), **fields)
+    # of equally small p-values the one farthest off
+    pvalue, worst = min(found, key=lambda one: (one[0], -abs(one[1].correlation)))
+    off = sorted({one.pair for value, one in found if value <= level} or {worst.pair})
+    shown = compare(seen, worst.pair)
+    expected = expected_agreement(seen, worst.pair)
+    expected = shown.expected_given if expected is None else expected
+    numbers = {"off": [compare(seen, pair) for pair in off], "pairs": len(pairs), "total": total, "size": shown.size}
+    fields: dict[str, Any] = {"pvalue": min(1.0, pvalue * tried), "observed": shown.rate, "expected": expected}
+    if worst.size * math.log(max(expected, 1 - expected)) > math.log(level / 2):
+        return too_small("neurons", numbers=numbers, **fields)
+    # a correlation r of drops makes 2 r sd sd' more neurons agree
+    error = nulls.normal_quantile(level / 2) + nulls.normal_quantile(1 - nulls.POWER)
+    detectable = 2 * worst.spread * error / math.sqrt(worst.size)
+    return Finding(detectable=detectable, numbers=numbers, **fields)
+
+
+def _judged(seen: Streams, pair: Pair, level: float) -> tuple[float, Agreement]:
+    """Return the p-value of how two streams agree, by the effective sample size where masks depend on each other."""
+    found = compare(seen, pair)
+    pvalue = agreement_pvalue(found)
+    if pvalue <= level and 0 < found.agree < found.size:
+        pvalue = agreement_pvalue(found, design_effect(seen, pair))
+    return pvalue, found
 
 
 def explain(finding: Finding, seen: Streams, failed: bool) -> str:
     """Say which streams agree too much or too little, and how."""
+    counts = finding.numbers.get("counts")
     if failed:
-        return _departure(finding["off"], seen)
+        return _departure(finding["off"], seen) if counts is None else covariation.said(counts, seen)
     if (unjudged := explain_unjudged(finding)) is not None:
         return unjudged
     which = "the two streams" if finding["total"] == 1 else f"{finding['pairs']:,} pairs of streams"
@@ -73,8 +92,6 @@ def explain(finding: Finding, seen: Streams, failed: bool) -> str:
 
 def explain_unjudged(finding: Finding) -> str | None:
     """Say why agreement could not be judged; None where it could."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.state == "too small":
         neurons = words.counted(finding["size"], "neuron")
         return f"{neurons} {'is' if finding['size'] == 1 else 'are'} too few: even complete agreement could be chance"
@@ -118,7 +135,7 @@ def _two(seen: Streams, pair: Pair) -> str:
 
 def equal_calls(seen: Streams, pair: Pair) -> NDArray[np.int64]:
     """Return the calls in which two streams have the same mask."""
-    a, b = (seen.recordings[index] for index in pair)
+    a, b = (seen.given[index] if seen.one_width else seen.recordings[index] for index in pair)
     return np.flatnonzero((a.packed == b.packed).all(axis=1))
 
 

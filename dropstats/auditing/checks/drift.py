@@ -67,6 +67,8 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         how = "" if case.law.has_counts else "; by bounds from the exact variance"
         return f"the most unusual mask is that of call {worst}{how}"
     dead = int(np.argmax(counts > 0)) if counts.any() else case.trials
+    if dead == case.trials:
+        return "no call drops anything"
     if dead and mean * dead > _DEAD:
         return (
             "call 0 drops nothing"

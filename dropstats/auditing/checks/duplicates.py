@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 from dropstats.auditing import causes, nulls, words
-from dropstats.auditing.finding import Case, Check, Finding, too_small
+from dropstats.auditing.evidence import Evidence
+from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
 from dropstats.auditing.streams import Streams, equal_pairs
+from dropstats.laws import Layer
 
 # Masks whose probability is formed at a time hold about this many neurons.
 _BLOCK = 2**24
@@ -31,7 +33,9 @@ def measure(case: Case) -> Finding:
     law = case.law
     if not law.independent:
         return _of_dependent(case)
-    _, sizes = np.unique(case.seen.mask_hashes, return_counts=True)
+    ordered = np.sort(case.seen.mask_hashes)
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    sizes = np.diff(starts, append=ordered.size)
     pairs = float((sizes * (sizes - 1.0) / 2).sum())
     log_pairs = math.log(case.trials) + math.log(case.trials - 1) - math.log(2)
     expected = math.exp(min(log_pairs + law.log_prob_equal, 700.0))
@@ -129,33 +133,50 @@ def measure_streams(seen: Streams) -> Finding:
 
     Given its number of drops y, each of the C(n, y) placings of a mask is equally likely, whatever the rate. So the
     expected number of equal pairs is the sum over y of the pairs with y drops each, divided by C(n, y), and the
-    p-value is Markov's bound. Where rates differ, or neurons depend on each other, the expected number of equal pairs
-    is that of the law.
+    p-value is Markov's bound. Where rates differ, or neurons depend on each other, as for one stream: from the
+    probability that the law gives to each mask of an earlier stream.
     """
-    count = len(seen.names)
-    pairs = count * (count - 1) // 2
-    if seen.alike:
-        drops = np.stack([one.mask_drops for one in seen.evidence])
-        expected = 0.0
+    if not seen.one_width:
+        return not_applicable("masks of different widths are never equal")
+    first, second = equal_pairs(seen.mask_hashes)
+    fields: dict[str, Any] = {"observed": float(first.size)}
+    if not seen.alike:
+        repeated, expected = _across(seen)
+        pvalue, common = nulls.repeats_bound(repeated, expected), expected > seen.trials / 4
+    else:
+        drops = np.stack([one.mask_drops() for one, _ in seen.reduced])
+        width, count, expected = seen.reduced[0][0].n, len(seen.names), 0.0
         for y in np.unique(drops):
             per_stream = (drops == y).sum(axis=1).astype(np.float64)
-            log_cells = float(log_placings(seen.n, float(y)))
+            log_cells = float(log_placings(width, float(y)))
             expected += (per_stream.sum() ** 2 - (per_stream**2).sum()) / 2 * math.exp(-max(log_cells, 0.0))
-    else:
-        log_equal = max(0.0 if law is None else law.log_prob_equal for law in seen.laws)
-        expected = pairs * float(seen.trials) ** 2 * math.exp(log_equal)
-    first, second = equal_pairs(seen.mask_hashes)
-    fields: dict[str, Any] = {"observed": float(first.size), "expected": expected}
-    if expected > seen.level * pairs * seen.trials:
-        return too_small("common", **fields)
-    pvalue = min(1.0, expected / first.size) if first.size else 1.0
-    return Finding(pvalue, numbers={"first": first, "second": second}, **fields)
+        common = expected > seen.level * count * (count - 1) / 2 * seen.trials
+        pvalue = min(1.0, expected / first.size) if first.size else 1.0
+    if common:
+        return too_small("common", expected=expected, **fields)
+    return Finding(pvalue, expected=expected, numbers={"first": first, "second": second}, **fields)
+
+
+def _across(seen: Streams) -> tuple[int, float]:
+    """Return how many masks are those of an earlier stream, and the sum of the chances of that.
+
+    Masks that drop nothing, or everything, are left aside, as for one stream.
+    """
+    repeated, expected = 0, 0.0
+    earlier: dict[int, float] = {}
+    for (recording, law), hashes in zip(seen.reduced, seen.mask_hashes, strict=True):
+        case = Case(Evidence(recording), law if law is not None else Layer(recording.n, 0.5))
+        drops = case.seen.mask_drops
+        ordinary = (drops > 0) & (drops < case.n)
+        chance = np.exp(np.concatenate([case.law.log_prob_mask(masks) for masks in _blocks(case)]))
+        repeated += sum(one in earlier for one in hashes[ordinary].tolist())
+        expected += case.trials * min(1.0, math.fsum(earlier.values()))
+        earlier |= dict(zip(hashes[ordinary].tolist(), chance[ordinary].tolist(), strict=True))
+    return repeated, expected
 
 
 def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     """Say which masks of different streams are equal, by the most common lag of calls."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.state == "too small":
         return f"masks of so few neurons are equal anyway: {finding.expected:,.3g} pairs expected to"
     if not failed:

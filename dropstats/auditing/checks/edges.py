@@ -37,8 +37,6 @@ def measure(case: Case) -> Finding:
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say what was seen that must never be."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if not failed:
         held = ["p = 0 drops nothing"] * finding["zero"] + ["p = 1 keeps nothing"] * finding["one"]
         return " and ".join(held) or "no NaN, no infinity"

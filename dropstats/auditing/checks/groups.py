@@ -57,8 +57,6 @@ def fitting(case: Case) -> "Law | None":
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say which groups differ inside, and how."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     whole, judged = case.whole, finding["judged"]
     assert whole is not None
     if not failed:
@@ -79,4 +77,4 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     return f"{text}; they look dropped one by one, as under Layer(n, p)" if differing > judged / 2 else text
 
 
-CHECK = Check("groups", measure, explain, decides=True)
+CHECK = Check("groups", measure, explain)

@@ -7,12 +7,15 @@ import numpy as np
 
 from dropstats.auditing import nulls, words
 from dropstats.auditing.checks.rate import surely_off
+from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
 
 # The lags that stand out most in the screen are judged exactly: more would add nothing, as one is enough to fail.
 _JUDGED = 4
 # Laws of unlike rates are convolved mask by mask up to this many neurons in all, beyond for so many distinct rates.
 _CONVOLVED, _DISTINCT = 2**22, 64
+# At most so many calls, the first ones, are looked at.
+_CALLS = 2**23
 
 
 def measure(case: Case) -> Finding:
@@ -23,6 +26,8 @@ def measure(case: Case) -> Finding:
     differ, or exactly k of n are dropped, by the law of that number; of other laws on neurons that are independent.
     Catches sticky and repeated masks. Needs enough neurons to see equal masks.
     """
+    if case.trials > _CALLS:
+        case = case.but(seen=Evidence(case.seen.recording.calls(0, _CALLS)))
     case = _judgeable(case)
     seen, rate = case.seen, case.law.rate
     if rate in (0.0, 1.0) or not 0 < seen.rate < 1:
@@ -43,7 +48,7 @@ def measure(case: Case) -> Finding:
     pairs = case.n * max(case.trials // 2, 1)
     detectable = nulls.detectable_correlation(pairs / case.mask_effect, case.level / tested)
     observed = float(correlation[lag])
-    numbers = {"lag": lag, "neurons": case.n, "screened": seen.lag_columns.size}
+    numbers = {"lag": lag, "neurons": case.n, "screened": seen.lag_columns.size, "calls": case.trials}
     fields: dict[str, Any] = {"pvalue": pvalue, "observed": observed, "expected": 0.0, "numbers": numbers}
     return too_small("neurons", **fields) if detectable > 1 else Finding(detectable=detectable, **fields)
 
@@ -99,8 +104,6 @@ def _by_law(case: Case, calls: int, both: int) -> float:
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say how masks of different calls are related."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.numbers.get("why") == "one mask":
         return "a single mask has no other to compare with"
     if failed:
@@ -111,6 +114,8 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         text = f"detects a correlation of masks of {finding.detectable:.2g} at a short lag (power 0.9)"
     if finding["neurons"] < case.n:
         text += f" (judged on {words.counted(finding['neurons'], case.unit.one, case.unit.many)})"
+    elif finding["calls"] < case.trials:
+        text += f" (first {finding['calls']:,} calls)"
     elif finding["screened"] < case.n:
         text += f" (screened on {finding['screened']:,} {case.unit.many})"
     return text

@@ -1,6 +1,7 @@
 """Test `overlaps`: no long stretch of the masks occurs again, at any place."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,11 @@ from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
 from dropstats.auditing.streams import Streams
 from dropstats.auditing.stretches import Search, Stretch, equal_windows, follow, within_one
+from dropstats.laws import Law
+from dropstats.recording import Recording
 
-# No rate above this is taken for the chance that gaps agree: beyond, windows would have no end.
-_LARGEST = 0.75
+# Beyond this rate gaps agree almost surely, and windows would have no end.
+_LARGEST = 0.98
 
 
 def measure(case: Case) -> Finding:
@@ -30,7 +33,9 @@ def measure(case: Case) -> Finding:
         return not_applicable("all masks are alike at this rate")
     found = [_of_stream(one, len(streams)) for one in streams]
     judged = [one for one in found if one.state == "judged"]
-    return min(judged, key=lambda one: one.pvalue or 0.0) if judged else max(found, key=lambda one: one["size"])
+    if not judged:
+        return next((one for one in found if one.state == "too small"), found[0])
+    return min(judged, key=lambda one: one.pvalue or 0.0)
 
 
 def _of_stream(case: Case, streams: int) -> Finding:
@@ -39,7 +44,10 @@ def _of_stream(case: Case, streams: int) -> Finding:
     kind = 1 if p <= 0.5 else 0
     observed = seen.rate if kind else 1 - seen.rate
     # a rate above the declared one must not pass for repetition
-    search = Search(case.trials * case.n, kind, min(max(min(p, 1 - p), observed), _LARGEST), case.level / streams)
+    s = max(min(p, 1 - p), observed)
+    if s > _LARGEST:
+        return not_applicable("almost all neurons are alike")
+    search = Search(case.trials * case.n, kind, s, case.level / streams)
     if search.window / min(p, 1 - p) > search.size / 4:
         return too_small("short", numbers={"size": search.size})
     positions, partners, sampled = equal_windows(seen, kind, search.window)
@@ -54,8 +62,6 @@ def _of_stream(case: Case, streams: int) -> Finding:
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say which stretch of the stream occurs twice, and how often that happens."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.state == "too small":
         return f"a stream of {words.counted(finding['size'], case.unit.one, case.unit.many)} is too short"
     part: Case = finding["case"]
@@ -95,39 +101,65 @@ CHECK = Check("overlaps", measure, explain, dependence=True, whole_masks=True)
 def measure_streams(seen: Streams) -> Finding:
     """Null: no long stretch of one stream occurs in another. Conservative (a union bound), one-sided, linear time.
 
-    As for one stream, over the streams one after the other. Needs neurons that are independent and of one rate.
+    As for one stream, over the streams one after the other; masks of different widths, too. Where rates differ, or
+    neurons depend on each other, over the independent neurons of each of the eight most frequent rates, Bonferroni.
     """
-    if not seen.alike:
-        return not_applicable("not defined where rates differ or neurons depend on each other")
-    together = replace(
-        seen.recordings[0],
-        trials=seen.trials * len(seen.names),
-        packed=np.concatenate([recording.packed for recording in seen.recordings]),
-    )
-    evidence = Evidence(together)
-    rates = [*seen.declared, *(one.rate for one in seen.evidence)]
+    if seen.one_width:
+        strata = [(one.recordings, one.laws) for one in seen.strata]
+    elif seen.alike:
+        strata = [(tuple(one for one, _ in seen.reduced), tuple(law for _, law in seen.reduced))]
+    else:
+        return not_applicable("not defined where widths and rates differ")
+    found = [_of_streams(recordings, laws, seen.level / len(strata)) for recordings, laws in strata]
+    judged = [one for one in found if one.state == "judged"]
+    if not judged:
+        short = [one for one in found if one.state == "too small"]
+        return short[0] if short else not_applicable("all masks are alike at this rate")
+    worst = min(judged, key=lambda one: one.pvalue or 0.0)
+    return replace(worst, pvalue=min(1.0, (worst.pvalue or 0.0) * len(strata)))
+
+
+def _of_streams(recordings: Sequence[Recording], laws: Sequence[Law | None], level: float) -> Finding:
+    ends = np.cumsum([one.trials * one.n for one in recordings])
+    widths = [one.n for one in recordings]
+    shortest = int(np.diff(ends, prepend=0).min())
+    declared = [law.rate for law in laws if law is not None and law.rate is not None]
+    rates = [*declared, *(one.dropped / one.judged for one in recordings)]
     if not min(rates) < 1 or not max(rates) > 0:
         return not_applicable("all masks are alike at this rate")
     kind = 1 if float(np.mean(rates)) <= 0.5 else 0
     # the largest of the declared and the observed rates: agreement is likeliest there
-    s = min(max(rates) if kind else 1 - min(rates), _LARGEST)
-    search = Search(together.trials * seen.n, kind, s, seen.level)
-    if search.window / s > seen.size / 4:
-        return too_small("short", numbers={"size": seen.size})
+    s = max(rates) if kind else 1 - min(rates)
+    if s > _LARGEST:
+        return not_applicable("almost all neurons are alike")
+    search = Search(int(ends[-1]), kind, s, level)
+    if search.window / s > shortest / 4:
+        return too_small("short", numbers={"size": shortest})
+    evidence = Evidence(_joined(recordings))
     positions, partners, sampled = equal_windows(evidence, kind, search.window)
-    across = positions // seen.size != partners // seen.size
+    stream = np.searchsorted(ends, np.stack([positions, partners]), side="right")
+    across = stream[0] != stream[1]
     numbers: dict[str, Any] = {"sampled": sampled, "reach": math.ceil(search.window / s)}
     if not across.any():
         return Finding(1.0, 0.0, 0.0, numbers=numbers)
-    found = (within_one(one, seen.size) for one in follow(evidence, positions[across], partners[across]))
+    found = (within_one(one, ends) for one in follow(evidence, positions[across], partners[across]))
     longest = max(found, key=lambda stretch: stretch.length)
-    return Finding(search.pvalue(evidence, longest), float(longest.length), 0.0, numbers=numbers | {"longest": longest})
+    numbers |= {"longest": longest, "ends": ends, "widths": widths}
+    return Finding(search.pvalue(evidence, longest), float(longest.length), 0.0, numbers=numbers)
+
+
+def _joined(recordings: Sequence[Recording]) -> Recording:
+    """Return the recordings one after the other: as more calls, or where their widths differ as one long mask."""
+    first = recordings[0]
+    if len({one.n for one in recordings}) == 1:
+        packed = np.concatenate([one.packed for one in recordings])
+        return replace(first, trials=packed.shape[0], packed=packed)
+    bits = np.concatenate([one.masks().reshape(-1) for one in recordings])
+    return replace(first, trials=1, n=bits.size, shape=(bits.size,), packed=np.packbits(bits)[None])
 
 
 def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     """Say which stretch is in two streams."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.state == "too small":
         return f"streams of {finding['size']:,} neurons are too short"
     note = f" (one window in {finding['sampled']} looked at)" if finding["sampled"] > 1 else ""
@@ -136,7 +168,9 @@ def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
         return f"no stretch of {finding['reach']:,} neurons is in two streams{note}"
     places = []
     for place in (longest.first, longest.second):
-        stream, call, neuron = place // seen.size, place % seen.size // seen.n, place % seen.n
+        stream = int(np.searchsorted(finding["ends"], place, side="right"))
+        inside = place - (int(finding["ends"][stream - 1]) if stream else 0)
+        call, neuron = divmod(inside, finding["widths"][stream])
         places.append(f"{seen.names[stream]} from call {call:,}, neuron {neuron:,}")
     return f"{places[0]}, and {places[1]}, share {longest.length:,} elements{note}"
 

@@ -66,17 +66,15 @@ def measure(case: Case) -> Finding:
         worst = replace(min(worst, other, key=lambda one: one.pvalue), tested=tested)
     worst_p = min(1.0, worst.pvalue * worst.tested)
     total = _total(gram, counts, rate, trials) if rate is not None else None
-    numbers = {"classes": equal, "by_history": equal_p <= worst_p, "sampled": columns.size < case.n}
-    enough = _sees_equal(float(np.median(rates)), trials, case.level / (_PARTS * worst.tested))
-    return _finding(case, nulls.bonferroni(worst_p, equal_p, total), worst, trials, enough, numbers)
-
-
-def _finding(case: Case, pvalue: float, worst: Worst, trials: int, enough: bool, numbers: dict[str, Any]) -> Finding:
-    """Return the finding of the worst pair; where there are not enough masks, that of a test that needs more."""
-    sampled = worst.tested if numbers["sampled"] or trials < case.trials else 0
-    numbers |= {"worst": worst, "trials": trials, "sampled": sampled}
-    found = Finding(pvalue, worst.both, worst.expected, numbers=numbers)
-    return found if enough else replace(found, state="too small")
+    pvalue = nulls.bonferroni(worst_p, equal_p, total)
+    numbers = {
+        "worst": worst, "classes": equal, "by_history": equal_p <= max(worst_p, case.level / _PARTS), "trials": trials,
+        "sampled": worst.tested if columns.size < case.n or trials < case.trials else 0,
+    }  # fmt: skip
+    fields: dict[str, Any] = {"pvalue": pvalue, "observed": worst.both, "expected": worst.expected, "numbers": numbers}
+    if not _sees_equal(float(np.median(rates)), trials, case.level / (_PARTS * worst.tested)):
+        return too_small("masks", **fields)
+    return Finding(**fields)
 
 
 def _hopeless(case: Case) -> bool:
@@ -159,18 +157,20 @@ def _of_dependent(case: Case, gram: Gram, columns: Ints, trials: int) -> Finding
         if p < best.pvalue or j == 0:
             first, second = int(columns[j]), int(columns[later[at]])
             best = Worst(p, first, second, int(both[at]), trials * float(chance[at]), 0)
-    best = replace(best, tested=columns.size * (columns.size - 1) // 2)
+    tested = columns.size * (columns.size - 1) // 2
+    pvalue = min(1.0, best.pvalue * tested)
     typical = float(np.median(rates))
     equal = float(nulls.binomial(round(trials * typical), trials, typical**2))
-    enough = trials >= _FEWEST_MASKS and equal * best.tested <= case.level
-    numbers = {"classes": None, "by_history": False, "sampled": columns.size < case.n}
-    return _finding(case, min(1.0, best.pvalue * best.tested), best, trials, enough, numbers)
+    sampled = tested if columns.size < case.n or trials < case.trials else 0
+    numbers = {"worst": best, "classes": None, "by_history": False, "trials": trials, "sampled": sampled}
+    fields: dict[str, Any] = {"pvalue": pvalue, "observed": best.both, "expected": best.expected, "numbers": numbers}
+    if trials < _FEWEST_MASKS or equal * tested > case.level:
+        return too_small("masks", **fields)
+    return Finding(**fields)
 
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say which neurons drop together."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.state == "too small" and not failed:
         few = "mask is" if finding["trials"] == 1 else "masks are"
         return f"{finding['trials']:,} {few} too few to see even two {case.unit.many} that always drop together"

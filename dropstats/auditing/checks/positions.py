@@ -1,6 +1,7 @@
 """Test `positions`: each neuron is dropped as often as its rate says."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ Floats = NDArray[np.float64]
 
 # More distinct rates than this, and the sums over neurons of unlike rates are not convolved.
 _DISTINCT = 256
+# Up to so many masks a table of the p-values of all counts is formed whatever the number of neurons.
+_FEW = 2**16
+# Neurons that were never, or always, dropped are looked at until this many.
+_SHOWN = 1000
 # Parts of the test, for which its p-value is corrected.
 _PARTS = 5
 
@@ -28,9 +33,9 @@ def measure(case: Case) -> Finding:
     """
     seen, law = case.seen, case.law
     counts, known, rates = seen.neuron_drops, seen.neuron_trials, law.rates
-    each = nulls.binomial(counts, known, rates)
-    worst = int(np.argmin(each))
-    single = float(each[worst])
+    each = _pvalues(case)
+    worst = each.worst()
+    single = each.of(worst)
     free = law.independent
     alone = free and case.design_effect == 1  # neurons that depend on each other still have each its own exact law
     worst_p = nulls.sidak(single, case.n) if alone else min(1.0, case.n * single)
@@ -38,8 +43,9 @@ def measure(case: Case) -> Finding:
     spread = _spread(case) if free and complete else None
     spread = spread if case.design_effect == 1 else 1.0
     run_p, run = worst_run(counts, known, rates, case.design_effect) if free else (None, None)
-    pvalue = nulls.bonferroni(worst_p, spread, run_p, float(each[0]), float(each[-1]))
-    typical, masks = float(np.median(rates)), int(np.median(known))
+    pvalue = nulls.bonferroni(worst_p, spread, run_p, each.of(0), each.of(case.n - 1))
+    typical = float(np.median(rates)) if law.rate is None else law.rate
+    masks = int(np.median(known)) if seen.recording.known is not None else case.trials
     detectable = nulls.detectable_rate(typical, masks, case.level / (_PARTS * case.n))
     observed, expected = float(counts[worst] / max(known[worst], 1)), float(rates[worst])
     numbers = {
@@ -49,6 +55,35 @@ def measure(case: Case) -> Finding:
     if 0 < typical < 1 and min(typical**masks, (1 - typical) ** masks) * _PARTS * case.n > case.level / 2:
         return too_small("masks", pvalue=pvalue, observed=observed, expected=expected, numbers=numbers)
     return Finding(pvalue, observed, expected, detectable, numbers=numbers)
+
+
+@dataclass(frozen=True)
+class _Each:
+    """The exact two-sided p-value of each neuron's count: by count where all neurons are alike, else by neuron."""
+
+    counts: Ints
+    pvalues: Floats
+    by_count: bool
+
+    def of(self, neuron: int) -> float:
+        """Return the p-value of a neuron."""
+        return float(self.pvalues[self.counts[neuron] if self.by_count else neuron])
+
+    def worst(self) -> int:
+        """Return the first neuron of the smallest p-value."""
+        if not self.by_count:
+            return int(np.argmin(self.pvalues))
+        seen = np.bincount(self.counts, minlength=self.pvalues.size) > 0
+        return int(np.argmax(self.counts == np.argmin(np.where(seen, self.pvalues, 2.0))))
+
+
+def _pvalues(case: Case) -> _Each:
+    seen, law = case.seen, case.law
+    # counts of equal neurons take few values, and each incomplete beta function costs a microsecond or more
+    if law.rate is not None and seen.recording.known is None and case.trials <= max(case.n, _FEW):
+        table = nulls.binomial(np.arange(case.trials + 1), case.trials, law.rate)
+        return _Each(seen.neuron_drops, table, by_count=True)
+    return _Each(seen.neuron_drops, nulls.binomial(seen.neuron_drops, seen.neuron_trials, law.rates), by_count=False)
 
 
 def _spread(case: Case) -> float | None:
@@ -77,28 +112,38 @@ def worst_run(counts: Ints, trials: Ints, rates: Floats, effect: float) -> tuple
     dependence widens the variance of sums.
     """
     n = counts.size
-    if n < 4:
-        return None, None
-    # the ends of runs of 2, 4, ... up to half of all, from the first neuron on and from the last one back
-    sums, known = np.concatenate([[0], np.cumsum(counts)]), np.concatenate([[0], np.cumsum(trials)])
-    uneven = np.concatenate([[0], np.cumsum(np.diff(rates, prepend=rates[0]) != 0)])
+    alike = not any(one.size and (one.strides != (0,) and (one != one[0]).any()) for one in (trials, rates))
     best, ends, runs = 1.0, None, 0
-    size = 2
-    while size <= n // 2:
-        for offset in {0, n % size}:
-            first = np.arange(offset, n - size + 1, size)
-            even = uneven[first + size] == uneven[first + 1]
-            first = first[even]
-            if not first.size:
+    for backwards in (False, True):
+        drops, known = (one[::-1] if backwards else one for one in (counts, trials))
+        rate = rates[::-1] if backwards else rates
+        even, size = None if alike else np.ones(n, bool), 2
+        while size <= n // 2:
+            half = drops.size // 2
+            drops = _paired(drops, half)
+            if even is not None:
+                even = even[: 2 * half : 2] & even[1 : 2 * half : 2] & (rate[: 2 * half : 2] == rate[1 : 2 * half : 2])
+                known, rate = _paired(known, half), rate[: 2 * half : 2]
+            if backwards and n % size == 0:  # the same runs as forwards
+                size *= 2
                 continue
-            runs += first.size
-            drops, of = sums[first + size] - sums[first], known[first + size] - known[first]
-            p = widened(nulls.binomial(drops, of, rates[first]), drops, of, rates[first], effect)
-            at = int(np.argmin(p))
-            if p[at] < best:
-                best, ends = float(p[at]), (int(first[at]), int(first[at]) + size)
-        size *= 2
+            chosen = np.array([drops.argmin(), drops.argmax()]) if even is None else np.flatnonzero(even)
+            runs += half if even is None else chosen.size
+            if chosen.size:
+                of = np.full(chosen.size, size * int(trials[0])) if even is None else known[chosen]
+                p = widened(nulls.binomial(drops[chosen], of, rate[chosen]), drops[chosen], of, rate[chosen], effect)
+                at = int(np.argmin(p))
+                first = int(chosen[at]) * size
+                first = n - first - size if backwards else first
+                if p[at] < best:
+                    best, ends = float(p[at]), (first, first + size)
+            size *= 2
     return (min(1.0, runs * best), ends) if runs else (None, None)
+
+
+def _paired(values: Ints, half: int) -> Ints:
+    """Return the sums of each two that follow each other."""
+    return values[: 2 * half : 2] + values[1 : 2 * half : 2]
 
 
 def widened(p: Floats, counts: Any, trials: Any, rates: Any, effect: float) -> Floats:
@@ -131,7 +176,9 @@ def _departure(finding: Finding, case: Case) -> str:
     for places, what in ((never, "never dropped"), (always, "always dropped")):
         # neurons that chance leaves untouched are not worth a word
         chance = float(((1 - rates) ** trials if what == "never dropped" else rates**trials).sum())
-        if places.size > 3 * chance + 2 or (places.size and float(finding["each"][places].min()) <= case.level):
+        if places.size > 3 * chance + 2 or (
+            places.size and min(map(finding["each"].of, places[:_SHOWN])) <= case.level
+        ):
             found.append(words.places(places, what, case))
     if found:
         return "; ".join(found)

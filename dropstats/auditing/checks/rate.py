@@ -10,6 +10,8 @@ from dropstats.laws import AlphaDropout
 
 # Fewest expected neurons of the rarer kind at which a rate is judged (they are fewer than 0 with probability 0.7 %).
 _FEWEST = 5
+# Outputs of more distinct values are not what dropout makes of ones.
+_MANY = 16
 # Largest support over which the law of a total is convolved from that of one mask.
 _SUPPORT = 2**22
 
@@ -119,7 +121,7 @@ def _within_tolerance(case: Case) -> Finding:
 def surely_off(case: Case) -> bool:
     """Return whether the rate cannot be the declared one, so that other tests are judged at the observed one, too."""
     low, high, _ = total_tails(case)
-    return 2 * min(low, high) <= case.level and 0 < case.seen.rate < 1
+    return 2 * min(low, high) <= case.level
 
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
@@ -157,10 +159,14 @@ def _departure(observed: float, p: float, neurons: float, case: Case) -> str:
     alpha = causes.of_two_values(values, AlphaDropout(0.0).alpha_prime) if observed == 0 else None
     if values and alpha is not None:
         return _of_alpha_dropout(alpha, min(values), max(values))
+    if observed == 0 and max(len(values or {}), case.seen.recording.distinct_scales) > _MANY:
+        many = max(len(values or {}), case.seen.recording.distinct_scales)
+        return f"no output is 0, and outputs take {many:,} different values: these are not what dropout makes of ones"
     relative = f" ({words.percent(observed / p - 1)})" if p else ""
     text = f"drops {words.shown_rate(observed, neurons)} where {p:.6g} was declared{relative}"
     dtype = case.seen.recording.dtype
-    cause = causes.of_rate(observed, p, neurons, dtype) if case.law.independent else ""
+    # a rate that differs from place to place, or from call to call, is no one's p
+    cause = causes.of_rate(observed, p, neurons, dtype, values is None) if case.law.independent and case.even else ""
     return f"{text}, {cause}" if cause else text
 
 

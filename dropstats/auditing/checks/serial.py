@@ -69,8 +69,6 @@ def alternate(values: NDArray[np.uint8], lag: int, side: int) -> int:
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say how neurons some way apart in the stream are related."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     if finding.state == "too small":
         return f"a stream of {words.counted(finding['size'], case.unit.one, case.unit.many)} is too short"
     stream: Case = finding["case"]

@@ -121,9 +121,9 @@ def explain_distance(finding: Finding, seen: Factors, failed: bool) -> str:
     return str(finding["why"]) if finding.observed is None else f"{finding.observed:.2g} from the normal distribution"
 
 
-OF_TWO_VALUES = (Check("scale", two_values, explain_two_values, decides=True),)
+OF_TWO_VALUES = (Check("scale", two_values, explain_two_values),)
 OF_NORMAL = (
     Check("mean", average, explain_average),
-    Check("scale", variance, explain_variance, decides=True),
+    Check("scale", variance, explain_variance),
     Check("shape", distance, explain_distance),
 )

@@ -13,6 +13,8 @@ Ints = NDArray[np.int64]
 
 # The lattice on which sums of scores are convolved: its fewest and most points, and points to a score's deviation.
 _LATTICE, _LATTICE_MOST, _FINENESS = 2**14, 2**22, 8
+# Values are counted so many at a time.
+_PIECE = 2**22
 
 
 def score_sum_tails(parts: Sequence[tuple[Floats, Floats, Ints]]) -> tuple[float, float]:
@@ -65,8 +67,11 @@ def window(law: Any, n: int) -> tuple[Ints, Floats]:
 
 def histogram(values: Ints, counts: Ints) -> Ints:
     """Return how many `values` are equal to each of the consecutive `counts`; the ends take what lies beyond."""
-    clipped = np.clip(values, counts[0], counts[-1]) - counts[0]
-    return np.bincount(clipped, minlength=counts.size).astype(np.int64)
+    found = np.zeros(counts.size, np.int64)
+    for start in range(0, values.size, _PIECE):  # many values, few of them different: no copy of all
+        clipped = np.clip(values[start : start + _PIECE], counts[0], counts[-1]) - counts[0]
+        found += np.bincount(clipped, minlength=counts.size)
+    return found
 
 
 def squared_deviation(counts: Ints, mean: float, variance: float) -> Floats:

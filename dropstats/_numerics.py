@@ -1,4 +1,4 @@
-"""Composite Gauss-Legendre rules, for integrals and for sums too long to add up."""
+"""Composite Gauss-Legendre rules, for integrals and for sums too long to add up; logs of complements."""
 
 import math
 
@@ -23,3 +23,12 @@ def logarithmic(low: float, high: float, width: float = 0.125) -> tuple[Array, A
     u, weights = panels(np.linspace(math.log(low), math.log(high), count + 1))
     nodes = np.exp(u)
     return nodes, weights * nodes
+
+
+def log1mexp(x: Array) -> Array:
+    """Return log(1 - exp(x)) for x <= 0, -inf at 0.
+
+    Source: M. Maechler (2012), Accurately computing log(1 - exp(-|a|)), Rmpfr vignette.
+    """
+    with np.errstate(divide="ignore"):
+        return np.where(x > -math.log(2), np.log(-np.expm1(x)), np.log1p(-np.exp(x)))
