@@ -39,13 +39,7 @@ def mix(words: Hashes) -> Hashes:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """A recording with the sums over it that tests share.
-
-    Attributes
-    ----------
-    recording : Recording
-        The masks.
-    """
+    """A recording with the sums over it that tests share."""
 
     recording: "Recording"
 
@@ -164,22 +158,21 @@ class Evidence:
         The mean of products of drops, standardised by each neuron's declared rate where `rates` are given, else by
         the observed one.
         """
-        key = ("lag_correlation", None if rates is None else rates.tobytes())
-        if key not in self._formed:
-            self._formed[key] = self._correlated(rates)
-        return self._formed[key]
+        key = None if rates is None else rates.tobytes()
+        if key not in self._lag_correlations:
+            self._lag_correlations[key] = self._correlated(rates)
+        return self._lag_correlations[key]
 
     @cached_property
-    def _formed(self) -> dict[Any, Floats]:
+    def _lag_correlations(self) -> dict[bytes | None, Floats]:
         return {}
 
     def _correlated(self, declared: Floats | None) -> Floats:
         columns = self.lag_columns
         if declared is None:
             rate = float(self.neuron_drops[columns].sum()) / (columns.size * self.trials)
-            rates = np.full(columns.size, rate, np.float32)
-        else:
-            rates = declared[columns].astype(np.float32)
+            declared = np.broadcast_to(rate, (self.n,))
+        rates = declared[columns].astype(np.float32)
         columns, rates = columns[(rates > 0) & (rates < 1)], rates[(rates > 0) & (rates < 1)]
         if not columns.size:
             return np.zeros(self.trials)
@@ -189,8 +182,10 @@ class Evidence:
         step = max(1, _BLOCK // 8 // length)
         for start in range(0, columns.size, step):
             part = slice(start, start + step)
-            drops = self.columns(columns[part]).T.astype(np.float32)
-            transform = fft.rfft((drops - rates[part, None]) / deviations[part, None], length, axis=1)
+            chosen = columns[part]
+            drops = self.drops[:, chosen] if self.whole else self.recording.neurons(chosen).masks().view(np.uint8) ^ 1
+            standardised = (drops.T.astype(np.float32) - rates[part, None]) / deviations[part, None]
+            transform = fft.rfft(standardised, length, axis=1)
             power += (transform.real**2 + transform.imag**2).sum(axis=0, dtype=np.float64)
         sums = fft.irfft(power, length)[: self.trials]
         pairs = columns.size * np.arange(self.trials, 0, -1, dtype=np.float64)
@@ -227,43 +222,25 @@ class Evidence:
                 return int(stride)
         return 0
 
-    def columns(self, columns: Ints) -> Drops:
-        """Return the drops of some neurons, shape (trials, len(columns))."""
-        run = bool(columns.size) and columns[-1] - columns[0] + 1 == columns.size
-        if self.whole:
-            return self.drops[:, columns[0] : columns[-1] + 1] if run else self.drops[:, columns]
-        packed = self.recording.packed
-        if run:
-            first, last = int(columns[0]) // 8, int(columns[-1]) // 8
-            bits = np.unpackbits(packed[:, first : last + 1], axis=1)
-            bits = bits[:, int(columns[0]) - 8 * first : int(columns[-1]) + 1 - 8 * first]
-            return np.asarray(bits ^ 1, dtype=np.uint8)
-        shift = (7 - columns % 8).astype(np.uint8)
-        return np.asarray(~(packed[:, columns // 8] >> shift) & 1, dtype=np.uint8)
-
     @cached_property
     def stream(self) -> Drops:
         """The masks one after the other, call by call, as one stream; the first part of a large recording."""
-        if self.trials * self.n <= _STREAM:
-            return self.drops.reshape(-1)
-        calls = -(-_STREAM // self.n)
-        part = self.recording.masks(0, min(calls, self.trials)).view(np.uint8).reshape(-1)
-        return np.asarray(part[:_STREAM] ^ 1, dtype=np.uint8)
+        return self.elements(0, min(_STREAM, self.trials * self.n))
 
     @cached_property
     def stream_correlation(self) -> NDArray[np.float32]:
         """Correlation of the stream with itself k neurons on, k = 0, ..., length / 2, circularly."""
         stream = self.stream
         rate = float(np.count_nonzero(stream)) / stream.size
-        # an even, smooth length: what is padded is at the mean and adds nothing
-        length = 2 * fft.next_fast_len(-(-stream.size // 2), real=True)
         if not 0 < rate < 1:
             return np.zeros(stream.size // 2 + 1, np.float32)
+        # an even, smooth length: what is padded is at the mean and adds nothing
+        length = 2 * fft.next_fast_len(-(-stream.size // 2), real=True)
         signal = np.zeros(length, np.float32)
         np.subtract(stream, np.float32(rate), out=signal[: stream.size], dtype=np.float32)
         signal /= np.float32(math.sqrt(rate * (1 - rate) * stream.size))
         transform = fft.rfft(signal, overwrite_x=True)
-        del signal
+        del signal  # as large as the transform
         np.square(transform.real, out=transform.real)
         transform.real += np.square(transform.imag)
         transform.imag = 0
@@ -272,8 +249,5 @@ class Evidence:
 
     def elements(self, start: int, stop: int) -> Drops:
         """Return the drops of neurons start, ..., stop - 1 of the stream."""
-        if self.whole:
-            return self.drops.reshape(-1)[start:stop]
         first, last = start // self.n, -(-stop // self.n)
-        part = self.recording.masks(first, last).view(np.uint8).reshape(-1) ^ 1
-        return np.asarray(part[start - first * self.n : stop - first * self.n], dtype=np.uint8)
+        return self.drops_of(first, last).reshape(-1)[start - first * self.n : stop - first * self.n]

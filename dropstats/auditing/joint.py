@@ -35,10 +35,6 @@ class Worst:
     expected: float
     tested: int
 
-    def among(self, columns: Ints) -> "Worst":
-        """Return the same pair of all neurons, of which `columns` were looked at."""
-        return replace(self, first=int(columns[self.first]), second=int(columns[self.second]))
-
 
 def joint_drops(case: Case) -> tuple[Gram, Ints, int]:
     """Return the matrix of how often neurons drop together, the neurons, and over how many masks."""
@@ -69,18 +65,13 @@ def statistic(p: float) -> str:
 
 def _counted(both: Any, first: Any, second: Any, trials: int, what: str) -> Any:
     """Return how often two neurons are dropped together, kept together, or agree."""
-    if what == "dropped":
-        return both
-    return trials - first - second + (1 if what == "kept" else 2) * both
+    return both if what == "dropped" else trials - first - second + (1 if what == "kept" else 2) * both
 
 
 def chance_of(p: Any, r: Any, what: str) -> Any:
     """Return the probability of that count's event, in one mask, for independent neurons of rates p and r."""
-    if what == "dropped":
-        return p * r
-    if what == "kept":
-        return (1 - p) * (1 - r)
-    return p * r + (1 - p) * (1 - r)
+    dropped, kept = p * r, (1 - p) * (1 - r)
+    return {"dropped": dropped, "kept": kept, "agree": dropped + kept}[what]
 
 
 def worst_of_equal_rates(gram: Gram, counts: Ints, p: float, trials: int) -> Worst:
@@ -136,7 +127,7 @@ def at_strides(case: Case, rates: Floats) -> Worst:
                 a, b = int(j[worst]), int(k[worst])
                 expected = trials * float(rates[a] * rates[b])
                 best = Worst(float(values[worst]), a, b, int(both[at[worst]]), expected, 0)
-    return Worst(best.pvalue, best.first, best.second, best.both, best.expected, tested)
+    return replace(best, tested=tested)
 
 
 def _joint(left: NDArray[np.uint8], right: NDArray[np.uint8], what: str) -> tuple[Ints, Any, Any]:

@@ -16,32 +16,16 @@ from dropstats.recording import Recording, arrays
 
 @dataclass(frozen=True)
 class Read:
-    """What outputs of noise hold.
-
-    Attributes
-    ----------
-    masks : ndarray of bool
-        A bit of each output, which a layer of rate `p` would give.
-    p : float
-        That rate.
-    factors : Factors
-        The values themselves, and `checks` that judge them.
-    note : str
-        What the bits are.
-    trials, n : int
-        Shape of the outputs.
-    ordered : bool
-        Whether the bits stand at their own calls and neurons.
-    """
+    """What outputs of noise hold: a bit of each, such as a layer of rate `p` gives, and the values themselves."""
 
     masks: NDArray[np.bool_]
     p: float
     factors: Factors
-    checks: tuple[Check, ...]
-    note: str
-    trials: int
+    checks: tuple[Check, ...]  # that judge the factors
+    note: str  # what the bits are
+    trials: int  # shape of the outputs
     n: int
-    ordered: bool = True
+    ordered: bool = True  # whether the bits stand at their own calls and neurons
 
 
 def read(outputs: Any, law: Any) -> Read:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,28 +73,22 @@ def equal_windows(seen: Evidence, kind: int, window: int) -> tuple[Ints, Ints, i
     """
     expected = seen.rate if kind else 1 - seen.rate
     one_in = 2 ** max(0, math.ceil(math.log2(max(1.0, seen.trials * seen.n * expected / _WINDOWS))))
-    hashes, starts, ranks = [], [], []
-    carry = np.zeros(0, np.int64)
-    rank = 0
+    nothing = np.zeros(0, np.int64)
+    hashes, starts, ranks = [nothing.astype(np.uint64)], [nothing], [nothing]
+    carry, rank = nothing, 0
     for first, part in _pieces(seen):
-        flat = np.flatnonzero(part == kind) + first
-        places = np.concatenate([carry, flat])
-        if places.size > window:
-            h = _window_hashes(np.diff(places).astype(np.uint64), window)
-            chosen = np.flatnonzero((h >> np.uint64(40)) % np.uint64(one_in) == 0) if one_in > 1 else np.arange(h.size)
-            hashes.append(h[chosen])
-            starts.append(places[chosen])
-            ranks.append(chosen + rank)
-            rank += h.size
-            carry = places[h.size :]
-        else:
-            carry = places
-    if not hashes:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), one_in
+        places = np.concatenate([carry, np.flatnonzero(part == kind) + first])
+        h = _window_hashes(np.diff(places).astype(np.uint64), window)
+        chosen = np.flatnonzero((h >> np.uint64(40)) % np.uint64(one_in) == 0) if one_in > 1 else np.arange(h.size)
+        hashes.append(h[chosen])
+        starts.append(places[chosen])
+        ranks.append(chosen + rank)
+        rank += h.size
+        carry = places[h.size :]
     h, start, order_of = np.concatenate(hashes), np.concatenate(starts), np.concatenate(ranks)
     ordered = np.sort(h)  # ten times as fast as argsort, and as a rule all are distinct
     if not (ordered[1:] == ordered[:-1]).any():
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), one_in
+        return nothing, nothing, one_in
     order = np.argsort(h, kind="stable")
     same = np.flatnonzero(h[order[1:]] == h[order[:-1]])
     a, b = order[same], order[same + 1]
@@ -113,47 +106,42 @@ def _pieces(seen: Evidence) -> Iterator[tuple[int, NDArray[np.uint8]]]:
 
 def _window_hashes(gaps: NDArray[np.uint64], window: int) -> NDArray[np.uint64]:
     """Return a hash of each run of `window` gaps, by doubling: that of 2m gaps is that of m and of the next m."""
+    if gaps.size < window:
+        return np.zeros(0, np.uint64)
     factor = 0x9E3779B97F4A7C15  # odd, and another one for each doubling
-    span = mix(gaps + np.uint64(1))  # hashes of runs of 1, 2, 4, ... gaps
-    result: NDArray[np.uint64] | None = None
-    length = 0
-    remaining, size = window, 1
-    while remaining:
-        if remaining & 1:
-            if result is None:
-                result, length = span, size
-            else:  # append a run of `size` gaps to one of `length`
-                count = gaps.size - length - size + 1
-                shifted = span[length : length + count]
-                result = mix(result[:count] * np.uint64(factor) + shifted)
-                length += size
-        remaining >>= 1
-        if remaining:
-            count = gaps.size - 2 * size + 1
-            span = mix(span[:count] * np.uint64(factor) + span[size : size + count])
-            factor = (3 * factor + 2) % 2**64
-            size *= 2
-    assert result is not None
-    return result[: gaps.size - window + 1]
+
+    def joined(first: NDArray[np.uint64], then: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
+        """Hashes of runs of `length` gaps, each followed by the run that begins where it ends."""
+        return mix(first[: then.size - length] * np.uint64(factor) + then[length:])
+
+    span, size = mix(gaps + np.uint64(1)), 1  # hashes of runs of 1, 2, 4, ... gaps
+    result, length = span, 0  # of the binary digits of `window` so far
+    while True:
+        if window & size:
+            result, length = joined(result, span, length) if length else span, length + size
+        if 2 * size > window:
+            return result
+        span = joined(span, span, size)
+        factor = (3 * factor + 2) % 2**64
+        size *= 2
 
 
 def follow(seen: Evidence, positions: Ints, partners: Ints) -> list[Stretch]:
     """Return the longest stretches around pairs of equal windows, each followed to both its ends."""
     shifts = partners - positions
     order = np.lexsort((positions, shifts))
-    positions, partners, shifts = positions[order], partners[order], shifts[order]
+    positions, partners = positions[order], partners[order]
     # windows of one shift that follow each other belong, as a rule, to one stretch
-    new = np.flatnonzero(np.diff(shifts, prepend=shifts[0] - 1) != 0)
-    sizes = np.diff(np.append(new, shifts.size))
+    _, new, sizes = np.unique(shifts[order], return_index=True, return_counts=True)
     found = []
     for index in np.argsort(sizes)[::-1][:_FOLLOWED].tolist():
         at, end = int(new[index]), int(new[index] + sizes[index])
-        tried = 0
-        while at < end and tried < _FOLLOWED:
+        for _ in range(_FOLLOWED):
+            if at >= end:
+                break
             stretch = _extend(seen, int(positions[at]), int(partners[at]))
             found.append(stretch)
             at += max(1, int(np.searchsorted(positions[at:end], stretch.first + stretch.length)))
-            tried += 1
     return found
 
 
@@ -166,20 +154,18 @@ def _extend(seen: Evidence, first: int, second: int) -> Stretch:
 
 def _agreement(seen: Evidence, first: int, second: int, direction: int) -> int:
     """Return over how many neurons the stream agrees from two places on, forwards or backwards."""
-    size, total, step = seen.trials * seen.n, 0, 1024
-    while True:
-        room = size - second if direction > 0 else first + 1
+    room = seen.trials * seen.n - second if direction > 0 else first + 1
+    total, step = 0, 1024
+    while total < room:
         span = min(step, room - total)
-        if span <= 0:
-            return total
-        if direction > 0:
-            a, b = (seen.elements(place + total, place + total + span) for place in (first, second))
-        else:
-            a, b = (seen.elements(place - total - span + 1, place - total + 1)[::-1] for place in (first, second))
-        differ: Any = np.flatnonzero(a != b)
+        # the next `span` neurons that way, the nearest first
+        start = total if direction > 0 else 1 - total - span
+        a, b = (seen.elements(place + start, place + start + span)[::direction] for place in (first, second))
+        differ = np.flatnonzero(a != b)
         if differ.size:
             return total + int(differ[0])
         total, step = total + span, min(2 * step, 2**22)
+    return total
 
 
 def within_one(stretch: Stretch, ends: Ints) -> Stretch:

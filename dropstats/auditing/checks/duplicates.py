@@ -110,7 +110,7 @@ def _departure(finding: Finding, case: Case) -> str:
     hashes, pairs = case.seen.mask_hashes, int(finding.observed or 0)
     order = np.argsort(hashes, kind="stable")
     at = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
-    first, second = min((int(order[i]), int(order[i + 1])) for i in at.tolist())
+    first, second = min(zip(order[at].tolist(), order[at + 1].tolist(), strict=True))
     text = f"calls {first:,} and {second:,} have the same mask"
     if pairs > 1:
         text += f" ({pairs:,} equal pairs, {finding.expected:.2g} expected)"

@@ -85,14 +85,11 @@ def _departure(finding: Finding, case: Case) -> str:
     moved = abs(shift - (b - a) * n)
     if longest.length > 2 * n or a == b:
         return f"the stream repeats itself {shift:,} {case.unit.many} on, over {longest.length:,} {case.unit.many}"
-    text = f"calls {a:,} and {b:,} share {min(longest.length, n - moved):,} {_elements(case)}"
+    elements = "elements" if case.unit.one == "neuron" else case.unit.many
+    text = f"calls {a:,} and {b:,} share {min(longest.length, n - moved):,} {elements}"
     text += f", shifted by {moved:,}" if moved else ", at the same places"
     pairs = np.unique(np.stack([finding["positions"] // n, finding["partners"] // n]), axis=1).shape[1]
     return f"{text} ({pairs:,} such pairs of calls)" if pairs > 1 else text
-
-
-def _elements(case: Case) -> str:
-    return "elements" if case.unit.one == "neuron" else case.unit.many
 
 
 CHECK = Check("overlaps", measure, explain, dependence=True, whole_masks=True)

@@ -59,7 +59,7 @@ def measure(case: Case) -> Finding:
         worst = worst_of_equal_rates(gram, counts, rate, trials)
     else:
         worst = worst_of_unlike_rates(gram, rates[columns], trials)
-    worst = worst.among(columns)
+    worst = replace(worst, first=int(columns[worst.first]), second=int(columns[worst.second]))
     if columns.size < case.n:
         other = at_strides(case, rates)
         tested = worst.tested + other.tested

@@ -18,23 +18,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """What ones became under a noise.
-
-    Attributes
-    ----------
-    law : AlphaDropout or GaussianDropout
-    values : mapping of float to int
-        The distinct values and how often each, where the noise has finitely many.
-    factors : ndarray
-        All values in order, where it has not.
-    resolution : float
-        Spacing above 1 of the numbers' dtype.
-    """
+    """What ones became under a noise."""
 
     law: Any
-    values: Mapping[float, int]
-    factors: Floats
-    resolution: float
+    values: Mapping[float, int]  # the distinct ones and how often each, where the noise has finitely many
+    factors: Floats  # all values in order, where it has not
+    resolution: float  # spacing above 1 of the numbers' dtype
 
     @cached_property
     def finite(self) -> bool:
@@ -82,8 +71,8 @@ def variance(seen: Factors) -> Finding:
         return Finding(None, None, expected, broken=True)
     squares = float(((flat - 1) ** 2).sum())
     halves = flat.size / 2, squares / expected / 2
-    pvalue = float(nulls.two_sided(special.gammainc(*halves), special.gammaincc(*halves)))
-    return Finding(pvalue, squares / flat.size, expected)
+    pvalue = nulls.two_sided(special.gammainc(*halves), special.gammaincc(*halves))
+    return Finding(float(pvalue), squares / flat.size, expected)
 
 
 def explain_variance(finding: Finding, seen: Factors, failed: bool) -> str:

@@ -25,10 +25,9 @@ def bounded_tails(
     beyond, v = np.asarray(total, dtype=np.float64) - masks * mean, masks * variance
 
     def bound(t: Floats, reach: float) -> Floats:
-        t = np.maximum(t, 0)
-        safe = np.where(t > 0, 2 * v + 2 * reach * t / 3, 1.0)
-        cantelli = np.where(t > 0, v / np.where(t > 0, v + t * t, 1.0), 1.0)
-        return np.asarray(np.minimum(cantelli, np.exp(-t * t / np.where(safe > 0, safe, 1e-300))))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            cantelli, bernstein = v / (v + t * t), np.exp(-t * t / (2 * v + 2 * reach * t / 3))
+        return np.where(t > 0, np.minimum(cantelli, bernstein), 1.0)
 
     return bound(-beyond, mean), bound(beyond, most - mean)
 

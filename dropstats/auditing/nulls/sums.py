@@ -50,12 +50,7 @@ def score_sum_tails(parts: Sequence[tuple[Floats, Floats, Ints]]) -> tuple[float
     law = np.maximum(fft.irfft(transform, length), 0)
     start = int(centre) - length // 2
     law = np.roll(law, -(start % length))
-    # the transform's powers carry a relative error of a few units in the last place times the exponent
-    error = 1e-12 + 1e-15 * terms
-    if observed < start or observed >= start + length:
-        return (error, 1.0) if observed < start else (1.0, error)
-    at = observed - start
-    return min(1.0, float(law[: at + 1].sum()) + error), min(1.0, float(law[at:].sum()) + error)
+    return _tails(law, observed - start, terms)
 
 
 def window(law: Any, n: int) -> tuple[Ints, Floats]:
@@ -88,5 +83,13 @@ def count_sum_tails(pmf: Floats, terms: int, observed: int) -> tuple[float, floa
     """Return both tails of a sum of `terms` independent counts with probabilities `pmf` on 0, 1, ..."""
     length = fft.next_fast_len((pmf.size - 1) * terms + 1, real=True)
     law = np.maximum(fft.irfft(fft.rfft(pmf, length) ** terms, length), 0)
-    error = 1e-12 + 1e-15 * terms  # of the transform's powers
-    return min(1.0, float(law[: observed + 1].sum()) + error), min(1.0, float(law[observed:].sum()) + error)
+    return _tails(law, observed, terms)
+
+
+def _tails(law: Floats, at: int, terms: int) -> tuple[float, float]:
+    """Return both tails of a convolution from its probabilities, which may not reach as far as `at`."""
+    # the transform's powers carry a relative error of a few units in the last place times the exponent
+    error = 1e-12 + 1e-15 * terms
+    if not 0 <= at < law.size:
+        return (error, 1.0) if at < 0 else (1.0, error)
+    return min(1.0, float(law[: at + 1].sum()) + error), min(1.0, float(law[at:].sum()) + error)

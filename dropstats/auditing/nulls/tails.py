@@ -74,11 +74,6 @@ def normal_two_sided(z: float) -> float:
     return float(special.erfc(abs(z) / math.sqrt(2)))
 
 
-def normal_tail(z: float) -> float:
-    """Return P(Z >= z)."""
-    return float(special.ndtr(-z))
-
-
 def student_two_sided(t: float, freedom: float) -> float:
     """Return P(|T| >= |t|) of Student's t."""
     return float(min(1.0, 2 * special.stdtr(freedom, -abs(t))))
