@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Network,
         Neuron,
     )
+    from dropstats.models import ModelReport, audit_model, watch
     from dropstats.power import detectable_shift, neurons_needed
     from dropstats.recording import Recording, record
     from dropstats.simulation import precise_to, simulate
@@ -57,6 +58,7 @@ _HOMES = {
     "FixedCount": "laws",
     "GaussianDropout": "laws",
     "Layer": "laws",
+    "ModelReport": "models",
     "Network": "laws",
     "Neuron": "laws",
     "PreActivation": "activation",
@@ -66,6 +68,7 @@ _HOMES = {
     "Tally": "tallies",
     "TrainingRun": "training",
     "audit": "auditing",
+    "audit_model": "models",
     "audit_streams": "auditing",
     "detectable_shift": "power",
     "effective_learning_rate": "activation",
@@ -78,6 +81,7 @@ _HOMES = {
     "simulate": "simulation",
     "tally": "tallies",
     "variance_shift": "activation",
+    "watch": "models",
 }
 _MODULES = ("plots", "testing")
 
@@ -92,6 +96,7 @@ __all__ = [
     "FixedCount",
     "GaussianDropout",
     "Layer",
+    "ModelReport",
     "Network",
     "Neuron",
     "PreActivation",
@@ -101,6 +106,7 @@ __all__ = [
     "Tally",
     "TrainingRun",
     "audit",
+    "audit_model",
     "audit_streams",
     "detectable_shift",
     "effective_learning_rate",
@@ -115,6 +121,7 @@ __all__ = [
     "tally",
     "testing",
     "variance_shift",
+    "watch",
 ]
 
 

@@ -1,0 +1,311 @@
+"""Draws of a torch model that runs eagerly, seen operation by operation."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dropstats.models.sites import Bits, Draw, Gradients, Site, Sites
+from dropstats.models.torch import rates
+from dropstats.models.torch.following import FOLLOWED, Drawn, Follower, scalar
+from dropstats.models.torch.places import Place, Places
+
+# Operations that only look random, or draw what is no part of a model's dropout.
+_NO_DRAW = {"normal_functional", "empty", "empty_like"}
+
+
+def task() -> int:
+    """Return the number of the backward pass that is under way, or -1."""
+    number: int = torch._C._current_graph_task_id()
+    return number
+
+
+def read(tensor: torch.Tensor, width: int) -> Bits:
+    """Return where the first positions of a tensor are not 0."""
+    flat = tensor.detach().reshape(-1)[:width]
+    return np.asarray((flat if flat.dtype == torch.bool else flat != 0).cpu().numpy())
+
+
+class Recorder:
+    """Turns random operations into draws of sites; with `compares`, holds gradients against masks as well.
+
+    `reruns` tells whether something was drawn that a backward pass may draw again.
+    """
+
+    def __init__(self, places: Places, sites: Sites, generators: dict[Any, Any]) -> None:
+        self.places, self.sites = places, sites
+        self.generators = generators
+        self.draws = 0
+        self.compares = self.reruns = False
+        self.pending: list[tuple[torch.Tensor, Drawn, bool]] = []
+        self._follower = Follower(self._mask, self._use, self._end)
+
+    def before(self, kwargs: Any) -> None:
+        """Note the state of a generator of the model's own before it is first used."""
+        generator = kwargs.get("generator") if kwargs else None
+        if generator is not None and generator not in self.generators:
+            self.generators[generator] = generator.get_state()
+
+    def random(self, func: Any, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        """Take a random operation's result."""
+        place = self.places.here(name.removesuffix("_"), task() >= 0)
+        if place is None:
+            return
+        self.reruns = self.reruns or place.reruns
+        drawn, one = _drawn(place, name, args, kwargs, result)
+        if drawn is None and _idle(func, args, kwargs):
+            return
+        self.draws += 1
+        if drawn is None:
+            self.sites.unread[place.site, name] += 1
+            return
+        self._follower.draw(drawn, one)
+        if name in ("native_dropout", "_fused_dropout"):
+            self._follower._used(drawn, True, result[0], args[0])
+
+    def follow(self, name: str, args: tuple[Any, ...], result: Any) -> None:
+        """Follow an operation that may turn drawn numbers into a mask, or apply one."""
+        if self._follower.recent:
+            self._follower.step(name, args, result)
+
+    def forget(self) -> None:
+        """Let go of what was drawn: the pass is over."""
+        self._follower.forget()
+
+    def _mask(self, drawn: Drawn, one: float | None) -> Site | None:
+        place: Place = drawn.place
+        run = task()
+        phase: Any = "forward" if run < 0 else "recomputed" if place.recomputed else "backward"
+        try:
+            bits = read(drawn.tensor, self.sites.width(place.site))
+        except (RuntimeError, NotImplementedError):  # a tensor without data: fake, meta
+            self.sites.unread[place.site, f"{drawn.operation}, without data"] += 1
+            return None
+        dtype, device = str(drawn.tensor.dtype).removeprefix("torch."), str(drawn.tensor.device)
+        shape = tuple(drawn.tensor.shape)
+        return self.sites.add(
+            Draw(
+                place.site,
+                bits,
+                shape,
+                one,
+                dtype,
+                device,
+                phase,
+                place.training,
+                place.module,
+                regions=place.regions,
+                run=run,
+            )
+        )
+
+    def _use(self, drawn: Drawn, keeps: bool, result: Any, values: Any) -> None:
+        site: Site | None = drawn.handle
+        if site is not None:
+            site.keeps[keeps] += 1
+            plain = drawn.scaled and not drawn.place.own and "alpha" not in site.base
+            if plain and site.wants_values and isinstance(values, torch.Tensor):
+                site.add_values(prefix(result), prefix(values))
+        if self.compares and (drawn.place.node is not None or torch.is_grad_enabled()):
+            self.pending.append((result, drawn, keeps))
+
+    def compare_gradients(self) -> None:
+        """Let the gradients of what masks were applied to be held against the masks, once they come."""
+        pending, self.pending = self.pending, []
+        for result, drawn, keeps in pending:
+            node = drawn.place.node if drawn.place.node is not None else result.grad_fn
+            if node is not None:
+                kept = (drawn.tensor != 0) == (keeps == drawn.keeps)
+                node.register_hook(partial(_hold, self.sites.gradients, drawn.place.site, kept))
+
+    def _end(self, drawn: Drawn) -> None:
+        self.sites.unread[drawn.place.site, drawn.operation] += 1
+
+
+def prefix(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a copy of a tensor's first values, on the host."""
+    return tensor.detach().reshape(-1)[: Site.VALUES].clone().cpu()
+
+
+def _hold(gradients: Gradients, site: str, kept: torch.Tensor, inputs: Any, outputs: Any) -> None:
+    """Compare where the gradient of an input is zero with where the mask dropped, where the output's is not zero."""
+    if not outputs:  # the node was already being run when it was first seen
+        return
+    outer = outputs[0]
+    inner = next((g for g in inputs if g is not None and outer is not None and g.shape == outer.shape), None)
+    if inner is None:
+        return
+    shown = outer.abs() > torch.finfo(outer.dtype).tiny * 16  # a product with the scale is not 0 by underflow
+    wrong = ((inner != 0) != kept) & shown
+    gradients.compared[site] += 1
+    gradients.neurons[site] += int(shown.sum())
+    gradients.wrong[site] += int(wrong.sum())
+
+
+def _drawn(place: Place, name: str, args: Any, kwargs: Any, result: Any) -> tuple[Drawn | None, float | None]:
+    """Return what an operation drew, and the probability of a 1 of a mask, or None where it can be no mask."""
+    base = name.removesuffix("_")
+    if base == "bernoulli":
+        given = kwargs.get("p", args[1] if len(args) > 1 else 0.5 if name == "bernoulli_" else args[0])
+        return Drawn(result, place, name, mask=True), scalar(given)
+    if base in ("native_dropout", "_fused_dropout"):
+        p = float(args[1])
+        if base == "native_dropout" and args[2] is False:
+            return None, None
+        return Drawn(result[1], place, name, mask=True), 1 - p if base == "native_dropout" else p
+    if base in ("rand", "rand_like", "uniform"):
+        bounds = [float(kwargs.get(key, args[i] if len(args) > i else i - 1)) for i, key in ((1, "from"), (2, "to"))]
+        low, high = bounds if base == "uniform" else (0.0, 1.0)
+        return (Drawn(result, place, name, low, high) if high > low else None), None
+    if base in ("randint", "randint_like", "random"):
+        numbers = [a for a in args if isinstance(a, int)]
+        low, high = (numbers[0], numbers[1]) if len(numbers) > 1 else (0, numbers[0] if numbers else 2)
+        return Drawn(result, place, name, float(low), float(high), whole=True), None
+    return None, None
+
+
+def _idle(func: Any, args: Any, kwargs: Any) -> bool:
+    """Tell whether an operation that may draw, such as attention, was told not to."""
+    for index, argument in enumerate(func._schema.arguments):
+        if argument.name in ("dropout_p", "dropout", "train", "training"):
+            value = args[index] if index < len(args) else kwargs.get(argument.name, argument.default_value)
+            if value is not None and not value:
+                return True
+    return False
+
+
+class _Mode(TorchDispatchMode):  # type: ignore[misc]
+    """Hands random operations and what follows them to a recorder."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # what wraps the method otherwise loads the compiler, and costs more than the method itself
+        return False
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        # compiled parts of a model run as compiled, not eagerly as they would under a mode that wants to see inside
+        return True
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self._recorder.pending:
+            self._recorder.compare_gradients()
+        role = _roles.get(id(func)) or _role(func)
+        if role[0] == "random":
+            self._recorder.before(kwargs)
+        result = func(*args, **kwargs) if kwargs else func(*args)
+        if role[0] == "random":
+            self._recorder.random(func, role[1], args, kwargs or {}, result)
+        elif role[0] == "follow":
+            self._recorder.follow(role[1], args, result)
+        return result
+
+
+# What is to be done with an operation, and its name, by its id: hashing it would cost as much as calling it.
+# The operation itself is kept, so that its id stays its own.
+_roles: dict[int, tuple[str, str, Any]] = {}
+
+
+def _role(func: Any) -> tuple[str, str, Any]:
+    packet = str(func).removeprefix("aten.").partition(".")[0]
+    role = "other"
+    if torch.Tag.nondeterministic_seeded in func.tags and packet not in _NO_DRAW:
+        role = "random"
+    elif packet.removesuffix("_") in FOLLOWED:
+        role, packet = "follow", packet.removesuffix("_")
+    _roles[id(func)] = (role, packet, func)
+    return _roles[id(func)]
+
+
+class _Hooks:
+    """Hooks of modules: where a pass begins and ends, and what goes into and comes out of dropout modules.
+
+    Operations are looked at from the call of the outermost module to its end, and beyond it, in backward passes, once
+    something was drawn that these may draw again: looking costs some microseconds for each operation.
+    """
+
+    def __init__(self, recorder: Recorder, always: bool) -> None:
+        self._recorder, self._always = recorder, always
+        self._mode = _Mode(recorder)
+        self._looking = False
+        self._depth = 0
+        self._open: dict[int, tuple[torch.Tensor, int]] = {}
+        self._look(always)
+
+    def _look(self, wanted: bool) -> None:
+        if wanted and not self._looking:
+            self._mode.__enter__()
+        elif self._looking and not wanted:
+            self._mode.__exit__(None, None, None)
+        self._looking = wanted
+
+    def close(self) -> None:
+        """Look at nothing any more."""
+        self._look(False)
+
+    def before(self, module: Any, args: Any) -> None:
+        run = task()
+        if self._depth == 0:
+            self._look(True)
+            if run < 0:
+                self._recorder.sites.begin(bool(module.training))
+            else:
+                place = self._recorder.places.here("", True)
+                if place is not None and place.regions:
+                    self._recorder.sites.replays.rerun(place.regions[0], run)
+        self._depth += 1
+
+    def after(self, module: Any, args: Any, output: Any) -> None:
+        self._depth = max(0, self._depth - 1)
+        if self._recorder.pending:
+            self._recorder.compare_gradients()
+        if self._depth == 0:
+            self._recorder.forget()
+            self._look(self._always or self._recorder.reruns)
+
+    def before_dropout(self, module: Any, args: Any) -> None:
+        if len(args) == 1 and isinstance(args[0], torch.Tensor) and module.training and task() < 0:
+            self._open[id(module)] = (prefix(args[0]), self._recorder.draws)
+
+    def after_dropout(self, module: Any, args: Any, output: Any) -> None:
+        opened = self._open.pop(id(module), None)
+        if opened is None or not isinstance(output, torch.Tensor) or output.shape != args[0].shape:
+            return
+        values, draws = opened
+        path = self._recorder.places.paths[id(module)]
+        site = self._recorder.sites.last(path)
+        if self._recorder.draws == draws + 1 and site is not None and site.wants_values:
+            site.add_values(prefix(output), values)
+
+
+@contextmanager
+def watching(
+    model: torch.nn.Module,
+    sites: Sites,
+    generators: dict[torch.Generator, torch.Tensor] | None = None,
+    always: bool = False,
+) -> Iterator[Recorder]:
+    """See every draw that the model makes while it runs eagerly.
+
+    `generators` takes the generators that the model draws from beside torch's own, each with its state before; `always`
+    looks at operations between the calls of the model, too.
+    """
+    recorder = Recorder(Places(model), sites, {} if generators is None else generators)
+    with ExitStack() as stack:
+        hooks = _Hooks(recorder, always)
+        stack.callback(hooks.close)
+        for module in model.modules():
+            stack.callback(module.register_forward_pre_hook(hooks.before).remove)
+            if rates.is_dropout(module) and rates.scales(module):
+                stack.callback(module.register_forward_pre_hook(hooks.before_dropout).remove)
+                stack.callback(module.register_forward_hook(hooks.after_dropout).remove)
+            stack.callback(module.register_forward_hook(hooks.after, always_call=True).remove)
+        yield recorder
