@@ -192,7 +192,7 @@ def watch(model: Any, *, neurons: int = NEURONS) -> Iterator[Draws]:
     framework = frameworks.of(model, watched=True)
     draws = Draws(model, framework, _neurons(neurons))
     with ExitStack() as stack:
-        stack.enter_context(framework.watching(model, draws.sites))
+        draws.sites.unseen.update(stack.enter_context(framework.watching(model, draws.sites)).unseen)
         yield draws
 
 
@@ -244,7 +244,11 @@ def _report(
         if rates[site] is None and site not in laws:
             unjudged[site] = f"p is not known: give p={{{site!r}: ...}}"
             continue
-        recordings[site] = one.recording(rates[site], f"{name}, {site}")
+        recording = one.recording(rates[site], f"{name}, {site}")
+        if not recording.judged:
+            unjudged[site] = "of no neuron it can be told whether it was dropped"
+            continue
+        recordings[site] = recording
         notes += _left_out(site, one, recordings[site])
     shares = len(recordings) + checks.SHARES
     audits = {site: _site(named[site], one, laws.get(site), false_alarm, shares) for site, one in recordings.items()}
@@ -296,7 +300,7 @@ def _unread(sites: Sites) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for (site, operation), count in sites.unread.items():
         found.setdefault(site, []).append(f"{operation} ({count:,} time{'s'[: count > 1]})")
-    return {site: f"no mask came of {', '.join(what)}" for site, what in found.items()}
+    return {site: f"no mask came of {', '.join(what)}" for site, what in found.items()} | sites.unseen
 
 
 def _left_out(name: str, site: Site, recording: Recording) -> Iterator[str]:

@@ -60,7 +60,7 @@ def coverage(seen: Seen, false_alarm: float, shares: int) -> Result:
     The rate of a dropout module is that of all its draws; another module's rate is that of some draw in it. A dropout
     module that is never called counts as drawn where a function called in the module around it draws at its rate.
     """
-    wanted = [rate for rate in seen.declared if 0 < rate.p < 1 and rate.active]
+    wanted = [rate for rate in seen.declared if 0 < rate.p < 1 and rate.active and not _unseen(seen, rate.path)]
     wrong = [text for rate in wanted if (text := _uncovered(seen, rate))]
     known = {rate.path for rate in seen.declared}
     free = [name for name, site in seen.named.items() if site.module not in known]
@@ -72,6 +72,8 @@ def coverage(seen: Seen, false_alarm: float, shares: int) -> Result:
     idle = [rate.path for rate in seen.declared if not rate.active]
     if idle:
         message += f"; in evaluation mode while the model trains: {listed(idle)}"
+    if seen.sites.unseen:
+        message += f"; not seen: {listed(list(seen.sites.unseen))}"
     if free:
         rates = [f"{name} (p = {seen.asked[name][0]:.4g})" if seen.asked[name] else name for name in free]
         message += f"; drawn in modules that declare none: {listed(rates)}"
@@ -111,6 +113,10 @@ def _within(path: str, parent: str) -> bool:
 
 def _unread(seen: Seen, path: str) -> bool:
     return any(site == path or site.startswith(f"{path}.") for site, _ in seen.sites.unread)
+
+
+def _unseen(seen: Seen, path: str) -> bool:
+    return any(site == path or site.startswith(f"{path}.") for site in seen.sites.unseen)
 
 
 def _close(p: float, other: float) -> bool:
@@ -188,7 +194,7 @@ def seeds(seen: Seen, false_alarm: float, shares: int) -> Result:
     verdict: Any = "fail" if significant else "pass"
     text = f"two different seeds give the same masks at {listed(significant)}"
     if not significant:
-        text = f"equal seeds give equal masks; other seeds give some equal short ones by chance, at {listed(list(chances))}"
+        text = f"equal seeds give equal masks; other seeds some equal short ones by chance, at {listed(list(chances))}"
     return Result("seeds", verdict, pvalue, min(1.0, pvalue * shares), float(len(significant)), 0.0, None, text)
 
 

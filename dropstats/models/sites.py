@@ -216,7 +216,7 @@ class Sites:
     """All draws of a model, by site, in order of first use.
 
     A recorder calls `begin` where an outermost module is called, `width` for how much of a mask to copy, `add` for each
-    mask, `unread` for a draw that is no mask.
+    mask; a draw that is no mask is counted in `unread`, a module whose draws cannot be seen named in `unseen`.
     """
 
     def __init__(self, neurons: int = NEURONS) -> None:
@@ -227,6 +227,7 @@ class Sites:
         self.modes: Counter[bool] = Counter()
         self.trained_in_evaluation = 0
         self.unread: Counter[tuple[str, str]] = Counter()
+        self.unseen: dict[str, str] = {}
         self.replays = Replays()
         self.evaluated: Counter[str] = Counter()
         self.gradients = Gradients()

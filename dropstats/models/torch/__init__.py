@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from dropstats.models.torch.eager import watching
+from dropstats.models.torch.hooks import watching
 from dropstats.models.torch.passes import Passes
 from dropstats.models.torch.rates import declared
 

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import random
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, Self
 
 import numpy as np
@@ -12,8 +13,8 @@ from torch.utils import _pytree
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from dropstats.models.sites import Sites
-from dropstats.models.torch import rates
-from dropstats.models.torch.eager import watching
+from dropstats.models.torch import compiled, rates
+from dropstats.models.torch.hooks import watching
 
 
 class State:
@@ -93,16 +94,19 @@ class Passes:
     def __init__(self, model: torch.nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         self._model = model
         self._inputs, self._keywords = _arguments(model, inputs, keywords)
-        self._generators: dict[torch.Generator, torch.Tensor] = {}
+        self._compiled = bool(compiled.entrances(model))
 
     def __enter__(self) -> Self:
         self._state = State(self._model)
+        self._stack = ExitStack()
+        self._stack.callback(self._state.restore)
+        self._recorder = self._stack.enter_context(watching(self._model, Sites(), always=True))
         return self
 
     def __exit__(self, *error: object) -> None:
-        for generator, state in self._generators.items():
+        self._stack.close()
+        for generator, state in self._recorder.generators.items():
             generator.set_state(state)
-        self._state.restore()
 
     def state(self) -> State:
         """Return the state of the model as it is now, to compare with later."""
@@ -116,19 +120,45 @@ class Passes:
         """Run the model once and return the arrays of its output, in a fixed order."""
         if seed is not None:
             torch.manual_seed(seed)
-            for generator in self._generators:
+            for generator in self._recorder.generators:
                 generator.manual_seed(seed)
         given = (self._inputs, self._keywords)
-        inputs, keywords = _pytree.tree_map(_differentiable if gradient else _fresh, given)
-        with watching(self._model, sites, self._generators, always=True) as recorder:
-            recorder.compares = gradient
-            with set_checkpoint_early_stop(not gradient):
-                output = _tensors(self._model(*inputs, **keywords))
-                if gradient:
-                    _backward(output)
+        # inputs with a gradient would be compiled for anew
+        fresh = _differentiable if gradient and not self._compiled else _fresh
+        inputs, keywords = _pytree.tree_map(fresh, given)
+        self._recorder.sites, self._recorder.compares = sites, gradient
+        sites.unseen.update(self._recorder.unseen)
+        with set_checkpoint_early_stop(not gradient):
+            output = _tensors(self._model(*inputs, **keywords))
+            if gradient:
+                _backward(output)
         if gradient:
             sites.replays.finish()
+            self._compare_opaque(sites)
+            if self._compiled:
+                sites.unseen.update(self._hidden(sites))
         return [tensor.detach() for tensor in output]
+
+    def _compare_opaque(self, sites: Sites) -> None:
+        """Hold the gradients of modules whose draws are not seen against the zeros of their outputs, on ones."""
+        self._recorder.sites = Sites()
+        for path, ones in self._recorder.opaque.items():
+            output = self._recorder.places.modules[path](ones)
+            (inner,) = torch.autograd.grad(output.sum(), ones, allow_unused=True)
+            wrong = 0 if inner is None else int(((inner == 0) != (output == 0)).sum())
+            sites.gradients.compared[path] += 1
+            sites.gradients.neurons[path] += ones.numel()
+            sites.gradients.wrong[path] += ones.numel() if inner is None else wrong
+        self._recorder.sites = sites
+
+    def _hidden(self, sites: Sites) -> dict[str, str]:
+        """Return the sites that draw when the model runs eagerly and were not seen in compiled code."""
+        eager = Sites()
+        with torch.compiler.set_stance("force_eager"):
+            self.run(eager)
+        bases = {site.base for site in sites}
+        lost = [site.base for site in eager if site.base not in bases and site.base not in sites.unseen]
+        return dict.fromkeys(lost, "it draws when the model runs eagerly; in compiled code it is not seen")
 
     @staticmethod
     def equal(first: list[Any], second: list[Any]) -> bool:

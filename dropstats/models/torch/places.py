@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from torch.utils import checkpoint
 
-from dropstats.models.torch import rates
+from dropstats.models.torch import compiled, rates
 
 # Every call of a module passes through this function, whose `self` is the module.
 _CALL = torch.nn.Module._call_impl.__code__
@@ -19,6 +19,7 @@ _FUNCTIONAL = functional.__file__
 _CHECKPOINT = checkpoint.__file__
 _TORCH = torch.__file__.rpartition("__init__")[0]
 _CONTEXT = torch._C._FunctionBase
+_COMPILED = ("<eval_with_key>", f"{_TORCH}_functorch", f"{_TORCH}_inductor")
 _HERE = __file__.rpartition("places")[0]
 
 
@@ -46,8 +47,8 @@ class Places:
     """Names the places of one model."""
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self.modules = dict(model.named_modules())
-        self.paths = {id(module): path for path, module in self.modules.items()}
+        self.modules = {compiled.plain(path): module for path, module in model.named_modules()}
+        self.paths = {id(module): compiled.plain(path) for path, module in model.named_modules()}
         self._names: dict[tuple[CodeType, int], str] = {}
 
     def here(self, operation: str, backward: bool) -> Place | None:
@@ -59,6 +60,8 @@ class Places:
         inside, again, recomputed, applied = False, None, False, False
         while frame is not None:
             code = frame.f_code
+            if module is None and code.co_filename.startswith(_COMPILED):
+                return None  # what a compiled graph runs is seen by its outputs
             if code is _CALL:
                 found = frame.f_locals["self"]
                 inside = inside or again is None

@@ -36,10 +36,11 @@ def draws_itself(module: torch.nn.Module) -> bool:
 def declared(model: torch.nn.Module) -> list[Declared]:
     """Return every rate above 0 that a module of the model declares."""
     found = []
-    for path, module in model.named_modules():
+    for name, module in model.named_modules():
+        path = ".".join(part for part in name.split(".") if part != "_orig_mod")  # which compiled wrappers add
         own, block = is_dropout(module), any("block" in name for name in _classes(module))
-        for name, p in attributes(module):
-            found.append(Declared(path, name, p, own, not (own and block), module.training or not model.training))
+        for attribute, p in attributes(module):
+            found.append(Declared(path, attribute, p, own, not (own and block), module.training or not model.training))
     return [rate for rate in found if rate.p > 0]
 
 

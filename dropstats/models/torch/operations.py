@@ -1,7 +1,5 @@
-"""Draws of a torch model that runs eagerly, seen operation by operation."""
+"""Random operations of a torch model, seen one by one as it runs eagerly, and what becomes of them."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -10,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dropstats.models.sites import Bits, Draw, Gradients, Site, Sites
-from dropstats.models.torch import rates
+from dropstats.models.torch import attention
 from dropstats.models.torch.following import FOLLOWED, Drawn, Follower, scalar
 from dropstats.models.torch.places import Place, Places
 
@@ -33,19 +31,26 @@ def read(tensor: torch.Tensor, width: int) -> Bits:
 class Recorder:
     """Turns random operations into draws of sites; with `compares`, holds gradients against masks as well.
 
-    `reruns` tells whether something was drawn that a backward pass may draw again.
+    `reruns` tells whether something was drawn that a backward pass may draw again. `generators` are those that the
+    model draws from beside torch's own, each with its state before. `unseen` names modules whose draws cannot be seen,
+    `opaque` those that draw by no operation of torch, each with an input of ones.
     """
 
-    def __init__(self, places: Places, sites: Sites, generators: dict[Any, Any]) -> None:
+    def __init__(self, places: Places, sites: Sites) -> None:
         self.places, self.sites = places, sites
-        self.generators = generators
+        self.generators: dict[torch.Generator, torch.Tensor] = {}
+        self.unseen: dict[str, str] = {}
+        self.opaque: dict[str, torch.Tensor] = {}
+        self._state: torch.Tensor | None = None
         self.draws = 0
         self.compares = self.reruns = False
         self.pending: list[tuple[torch.Tensor, Drawn, bool]] = []
         self._follower = Follower(self._mask, self._use, self._end)
 
-    def before(self, kwargs: Any) -> None:
-        """Note the state of a generator of the model's own before it is first used."""
+    def before(self, func: Any, args: Any, kwargs: Any) -> None:
+        """Note the random state before an operation: of fused attention, and of a generator of the model's own."""
+        if attention.places(func) is not None and not _idle(func, args, kwargs or {}):
+            self._state = attention.random_state(args[0].device)
         generator = kwargs.get("generator") if kwargs else None
         if generator is not None and generator not in self.generators:
             self.generators[generator] = generator.get_state()
@@ -56,6 +61,9 @@ class Recorder:
         if place is None:
             return
         self.reruns = self.reruns or place.reruns
+        if attention.places(func) is not None and not _idle(func, args, kwargs):
+            self._attention(place, func, args, kwargs)
+            return
         drawn, one = _drawn(place, name, args, kwargs, result)
         if drawn is None and _idle(func, args, kwargs):
             return
@@ -66,6 +74,23 @@ class Recorder:
         self._follower.draw(drawn, one)
         if name in ("native_dropout", "_fused_dropout"):
             self._follower._used(drawn, True, result[0], args[0])
+
+    def _attention(self, place: Place, func: Any, args: Any, kwargs: Any) -> None:
+        """Take the mask of fused attention."""
+        assert self._state is not None
+        self.draws += 1
+        try:
+            kept, known = attention.mask(func, args, kwargs, self._state)
+            width = self.sites.width(place.site)
+            bits, sure = read(kept, width), read(known, width)
+        except (RuntimeError, NotImplementedError):  # fake tensors, or a kernel that takes no such values
+            self.sites.unread[place.site, f"{func}, whose mask cannot be shown"] += 1
+            return
+        drawn = Drawn(kept, place, str(func), mask=True)
+        one = 1 - attention.rate(func, args)
+        site = self.sites.add(self._draw(drawn, bits, one)._replace(known=sure))
+        if site is not None:
+            site.keeps[True] += 1
 
     def follow(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         """Follow an operation that may turn drawn numbers into a mask, or apply one."""
@@ -78,30 +103,20 @@ class Recorder:
 
     def _mask(self, drawn: Drawn, one: float | None) -> Site | None:
         place: Place = drawn.place
-        run = task()
-        phase: Any = "forward" if run < 0 else "recomputed" if place.recomputed else "backward"
         try:
             bits = read(drawn.tensor, self.sites.width(place.site))
         except (RuntimeError, NotImplementedError):  # a tensor without data: fake, meta
             self.sites.unread[place.site, f"{drawn.operation}, without data"] += 1
             return None
+        return self.sites.add(self._draw(drawn, bits, one))
+
+    def _draw(self, drawn: Drawn, bits: Bits, one: float | None) -> Draw:
+        place, run = drawn.place, task()
+        phase: Any = "forward" if run < 0 else "recomputed" if place.recomputed else "backward"
         dtype, device = str(drawn.tensor.dtype).removeprefix("torch."), str(drawn.tensor.device)
         shape = tuple(drawn.tensor.shape)
-        return self.sites.add(
-            Draw(
-                place.site,
-                bits,
-                shape,
-                one,
-                dtype,
-                device,
-                phase,
-                place.training,
-                place.module,
-                regions=place.regions,
-                run=run,
-            )
-        )
+        draw = Draw(place.site, bits, shape, one, dtype, device, phase, place.training, place.module)
+        return draw._replace(regions=place.regions, run=run)
 
     def _use(self, drawn: Drawn, keeps: bool, result: Any, values: Any) -> None:
         site: Site | None = drawn.handle
@@ -154,9 +169,7 @@ def _drawn(place: Place, name: str, args: Any, kwargs: Any, result: Any) -> tupl
         return Drawn(result, place, name, mask=True), scalar(given)
     if base in ("native_dropout", "_fused_dropout"):
         p = float(args[1])
-        if base == "native_dropout" and args[2] is False:
-            return None, None
-        return Drawn(result[1], place, name, mask=True), 1 - p if base == "native_dropout" else p
+        return Drawn(result[1], place, name, mask=True, scaled=True), 1 - p if base == "native_dropout" else p
     if base in ("rand", "rand_like", "uniform"):
         bounds = [float(kwargs.get(key, args[i] if len(args) > i else i - 1)) for i, key in ((1, "from"), (2, "to"))]
         low, high = bounds if base == "uniform" else (0.0, 1.0)
@@ -178,7 +191,7 @@ def _idle(func: Any, args: Any, kwargs: Any) -> bool:
     return False
 
 
-class _Mode(TorchDispatchMode):  # type: ignore[misc]
+class Mode(TorchDispatchMode):  # type: ignore[misc]
     """Hands random operations and what follows them to a recorder."""
 
     @classmethod
@@ -188,7 +201,7 @@ class _Mode(TorchDispatchMode):  # type: ignore[misc]
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
-        # compiled parts of a model run as compiled, not eagerly as they would under a mode that wants to see inside
+        """Let compiled parts run as compiled, not eagerly as under a mode that wants to see inside."""
         return True
 
     def __init__(self, recorder: Recorder) -> None:
@@ -200,7 +213,7 @@ class _Mode(TorchDispatchMode):  # type: ignore[misc]
             self._recorder.compare_gradients()
         role = _roles.get(id(func)) or _role(func)
         if role[0] == "random":
-            self._recorder.before(kwargs)
+            self._recorder.before(func, args, kwargs)
         result = func(*args, **kwargs) if kwargs else func(*args)
         if role[0] == "random":
             self._recorder.random(func, role[1], args, kwargs or {}, result)
@@ -223,89 +236,3 @@ def _role(func: Any) -> tuple[str, str, Any]:
         role, packet = "follow", packet.removesuffix("_")
     _roles[id(func)] = (role, packet, func)
     return _roles[id(func)]
-
-
-class _Hooks:
-    """Hooks of modules: where a pass begins and ends, and what goes into and comes out of dropout modules.
-
-    Operations are looked at from the call of the outermost module to its end, and beyond it, in backward passes, once
-    something was drawn that these may draw again: looking costs some microseconds for each operation.
-    """
-
-    def __init__(self, recorder: Recorder, always: bool) -> None:
-        self._recorder, self._always = recorder, always
-        self._mode = _Mode(recorder)
-        self._looking = False
-        self._depth = 0
-        self._open: dict[int, tuple[torch.Tensor, int]] = {}
-        self._look(always)
-
-    def _look(self, wanted: bool) -> None:
-        if wanted and not self._looking:
-            self._mode.__enter__()
-        elif self._looking and not wanted:
-            self._mode.__exit__(None, None, None)
-        self._looking = wanted
-
-    def close(self) -> None:
-        """Look at nothing any more."""
-        self._look(False)
-
-    def before(self, module: Any, args: Any) -> None:
-        run = task()
-        if self._depth == 0:
-            self._look(True)
-            if run < 0:
-                self._recorder.sites.begin(bool(module.training))
-            else:
-                place = self._recorder.places.here("", True)
-                if place is not None and place.regions:
-                    self._recorder.sites.replays.rerun(place.regions[0], run)
-        self._depth += 1
-
-    def after(self, module: Any, args: Any, output: Any) -> None:
-        self._depth = max(0, self._depth - 1)
-        if self._recorder.pending:
-            self._recorder.compare_gradients()
-        if self._depth == 0:
-            self._recorder.forget()
-            self._look(self._always or self._recorder.reruns)
-
-    def before_dropout(self, module: Any, args: Any) -> None:
-        if len(args) == 1 and isinstance(args[0], torch.Tensor) and module.training and task() < 0:
-            self._open[id(module)] = (prefix(args[0]), self._recorder.draws)
-
-    def after_dropout(self, module: Any, args: Any, output: Any) -> None:
-        opened = self._open.pop(id(module), None)
-        if opened is None or not isinstance(output, torch.Tensor) or output.shape != args[0].shape:
-            return
-        values, draws = opened
-        path = self._recorder.places.paths[id(module)]
-        site = self._recorder.sites.last(path)
-        if self._recorder.draws == draws + 1 and site is not None and site.wants_values:
-            site.add_values(prefix(output), values)
-
-
-@contextmanager
-def watching(
-    model: torch.nn.Module,
-    sites: Sites,
-    generators: dict[torch.Generator, torch.Tensor] | None = None,
-    always: bool = False,
-) -> Iterator[Recorder]:
-    """See every draw that the model makes while it runs eagerly.
-
-    `generators` takes the generators that the model draws from beside torch's own, each with its state before; `always`
-    looks at operations between the calls of the model, too.
-    """
-    recorder = Recorder(Places(model), sites, {} if generators is None else generators)
-    with ExitStack() as stack:
-        hooks = _Hooks(recorder, always)
-        stack.callback(hooks.close)
-        for module in model.modules():
-            stack.callback(module.register_forward_pre_hook(hooks.before).remove)
-            if rates.is_dropout(module) and rates.scales(module):
-                stack.callback(module.register_forward_pre_hook(hooks.before_dropout).remove)
-                stack.callback(module.register_forward_hook(hooks.after_dropout).remove)
-            stack.callback(module.register_forward_hook(hooks.after, always_call=True).remove)
-        yield recorder
