@@ -15,6 +15,7 @@ from dropstats.models import checks, frameworks
 from dropstats.models.judging import Report, audit_share
 from dropstats.models.report import ModelReport, SiteReport
 from dropstats.models.sites import NEURONS, Declared, Site, Sites, values_of
+from dropstats.power import neurons_needed
 from dropstats.recording import Recording
 
 # Seeds of the passes that are compared: any two numbers.
@@ -141,7 +142,7 @@ class Draws:
         if not self.sites and not self.sites.unread:
             raise ValueError("nothing was drawn while the model was watched: it must be called in training mode")
         sites = self.sites
-        evaluated = sites.modes[False] - sites.trained_in_evaluation
+        evaluated = sites.modes[False] - len(sites.trained)
         return _report(
             self._framework.name_of(self._model),
             sites,
@@ -150,15 +151,16 @@ class Draws:
             laws=laws,
             false_alarm=_level(false_alarm),
             evaluation=checks.Evaluation(list(sites.evaluated), passes=evaluated),
+            trained_in_evaluation=len(sites.trained),
         )
 
     def recording(self) -> Recording:
         """Return all sites' masks side by side as one recording, of the calls that all sites have."""
-        parts = [bits if site.one_keeps(None) else ~bits for site in self.sites for bits in [site.masks.matrix()[0]]]
+        parts = [site.recording(_rate(site, self._declared), "").masks() for site in self.sites]
         if not parts:
             raise ValueError("nothing was drawn while the model was watched: there are no masks to save")
         calls = min(len(part) for part in parts)
-        rates = {asked[0] if (asked := site.asked(None)) else None for site in self.sites}
+        rates = {_rate(site, self._declared) for site in self.sites}
         masks = np.concatenate([part[:calls] for part in parts], axis=1)
         source = f"{self._framework.name_of(self._model)}: {', '.join(self.sites.named())}"
         return Recording.from_masks(masks, rates.pop() if len(rates) == 1 else None, source)
@@ -214,6 +216,8 @@ def _noted(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         error.add_note(f"dropstats: raised by the model {what}")
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            error.add_note("dropstats: no memory is left for a pass as in training: give smaller inputs")
         raise
 
 
@@ -258,10 +262,13 @@ def _report(
     )
     results = tuple(check(everything, false_alarm, shares) for check in checks.CHECKS.values())
     report = ModelReport(name, sites.modes[True], false_alarm, audits, results, unjudged, tuple(notes))
-    if audits and not report.failures and not any(audit.passed for audit in audits.values()):
-        most = max(audits.values(), key=lambda audit: audit.trials * audit.n)
+    if audits and not report.failures and not report.passed:
+        name, most = max(audits.items(), key=lambda item: item[1].trials * item[1].n)
+        p_most = most.p or 0.5
+        needed = neurons_needed(p_most, -p_most / 2, false_alarm / shares, 0.9)
         raise ValueError(
-            f"calls are too few to judge any site: {most.draws:,} calls drew {most.trials * most.n:,} neurons at most"
+            f"calls are too few to judge any site: {most.draws:,} calls drew {most.trials * most.n:,} neurons at {name}"
+            f"; p = {p_most:.4g} needs {needed:,} at least, calls={-(-needed // most.n):,}"
         )
     return report
 

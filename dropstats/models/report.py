@@ -36,6 +36,12 @@ class SiteReport(Report):
     draws: int = 0
     recorder: str = "operations"
 
+    @property
+    def judged(self) -> bool:
+        """True where the neurons were enough to judge the rate, and nothing fails."""
+        rate = next((result for result in self.results if result.name == "rate"), None)
+        return self.passed and (rate is None or rate.verdict == "pass")
+
     @classmethod
     def of(cls, report: Report, **facts: Any) -> "SiteReport":
         """Return a site's report, from that of its recording and what is known of the site."""
@@ -80,7 +86,7 @@ class ModelReport:
     @property
     def passed(self) -> bool:
         """True where nothing fails and at least one site could be judged."""
-        return not self.failures and any(report.passed for report in self.sites.values())
+        return not self.failures and any(report.judged for report in self.sites.values())
 
     @property
     def failures(self) -> tuple[Result, ...]:
@@ -149,7 +155,7 @@ def _lines(report: ModelReport) -> Iterator[str]:
         p = "" if site.p is None else f"{site.p:.4g}"
         head = f"  {name:<{longest}} {p:>7} {site.observed_rate:>8.4f} {site.draws:>7,} {site.trials * site.n:>11,}   "
         if not site.failures:
-            yield head + ("passes" if site.passed else "not judged: too few neurons")
+            yield head + ("passes" if site.judged else "not judged: too few neurons")
         for number, result in enumerate(site.failures):
             yield from _wrapped(head if not number else " " * len(head), f"FAILS {result.name}: {result.message}")
     for name, why in report.unjudged.items():

@@ -148,6 +148,8 @@ class Site:
 
     def add_values(self, outputs: Any, inputs: Any) -> None:
         """Keep the first outputs of a call and their inputs."""
+        if not len(outputs):
+            return
         self.values.append((outputs, inputs))
 
     def one_keeps(self, declared: float | None) -> bool:
@@ -169,7 +171,7 @@ class Site:
         """Return the drop probabilities that calls asked for, the most frequent first."""
         keeps = self.one_keeps(declared)
         known = sorted(((count, one) for one, count in self.ones.items() if one is not None), reverse=True)
-        return [1 - one if keeps else one for _, one in known]
+        return [round(1 - one if keeps else one, 12) for _, one in known]
 
     def recording(self, p: float | None, source: str) -> Recording:
         """Return the masks as a recording, with the values that were seen."""
@@ -225,7 +227,7 @@ class Sites:
         self._turn: Counter[str] = Counter()
         self.passes = 0
         self.modes: Counter[bool] = Counter()
-        self.trained_in_evaluation = 0
+        self.trained: set[int] = set()  # passes in evaluation mode with gradients
         self.unread: Counter[tuple[str, str]] = Counter()
         self.unseen: dict[str, str] = {}
         self.replays = Replays()

@@ -20,12 +20,14 @@ def rate(func: Any, args: tuple[Any, ...]) -> float:
 
 def random_state(device: torch.device) -> torch.Tensor:
     """Return the state of a device's own generator."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+    if device.type == "cuda" and torch.cuda.is_available():
+        return torch.cuda.get_rng_state(device)
+    return torch.get_rng_state()
 
 
 def set_random_state(device: torch.device, state: torch.Tensor) -> None:
     """Set the state of a device's own generator."""
-    if device.type == "cuda":
+    if device.type == "cuda" and torch.cuda.is_available():
         torch.cuda.set_rng_state(state, device)
     else:
         torch.set_rng_state(state)

@@ -8,7 +8,7 @@ import torch
 
 from dropstats.models.sites import Sites
 from dropstats.models.torch import compiled, outputs, rates
-from dropstats.models.torch.operations import Mode, Recorder, prefix, task
+from dropstats.models.torch.operations import Mode, Recorder, prefix, task, tensors
 from dropstats.models.torch.places import Places
 
 
@@ -24,6 +24,7 @@ class _Hooks:
         self._mode = Mode(recorder)
         self._looking = False
         self._depth = 0
+        self._idle = False
         self._open: dict[int, tuple[torch.Tensor, int]] = {}
         self._look(always)
 
@@ -44,6 +45,7 @@ class _Hooks:
             self._look(True)
             if run < 0:
                 self._recorder.sites.begin(bool(module.training))
+                self._idle = not module.training and self._recorder.sites.modes[True] > 0
             else:
                 place = self._recorder.places.here("", True)
                 if place is not None and place.regions:
@@ -55,8 +57,19 @@ class _Hooks:
         if self._recorder.pending:
             self._recorder.compare_gradients()
         if self._depth == 0:
+            if self._idle and task() < 0:
+                self._note_backward(output)
             self._recorder.forget()
             self._look(self._always or self._recorder.reruns)
+
+    def _note_backward(self, output: Any) -> None:
+        """Count a pass in evaluation mode whose gradients are asked for: somebody trains with dropout left off."""
+        first = next(
+            (tensor for tensor in tensors(output) if tensor.requires_grad and tensor.grad_fn is not None), None
+        )
+        if first is not None:
+            sites, passes = self._recorder.sites, self._recorder.sites.passes
+            first.register_hook(lambda gradient: sites.trained.add(passes))
 
     def before_dropout(self, module: Any, args: Any) -> None:
         if len(args) == 1 and isinstance(args[0], torch.Tensor) and module.training and task() < 0:
@@ -74,7 +87,7 @@ class _Hooks:
         elif self._recorder.draws == draws and not getattr(module, "inplace", False):
             # what draws is no operation of torch: the zeros of the output show it
             first = site is None and sites.named().get(path) is None
-            if not first or bool((output != args[0]).any()):
+            if values.numel() and (not first or bool((output != args[0]).any())):
                 outputs.add(sites, path, module, outputs.code(args[0], output), prefix(output), values)
                 self._recorder.opaque[path] = torch.ones_like(args[0], requires_grad=True)
 

@@ -1,10 +1,13 @@
 """Random operations of a torch model, seen one by one as it runs eagerly, and what becomes of them."""
 
+import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dropstats.models.sites import Bits, Draw, Gradients, Site, Sites
@@ -84,7 +87,7 @@ class Recorder:
             width = self.sites.width(place.site)
             bits, sure = read(kept, width), read(known, width)
         except (RuntimeError, NotImplementedError):  # fake tensors, or a kernel that takes no such values
-            self.sites.unread[place.site, f"{func}, whose mask cannot be shown"] += 1
+            self.sites.unread[place.site, "a fused kernel, which cannot be run again"] += 1
             return
         drawn = Drawn(kept, place, str(func), mask=True)
         one = 1 - attention.rate(func, args)
@@ -141,8 +144,23 @@ class Recorder:
         self.sites.unread[drawn.place.site, drawn.operation] += 1
 
 
+def tensors(output: Any) -> list[torch.Tensor]:
+    """Return the tensors of an output, in a fixed order."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        return [tensor for value in output.values() for tensor in tensors(value)]
+    if isinstance(output, list | tuple | set):
+        return [tensor for value in output for tensor in tensors(value)]
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        return [tensor for field in dataclasses.fields(output) for tensor in tensors(getattr(output, field.name))]
+    return []
+
+
 def prefix(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a copy of a tensor's first values, on the host."""
+    """Return a copy of a tensor's first values, on the host; of a tensor without data nothing."""
+    if tensor.is_meta or isinstance(tensor, FakeTensor):
+        return torch.empty(0)
     return tensor.detach().reshape(-1)[: Site.VALUES].clone().cpu()
 
 

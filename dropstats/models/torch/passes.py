@@ -1,6 +1,5 @@
 """Passes of a torch model that an audit makes, and the state of the model before them, to which it returns."""
 
-import dataclasses
 import inspect
 import random
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from torch.utils.checkpoint import set_checkpoint_early_stop
 from dropstats.models.sites import Sites
 from dropstats.models.torch import compiled, rates
 from dropstats.models.torch.hooks import watching
+from dropstats.models.torch.operations import tensors
 
 
 class State:
@@ -129,7 +129,7 @@ class Passes:
         self._recorder.sites, self._recorder.compares = sites, gradient
         sites.unseen.update(self._recorder.unseen)
         with set_checkpoint_early_stop(not gradient):
-            output = _tensors(self._model(*inputs, **keywords))
+            output = tensors(self._model(*inputs, **keywords))
             if gradient:
                 _backward(output)
         if gradient:
@@ -195,19 +195,6 @@ def _differentiable(value: Any) -> Any:
     if isinstance(value, torch.Tensor) and value.is_floating_point():
         return value.detach().clone().requires_grad_().clone()
     return _fresh(value)
-
-
-def _tensors(output: Any) -> list[torch.Tensor]:
-    """Return the tensors of an output, in a fixed order."""
-    if isinstance(output, torch.Tensor):
-        return [output]
-    if isinstance(output, Mapping):
-        return [tensor for value in output.values() for tensor in _tensors(value)]
-    if isinstance(output, list | tuple | set):
-        return [tensor for value in output for tensor in _tensors(value)]
-    if dataclasses.is_dataclass(output) and not isinstance(output, type):
-        return [tensor for field in dataclasses.fields(output) for tensor in _tensors(getattr(output, field.name))]
-    return []
 
 
 def _backward(output: list[torch.Tensor]) -> None:
