@@ -62,7 +62,7 @@ def coverage(seen: Seen, false_alarm: float, shares: int) -> Result:
     """
     wanted = [rate for rate in seen.declared if 0 < rate.p < 1 and rate.active and not _unseen(seen, rate.path)]
     wrong = [text for rate in wanted if (text := _uncovered(seen, rate))]
-    known = {rate.path for rate in seen.declared}
+    known = {rate.path for rate in seen.declared} | {_around(rate.path) for rate in seen.declared if rate.own}
     free = [name for name, site in seen.named.items() if site.module not in known]
     observed, expected = float(len(wanted) - len(wrong)), float(len(wanted))
     if wrong:
@@ -89,7 +89,7 @@ def _uncovered(seen: Seen, rate: Declared) -> str:
     ]
     declares = f"{rate.path or 'the model'} declares {rate.attribute} = {rate.p:g}"
     if rate.own:
-        around = rate.path.rpartition(".")[0]
+        around = _around(rate.path)
         if not inside:  # as in attention: the rate of a module that is never called is handed to a function
             inside = [(name, site) for name, site in seen.named.items() if site.module == around]
             if any(_close(p, rate.p) for name, _ in inside for p in seen.asked[name]):
@@ -105,6 +105,11 @@ def _uncovered(seen: Seen, rate: Declared) -> str:
         return ""
     rates = sorted({f"{p:.4g}" for name, _ in inside for p in seen.asked[name]})
     return f"{declares} and never drew" if not inside else f"{declares}; draws in it are at {', '.join(rates)}"
+
+
+def _around(path: str) -> str:
+    """Return the path of the module that contains another."""
+    return path.rpartition(".")[0]
 
 
 def _within(path: str, parent: str) -> bool:
@@ -153,7 +158,9 @@ def state(seen: Seen, false_alarm: float, shares: int) -> Result:
     if seen.again is None:
         return Result("state", "not applicable", message="the model was not put from evaluation back into training")
     after = seen.again.named()
-    lost = [name for name in seen.named if name not in after]
+    # a layer that is skipped at random need not draw in every pass
+    always = [name for name, site in seen.named.items() if len(site.masks) >= seen.sites.modes[True]]
+    lost = [name for name in always if name not in after]
     other = [name for name, site in after.items() if name in seen.named and _rate_changed(seen.named[name], site)]
     if lost or other:
         text = "after evaluation and back in training, " + "; ".join(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from dropstats.models.sites import Sites
 from dropstats.models.torch import compiled, outputs, rates
 from dropstats.models.torch.operations import Mode, Recorder, prefix, task, tensors
 from dropstats.models.torch.places import Places
+
+# Methods that a trainer calls in place of the model itself.
+_STEPS = ("training_step", "validation_step")
 
 
 class _Hooks:
@@ -92,6 +96,20 @@ class _Hooks:
                 self._recorder.opaque[path] = torch.ones_like(args[0], requires_grad=True)
 
 
+def _around(step: Any, model: torch.nn.Module, hooks: _Hooks) -> Any:
+    @wraps(step)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        hooks.before(model, args)
+        output = None
+        try:
+            output = step(*args, **kwargs)
+            return output
+        finally:
+            hooks.after(model, args, output)
+
+    return called
+
+
 @contextmanager
 def watching(model: torch.nn.Module, sites: Sites, always: bool = False) -> Iterator[Recorder]:
     """See every draw that a model makes; with `always`, look at operations between the calls of the model, too."""
@@ -100,6 +118,11 @@ def watching(model: torch.nn.Module, sites: Sites, always: bool = False) -> Iter
         hooks = _Hooks(recorder, always)
         stack.callback(hooks.close)
         stack.enter_context(compiled.handing_out(model, recorder, hooks.before, hooks.after))
+        for name in _STEPS:
+            step = getattr(model, name, None)
+            if callable(step):
+                setattr(model, name, _around(step, model, hooks))
+                stack.callback(delattr, model, name)
         inside = compiled.inside(model)
         for module in model.modules():
             if id(module) in inside:

@@ -14,7 +14,8 @@ from dropstats.models.torch import compiled, rates
 
 # Every call of a module passes through this function, whose `self` is the module.
 _CALL = torch.nn.Module._call_impl.__code__
-_APPLY = torch.autograd.Function.apply.__func__.__code__
+# Python in some releases, in others not
+_APPLY = getattr(getattr(torch.autograd.Function.apply, "__func__", None), "__code__", None)
 _FUNCTIONAL = functional.__file__
 _CHECKPOINT = checkpoint.__file__
 _TORCH = torch.__file__.rpartition("__init__")[0]
