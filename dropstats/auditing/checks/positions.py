@@ -1,7 +1,8 @@
 """Test `positions`: each neuron is dropped as often as its rate says."""
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ Floats = NDArray[np.float64]
 
 # More distinct rates than this, and the sums over neurons of unlike rates are not convolved.
 _DISTINCT = 256
+# Sums over runs of neurons are formed in pieces of so many.
+_PIECE = 2**20
 # Parts of the test, for which its p-value is corrected.
 _PARTS = 5
 
@@ -77,28 +80,63 @@ def worst_run(counts: Ints, trials: Ints, rates: Floats, effect: float) -> tuple
     dependence widens the variance of sums.
     """
     n = counts.size
-    if n < 4:
-        return None, None
-    # the ends of runs of 2, 4, ... up to half of all, from the first neuron on and from the last one back
-    sums, known = np.concatenate([[0], np.cumsum(counts)]), np.concatenate([[0], np.cumsum(trials)])
-    uneven = np.concatenate([[0], np.cumsum(np.diff(rates, prepend=rates[0]) != 0)])
+    alike = rates.strides == trials.strides == (0,)
     best, ends, runs = 1.0, None, 0
-    size = 2
-    while size <= n // 2:
-        for offset in {0, n % size}:
-            first = np.arange(offset, n - size + 1, size)
-            even = uneven[first + size] == uneven[first + 1]
-            first = first[even]
-            if not first.size:
+    for step in (1, -1):  # from the first neuron on, and from the last one back
+        for start, size, found in _all_runs(counts[::step], trials[::step], rates[::step]):
+            even = np.flatnonzero(found.low == found.high)
+            if not even.size or (step < 0 and n % size == 0):  # the same runs from either end
                 continue
-            runs += first.size
-            drops, of = sums[first + size] - sums[first], known[first + size] - known[first]
-            p = widened(nulls.binomial(drops, of, rates[first]), drops, of, rates[first], effect)
-            at = int(np.argmin(p))
-            if p[at] < best:
-                best, ends = float(p[at]), (int(first[at]), int(first[at]) + size)
-        size *= 2
+            runs += even.size
+            # where rates are equal, only the extremes can be the worst
+            at = np.array([found.drops.argmin(), found.drops.argmax()]) if alike else even
+            drops, of, rate = found.drops[at], found.trials[at], found.low[at]
+            p = widened(nulls.binomial(drops, of, rate), drops, of, rate, effect)
+            least = int(np.argmin(p))
+            if p[least] < best:
+                first = start + int(at[least]) * size
+                best, ends = float(p[least]), (first, first + size) if step > 0 else (n - first - size, n - first)
     return (min(1.0, runs * best), ends) if runs else (None, None)
+
+
+class _Runs(NamedTuple):
+    """Runs of neurons, of one length: their drops, trials, and smallest and largest rates."""
+
+    drops: Ints
+    trials: Ints
+    low: Floats
+    high: Floats
+
+    def paired(self) -> "_Runs":
+        """Return the runs twice as long; one left over is left out."""
+        even, odd = slice(0, self.drops.size - 1, 2), slice(1, self.drops.size, 2)
+        return _Runs(
+            self.drops[even] + self.drops[odd],
+            self.trials[even] + self.trials[odd],
+            np.minimum(self.low[even], self.low[odd]),
+            np.maximum(self.high[even], self.high[odd]),
+        )
+
+
+def _all_runs(counts: Ints, trials: Ints, rates: Floats) -> Iterator[tuple[int, int, _Runs]]:
+    """Yield runs of 2, 4, ... up to half of all neurons, in pieces: where they start, their size and the runs."""
+    whole = []
+    for start in range(0, counts.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        alone = _Runs(counts[piece], trials[piece], rates[piece], rates[piece])
+        for size, runs in _longer(alone, 1, counts.size // 2):
+            yield start, size, runs
+            if size == _PIECE:
+                whole.append(runs)
+    if whole:
+        pieces = _Runs(*(np.concatenate(values) for values in zip(*whole, strict=True)))
+        yield from ((0, size, runs) for size, runs in _longer(pieces, _PIECE, counts.size // 2))
+
+
+def _longer(runs: _Runs, size: int, most: int) -> Iterator[tuple[int, _Runs]]:
+    while runs.drops.size > 1 and 2 * size <= most:
+        runs, size = runs.paired(), 2 * size
+        yield size, runs
 
 
 def widened(p: Floats, counts: Any, trials: Any, rates: Any, effect: float) -> Floats:
