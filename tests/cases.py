@@ -193,6 +193,16 @@ FAULTS = (
         "rate jitters by mask", 400, 1024, 0.1, faults.row_jitter, "dispersion", "rate differs from call to call",
         0.1, 0.02, right_rate=True,
     ),
+    _fault(
+        "rate jitters by tile", 1000, 1024, 0.1, faults.tile_jitter, "tiles",
+        r"^in tiles of (32|64|128) neurons the variance of the counts is 1\.\d+ times the law's: neighbours share",
+        0.1, 64, 0.012, right_rate=True,
+    ),
+    _fault(
+        "rate jitters by warp", 1000, 1024, 0.5, faults.tile_jitter, "tiles",
+        r"^in tiles of (16|32|64) neurons the variance of the counts is 1\.\d+ times the law's: neighbours share",
+        0.5, 32, 0.025, right_rate=True,
+    ),
     _fault("masks never empty", 2000, 4, 0.5, faults.never_empty, "dispersion", "forced not to be empty", 0.5),
     _fault("dead warm-up", 1000, 256, 0.1, faults.warm_up, "drift", "^calls 0 to 9 drop nothing: warm-up", 0.1, 10),
     _fault("drift", 1000, 512, 0.1, faults.drift, "drift", "drift", 0.1, 0.02, right_rate=True),

@@ -99,6 +99,16 @@ def row_jitter(trials, n, p, spread):
     return lambda rng: rng.random((trials, n)) >= np.clip(p + spread * rng.standard_normal((trials, 1)), 0, 1)
 
 
+def tile_jitter(trials, n, p, size, spread):
+    """Return masks whose rate goes up and down from one tile of neighbours to the next."""
+
+    def make(rng):
+        rates = p + spread * rng.standard_normal((trials, n // size))
+        return rng.random((trials, n)) >= np.repeat(rates, size, axis=1)
+
+    return make
+
+
 def drift(trials, n, p, change):
     return lambda rng: rng.random((trials, n)) >= p + change * np.linspace(-1, 1, trials)[:, None]
 
