@@ -193,9 +193,36 @@ FAULTS = (
         "rate jitters by mask", 400, 1024, 0.1, faults.row_jitter, "dispersion", "rate differs from call to call",
         0.1, 0.02, right_rate=True,
     ),
+    _fault(
+        "rate jitters by tile", 1000, 1024, 0.1, faults.tile_jitter, "tiles",
+        r"^in tiles of (32|64|128) neurons the variance of the counts is 1\.\d+ times the law's: neighbours share",
+        0.1, 64, 0.012, right_rate=True,
+    ),
+    _fault(
+        "rate jitters by warp", 1000, 1024, 0.5, faults.tile_jitter, "tiles",
+        r"^in tiles of (16|32|64) neurons the variance of the counts is 1\.\d+ times the law's: neighbours share",
+        0.5, 32, 0.025, right_rate=True,
+    ),
     _fault("masks never empty", 2000, 4, 0.5, faults.never_empty, "dispersion", "forced not to be empty", 0.5),
     _fault("dead warm-up", 1000, 256, 0.1, faults.warm_up, "drift", "^calls 0 to 9 drop nothing: warm-up", 0.1, 10),
     _fault("drift", 1000, 512, 0.1, faults.drift, "drift", "drift", 0.1, 0.02, right_rate=True),
+    _fault(
+        "slow drift", 2000, 2048, 0.1, faults.drift, "drift",
+        r"^the rate drifts from 0\.09[789]\d* at the first call to 0\.10[123]\d* at the last: a linear trend$",
+        0.1, 0.0016, right_rate=True,
+    ),
+    _fault(
+        "rate alternates", 1000, 1024, 0.1, faults.waves, "drift",
+        r"^the rate goes up and down by [23]\.?\d*% with a period of 2 calls$", 0.1, 0.03, 2, right_rate=True,
+    ),
+    _fault(
+        "rate is periodic", 1000, 1024, 0.1, faults.waves, "drift",
+        r"^the rate goes up and down by [3456]\.?\d*% with a period of 7 calls$", 0.1, 0.045, 7, right_rate=True,
+    ),
+    _fault(
+        "next mask a permutation of the last", 400, 256, 0.1, faults.permuted, "drift",
+        r"^the counts of calls next to each other correlate by 0\.", 0.1, right_rate=True,
+    ),
     # dependence among neurons
     _fault(
         "groups of 4", 400, 256, 0.1, faults.groups, "dispersion", "^groups of 4 neighbours drop together",

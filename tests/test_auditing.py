@@ -77,7 +77,7 @@ Audit of 512 masks of 1,024 neurons, p = 0.3: FAILED (rate)
   rate       FAIL              1.4e-16    0.3053       0.3   drops 0.3053 where 0.3 was declared (+1.8%), consistent with
                                                              39/128: p rounded up to a multiple of 1/128, as a comparison
                                                              with bfloat16 uniforms gives
-  drift      pass                0.091       268     312.6   the most unusual mask is that of call 69
+  drift      pass                 0.18       268     312.6   the most unusual mask is that of call 69
   scale      pass                           1.43     1.429   1/(1 - p) in bfloat16
   mean       FAIL                1e-13    0.9932         1   explained by rate: scale 1.4297 with this rate loses 0.68% of
                                                              the mean
@@ -470,8 +470,6 @@ def test_evidence_in_pieces_is_that_of_the_whole(monkeypatch):
     np.testing.assert_array_equal(parts.mask_hashes, expected[2])
     np.testing.assert_allclose(parts.lag_correlation(), expected[3], atol=1e-6)
     np.testing.assert_array_equal(parts.elements(250, 733), ~masks.reshape(-1)[250:733])
-    np.testing.assert_array_equal(parts.columns(np.array([3, 17, 99])), ~masks[:, [3, 17, 99]])
-    np.testing.assert_array_equal(parts.columns(np.arange(13, 40)), ~masks[:, 13:40])
 
 
 def test_lag_correlation_is_the_plain_sum():
