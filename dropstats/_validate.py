@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,25 +18,28 @@ MAX_TRIALS = 2**63 - 1
 RNG = None | int | np.random.SeedSequence | np.random.Generator
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
+    """Return the repr of a value, cut to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def integer(value: Any, name: str, *, minimum: int, maximum: int) -> int:
     """Return `value` as an int in [minimum, maximum]; 1e6 is taken, 1.5, True and "3" are not."""
+    if type(value) is int and minimum <= value <= maximum:
+        return value
     # a 0-d array is a number to its user
     scalar = value.item() if isinstance(value, np.ndarray | np.generic) and value.ndim == 0 else value
     if isinstance(scalar, bool) or not isinstance(scalar, Real):
-        raise TypeError(f"{name} must be an integer; got {_show(value)} of type {type(value).__name__}")
+        raise TypeError(f"{name} must be an integer; got {show(value)} of type {type(value).__name__}")
     # an int may be too large for math.isfinite
     if not isinstance(scalar, Integral) and (not math.isfinite(scalar) or scalar != math.floor(scalar)):
-        raise ValueError(f"{name} must be an integer; got {_show(value)}")
+        raise ValueError(f"{name} must be an integer; got {show(value)}")
     number: int = math.floor(scalar)  # type: ignore[assignment]
     if number < minimum:
-        raise ValueError(f"{name} must be at least {minimum}; got {_show(value)}")
+        raise ValueError(f"{name} must be at least {minimum}; got {show(value)}")
     if number > maximum:
-        raise ValueError(f"{name} must be at most {maximum}; got {_show(value)}")
+        raise ValueError(f"{name} must be at most {maximum}; got {show(value)}")
     return number
 
 
@@ -53,31 +57,55 @@ def _real_array(values: Any, name: str) -> NDArray[np.float64]:
     try:
         array = np.asarray(values)
     except ValueError as error:  # ragged nested sequences
-        raise TypeError(f"{name} must be real numbers; got {_show(values)}") from error
+        raise TypeError(f"{name} must be real numbers; got {show(values)}") from error
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must be real numbers; got {_show(values)} of dtype {array.dtype}")
+        raise TypeError(f"{name} must be real numbers; got {show(values)} of dtype {array.dtype}")
     return array.astype(np.float64)
 
 
-def _unit_interval(array: NDArray[np.float64], name: str) -> None:
-    bad = ~((array >= 0) & (array <= 1))  # NaN compares False, so it is bad
+def _refuse(bad: NDArray[np.bool_], array: NDArray[np.float64], name: str, expected: str) -> None:
+    """Raise where anything is `bad`: what was expected, the first number that is not so, and where."""
     if bad.any():
-        where = np.unravel_index(int(np.argmax(bad)), array.shape)
-        place = "" if array.ndim == 0 else f" at index {int(where[0]) if array.ndim == 1 else tuple(map(int, where))}"
-        raise ValueError(f"{name} must be in [0, 1]; got {float(array[where])!r}{place}")
+        where = tuple(map(int, np.unravel_index(int(np.argmax(bad)), array.shape)))
+        place = f" at index {where[0] if array.ndim == 1 else where}" if array.ndim else ""
+        raise ValueError(f"{name} must be {expected}; got {float(array[where])!r}{place}")
+
+
+def _unit_interval(array: NDArray[np.float64], name: str) -> None:
+    _refuse(~((array >= 0) & (array <= 1)), array, name, "in [0, 1]")  # NaN compares False, so it is bad
 
 
 def probability(value: Any, name: str = "p") -> float:
     """Return a single probability as a float in [0, 1]."""
+    if type(value) is float and 0 <= value <= 1:
+        return value + 0.0  # -0.0 becomes 0.0
     array = _real_array(value, name)
     if array.ndim != 0:
         raise ValueError(f"{name} must be a single number; got an array of shape {array.shape}")
     _unit_interval(array, name)
-    return float(array) + 0.0  # -0.0 becomes 0.0
+    return float(array) + 0.0
+
+
+def open_probability(value: Any, name: str) -> float:
+    """Return a single probability in (0, 1)."""
+    found = probability(value, name)
+    if not 0 < found < 1:
+        raise ValueError(f"{name} must be in (0, 1); got {found!r}")
+    return found
+
+
+def below_one(p: Any) -> float:
+    """Return a single probability in [0, 1)."""
+    rate = probability(p)
+    if rate == 1:
+        raise ValueError("p must be in [0, 1): at p = 1 nothing is left to scale; got 1.0")
+    return rate
 
 
 def probabilities(values: Any, n: int, name: str = "p") -> float | NDArray[np.float64]:
     """Return one probability, or a read-only (n,) array of them where they differ."""
+    if type(values) is float:
+        return probability(values, name)
     array = _real_array(values, name)
     if array.ndim == 0:
         return probability(values, name)
@@ -96,35 +124,24 @@ def finite(values: Any, name: str, *, ndim: tuple[int, ...], shape: str) -> NDAr
     array = _real_array(values, name)
     if array.ndim not in ndim:
         raise ValueError(f"{name} must have shape {shape}; got shape {array.shape}")
-    bad = ~np.isfinite(array)
-    if bad.any():
-        where = np.unravel_index(int(np.argmax(bad)), array.shape)
-        place = int(where[0]) if array.ndim == 1 else tuple(map(int, where))
-        at = "" if array.ndim == 0 else f" at index {place}"
-        raise ValueError(f"{name} must be finite; got {float(array[where])!r}{at}")
+    _refuse(~np.isfinite(array), array, name, "finite")
     array.flags.writeable = False
     return array
 
 
-def independent(law: Any, name: str) -> None:
-    """Raise where `law` is no law, or does not say that its neurons are dropped independently of each other."""
-    if not hasattr(law, "rates") or not hasattr(law, "n"):
-        raise TypeError(f"{name} takes a law such as Layer(n, p); got {_show(law)} of type {type(law).__name__}")
-    if not getattr(law, "independent", False):
-        raise ValueError(
-            f"{name} needs a law whose neurons are dropped independently of each other; got {_show(law)}, whose "
-            "neurons depend on each other"
-        )
+def number(value: Any, name: str) -> float:
+    """Return a finite real number as a float."""
+    return float(finite(value, name, ndim=(0,), shape="()"))
 
 
 def closed_interval(value: Any, name: str) -> tuple[int | None, int | None]:
     """Return a closed interval of counts, from an int or a pair whose None leaves an end open."""
-    bound: Callable[[Any, str], int] = lambda v, what: integer(v, what, minimum=-(2**63), maximum=2**63)  # noqa: E731
+    bound = partial(integer, minimum=-(2**63), maximum=2**63)
     if not isinstance(value, tuple | list):
         count = bound(value, name)
         return count, count
     if len(value) != 2:
-        raise ValueError(f"{name} must be an integer or a pair (low, high); got {_show(value)}")
+        raise ValueError(f"{name} must be an integer or a pair (low, high); got {show(value)}")
     low = None if value[0] is None else bound(value[0], f"{name}[0]")
     high = None if value[1] is None else bound(value[1], f"{name}[1]")
     if low is not None and high is not None and low > high:
@@ -139,9 +156,8 @@ def memory(nbytes: int, what: str) -> None:
     except (AttributeError, ValueError, OSError):  # not a POSIX system: let the allocation itself speak
         return
     if nbytes > available:
-        raise MemoryError(
-            f"{what} would need {nbytes / 2**30:.3g} GiB; this machine has {available / 2**30:.3g} GiB of memory"
-        )
+        need, has = nbytes / 2**30, available / 2**30
+        raise MemoryError(f"{what} would need {need:.3g} GiB; this machine has {has:.3g} GiB of memory")
 
 
 def generator(rng: RNG) -> np.random.Generator:
@@ -158,11 +174,10 @@ def seed_sequence(rng: RNG) -> np.random.SeedSequence:
     if rng is None:
         return np.random.SeedSequence()
     if isinstance(rng, bool) or not isinstance(rng, Integral):
-        raise TypeError(
-            f"rng must be None, an int, a SeedSequence or a Generator; got {_show(rng)} of type {type(rng).__name__}"
-        )
+        expected = "None, an int, a SeedSequence or a Generator"
+        raise TypeError(f"rng must be {expected}; got {show(rng)} of type {type(rng).__name__}")
     if rng < 0:
-        raise ValueError(f"rng must not be negative; got {_show(rng)}")
+        raise ValueError(f"rng must not be negative; got {show(rng)}")
     return np.random.SeedSequence(int(rng))
 
 
@@ -170,7 +185,7 @@ def indices(values: Any, n: int, name: str) -> NDArray[np.int64]:
     """Return places of neurons in a mask, integers from 0 to n - 1, as an array."""
     array = np.asarray(values)
     if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"{name} must be integers from 0 to {n - 1}; got {_show(values)} of dtype {array.dtype}")
+        raise TypeError(f"{name} must be integers from 0 to {n - 1}; got {show(values)} of dtype {array.dtype}")
     bad = (array < 0) | (array >= n)
     if bad.any():
         raise ValueError(f"{name} must be integers from 0 to {n - 1}; got {array[bad].ravel()[0]}")
@@ -181,5 +196,5 @@ def choice(value: Any, name: str, known: Iterable[str]) -> str:
     """Return one of the known names."""
     known = tuple(known)
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}; got {_show(value)}")
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {show(value)}")
     return value

@@ -1,13 +1,11 @@
 """Power of the audit's rate test: neurons needed to see a shift of p, and the smallest shift that N neurons show.
 
-The test counts the dropped among N independent neurons and is exact and two-sided: it alarms where the binomial
-tail on either side is at most half the false-alarm rate. Its power against a shift is the probability that it
-alarms on the side of the shift. That power is a sawtooth in N, since the count is an integer; the answers here take
-the teeth as they are.
+The test counts the dropped among N independent neurons and is exact and two-sided: it alarms where the binomial tail on
+either side is at most half the false-alarm rate. Its power against a shift is the probability that it alarms on the
+side of the shift: a sawtooth in N, since the count is an integer; the answers here take the teeth as they are.
 
-Source: M. R. Chernick, C. Y. Liu (2002). The saw-toothed behavior of power versus sample size and software
-solutions: single binomial proportion using exact methods. The American Statistician 56, 149-155.
-doi:10.1198/000313002317572835
+Source: M. R. Chernick, C. Y. Liu (2002). The saw-toothed behavior of power versus sample size and software solutions:
+single binomial proportion using exact methods. The American Statistician 56, 149-155. doi:10.1198/000313002317572835
 """
 
 import math
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from dropstats import _validate
+from dropstats import _validate, counts
 
 # The largest number of neurons: scipy's binomial quantiles, which give the critical counts, end just below 2^53.
 _MAX_NEURONS = 2**52
@@ -37,14 +35,8 @@ def neurons_needed(p: float, shift: float, false_alarm: float = 0.01, power: flo
         Declared probability that a neuron is dropped.
     shift : float
         Difference to the true probability, which is p + shift; of either sign, not 0.
-    false_alarm : float
-        Probability, at most, of an alarm where p is right; in (0, 1).
-    power : float
-        Probability of an alarm where it is p + shift; in (0, 1).
-
-    Returns
-    -------
-    int
+    false_alarm, power : float
+        Probability of an alarm where p is right, at most, and where it is p + shift, at least; in (0, 1).
 
     Raises
     ------
@@ -59,7 +51,7 @@ def neurons_needed(p: float, shift: float, false_alarm: float = 0.01, power: flo
     19765
     """
     p, other = _shifted(p, shift)
-    tail, power = _open("false_alarm", false_alarm) / 2, _open("power", power)
+    tail, power = _errors(false_alarm, power)
     high = _surely_enough(p, other, tail, power)
     while high > 1:
         sizes = np.arange(max(1, high - _BLOCK), high)
@@ -79,10 +71,8 @@ def detectable_shift(p: float, neurons: int, false_alarm: float = 0.01, power: f
         Declared probability that a neuron is dropped.
     neurons : int
         Number of independent neurons, over all masks.
-    false_alarm : float
-        Probability, at most, of an alarm where p is right; in (0, 1).
-    power : float
-        Probability of an alarm where it is p + shift; in (0, 1).
+    false_alarm, power : float
+        As for `neurons_needed`.
     sign : {1, -1}
         Whether p is feared to be too small or too large.
 
@@ -100,7 +90,7 @@ def detectable_shift(p: float, neurons: int, false_alarm: float = 0.01, power: f
     """
     p = _validate.probability(p)
     n = _validate.integer(neurons, "neurons", minimum=1, maximum=_MAX_NEURONS)
-    tail, power = _open("false_alarm", false_alarm) / 2, _open("power", power)
+    tail, power = _errors(false_alarm, power)
     if sign not in (1, -1):
         raise ValueError(f"sign must be 1 or -1; got {sign!r}")
     (critical,) = _critical(np.array([n]), p, tail, sign)
@@ -113,11 +103,10 @@ def detectable_shift(p: float, neurons: int, false_alarm: float = 0.01, power: f
     return other - p
 
 
-def _open(name: str, value: Any) -> float:
-    number = _validate.probability(value, name)
-    if number in (0, 1):
-        raise ValueError(f"{name} must be in (0, 1); got {number!r}")
-    return number
+def _errors(false_alarm: Any, power: Any) -> tuple[float, float]:
+    """Return the false-alarm rate of either side, and the power."""
+    false_alarm = _validate.open_probability(false_alarm, "false_alarm")
+    return false_alarm / 2, _validate.open_probability(power, "power")
 
 
 def _shifted(p: Any, shift: Any) -> tuple[float, float]:
@@ -133,19 +122,12 @@ def _shifted(p: Any, shift: Any) -> tuple[float, float]:
     return p, float(p + shift)
 
 
-def _tail(k: NDArray[Any], n: NDArray[Any], p: float, sign: int) -> NDArray[np.float64]:
+def _tail(k: Any, n: Any, p: float, sign: int) -> NDArray[np.float64]:
     """Return P(X >= k) or, for sign -1, P(X <= k) of X ~ Bin(n, p); k beyond 0..n is allowed.
 
     The incomplete beta function keeps a relative 1e-11 at n = 1e9, where neighbouring tails differ by 1e-4.
     """
-    with np.errstate(invalid="ignore"):
-        if sign > 0:
-            inside = special.betainc(np.maximum(k, 1), np.maximum(n - k + 1, 1), p)
-            tails: NDArray[np.float64] = np.where(k <= 0, 1.0, np.where(k > n, 0.0, inside))
-        else:
-            inside = special.betaincc(np.maximum(k + 1, 1), np.maximum(n - k, 1), p)
-            tails = np.where(k < 0, 0.0, np.where(k >= n, 1.0, inside))
-    return tails
+    return counts.at_least(k, n, p) if sign > 0 else counts.at_most(k, n, p)
 
 
 def _critical(n: NDArray[Any], p: float, tail: float, sign: int) -> NDArray[np.float64]:

@@ -6,10 +6,10 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
 
-from dropstats import _validate
+from dropstats import _validate, formats
 from dropstats.auditing import TESTS, Report, audit
+from dropstats.counts import binomial_interval
 from dropstats.power import detectable_shift, neurons_needed
 from dropstats.recording import Recording, arrays, record
 
@@ -191,7 +191,7 @@ def _wrong_evaluation(evaluate: Any, inputs: Any, p: float, scaling: str) -> str
         expected = "the input itself"
     else:
         wide, given = arrays.floats(output), np.asarray(1.0 if inputs is None else arrays.floats(x))
-        differs = ~(np.abs(wide - (1 - p) * given) <= 2 * arrays.resolution(arrays.dtype(output)) * np.abs(wide))
+        differs = ~(np.abs(wide - (1 - p) * given) <= 2 * formats.resolution(arrays.dtype(output)) * np.abs(wide))
         expected = f"{1 - p:g} times the input"
     wrong = int(np.count_nonzero(differs))
     if not wrong:
@@ -214,7 +214,7 @@ def _message(report: Report, recording: Recording, p: float, false_alarm: float,
         if result.observed is not None:
             facts.append(f"observed {result.observed:.6g}")
         if result.name == "rate":
-            low, high = _interval(recording.judged - recording.dropped, recording.dropped, false_alarm)
+            low, high = binomial_interval(recording.dropped, recording.judged - recording.dropped, false_alarm / 2)
             facts.append(f"in [{low:.6g}, {high:.6g}] with confidence 1 - {false_alarm:g}")
         if result.expected is not None:
             facts.append(f"expected {result.expected:.6g}")
@@ -225,10 +225,3 @@ def _message(report: Report, recording: Recording, p: float, false_alarm: float,
     if wrong:
         lines.append(f"  evaluate: {wrong}")
     return "\n".join(lines)
-
-
-def _interval(kept: int, dropped: int, tail: float) -> tuple[float, float]:
-    """Return the exact confidence interval of the drop rate (Clopper, Pearson 1934, doi:10.1093/biomet/26.4.404)."""
-    low = float(special.betaincinv(dropped, kept + 1, tail / 2)) if dropped else 0.0
-    high = float(special.betainccinv(dropped + 1, kept, tail / 2)) if kept else 1.0
-    return low, high

@@ -698,7 +698,7 @@ def test_bad_pre_activations(arguments, message):
 
 
 def test_what_is_no_law_or_no_number():
-    with pytest.raises(TypeError, match=r"PreActivation takes a law such as Layer\(n, p\); got 0.5 of type float"):
+    with pytest.raises(TypeError, match=r"law must be a law, such as .*; got 0.5 of type float"):
         PreActivation([1], [1], 0.5)
     with pytest.raises(TypeError, match="weights must be real numbers"):
         PreActivation(["a"], [1], Layer(1, 0.5))

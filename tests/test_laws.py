@@ -1,6 +1,7 @@
 """Neuron, Layer, Network: values, words, sampling, bad input."""
 
 import copy
+import itertools
 import json
 import math
 import pickle
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import dropstats as ds
-from dropstats import Layer, Network, Neuron
+from dropstats import Layer, Network, Neuron, laws
+from dropstats.laws.foreign import is_law, law_like
 
 NUMBERS = json.loads((Path(__file__).parent / "reference" / "article_numbers.json").read_text())["galeone_n1024_p0.5"]
 ALL_LAWS = [case.law for case in LAWS] + list(EDGE_LAWS)
@@ -176,6 +178,180 @@ def test_keeping():
         Layer.keeping(2, keep=1.1)
     with pytest.raises(ValueError, match="keep must be 0 or at least"):
         Layer.keeping(2, keep=1e-17)
+
+
+# --- what the audit asks ---------------------------------------------------------------------------------------------
+
+
+def test_every_law_of_the_table_has_cases_and_a_wrong_law():
+    masks = {name for name in laws.__all__ if not getattr(ds, name).is_noise}
+    assert {type(case.law).__name__ for case in LAWS} >= masks
+    assert {type(law).__name__ for law in EDGE_LAWS} >= masks
+    assert set(laws.__all__) <= set(ds.__all__)
+    assert all(case.law != case.wrong and case.law.n == case.wrong.n for case in LAWS)
+    files = {path.stem.replace("_", "") for path in Path(laws.__file__).parent.glob("*.py")}
+    assert {name.lower().removesuffix("dropout") for name in laws.__all__} <= files
+
+
+SMALL = (
+    Neuron(0.3),
+    Layer(6, 0.2),
+    Layer(5, [0, 1, 0.5, 0.25, 0.1]),
+    ds.Channels(3, 2, [0.1, 0.2, 0.5]),
+    ds.Channels.with_noise_shape((2, 3, 2), (None, 1, 2), 0.3),
+    ds.Channels(2, 3, 1.0),
+    ds.FixedCount(6, 2),
+    ds.FixedCount(3, 3),
+    ds.DropBlock(3, 4, 2, p=0.2),
+    ds.DropBlock(4, 3, 3, gamma=0.9),
+    ds.DropBlock(3, 3, 1, gamma=0.3),
+    Layer.rounded(4, 0.1, rule="bfloat16"),
+    Network(ds.Channels(2, 2, 0.3), Network(Layer(2, 0.2), ds.FixedCount(3, 1)), ds.DropBlock(2, 2, 2, gamma=0.3)),
+)
+
+
+def all_masks(law):
+    """Every mask, and its probability: of a DropBlock by every choice of seeds."""
+    masks = np.array(list(itertools.product([False, True], repeat=law.n)))
+    if law.parts:
+        probability, start = np.ones(len(masks)), 0
+        for part in law.parts:
+            table = dict(zip(*[[tuple(row) for row in x] if x.ndim == 2 else x for x in all_masks(part)], strict=True))
+            probability *= [table[tuple(mask[start : start + part.n])] for mask in masks]
+            start += part.n
+        return masks, probability
+    if isinstance(law, ds.DropBlock):
+        chance = dict.fromkeys(map(tuple, masks), 0.0)
+        high, wide = law.height - law.block + 1, law.width - law.block + 1
+        for seeds in itertools.product([False, True], repeat=high * wide):
+            kept = np.ones((law.height, law.width), bool)
+            for at in np.flatnonzero(seeds):
+                kept[at // wide : at // wide + law.block, at % wide : at % wide + law.block] = False
+            chance[tuple(kept.ravel())] += law.gamma ** sum(seeds) * (1 - law.gamma) ** (len(seeds) - sum(seeds))
+        return masks, np.array(list(chance.values()))
+    if isinstance(law, ds.FixedCount):
+        return masks, ((~masks).sum(axis=1) == law.k) / math.comb(law.n, law.k)
+    if isinstance(law, ds.Channels):
+        groups = law.group(np.arange(law.n))
+        p = law.groups.rates
+        agree = [all(len(set(mask[groups == g])) == 1 for g in range(law.groups.n)) for mask in masks]
+        first = masks[:, [int(np.argmax(groups == g)) for g in range(law.groups.n)]]
+        return masks, np.where(agree, np.where(first, 1 - p, p).prod(axis=1), 0.0)
+    return masks, np.where(masks, 1 - law.rates, law.rates).prod(axis=1)
+
+
+@pytest.mark.parametrize("law", SMALL, ids=repr)
+def test_the_probability_of_masks_and_of_equal_masks_by_enumeration(law):
+    masks, probability = all_masks(law)
+    assert probability.sum() == pytest.approx(1, rel=1e-13)
+    got, equal = np.exp(law.log_prob_mask(masks)), math.exp(law.log_prob_equal)
+    if law.prob_mask_exact:
+        np.testing.assert_allclose(got, probability, rtol=1e-13, atol=0)
+    else:
+        assert np.all(got >= probability * (1 - 1e-13))
+        assert np.all((got > 0) == (probability > 0))
+        # a bound worth its name: most of the probability is met exactly
+        assert probability[got <= probability * (1 + 1e-12)].sum() > 0.5
+    truth = (probability**2).sum()
+    if law.prob_equal_exact:
+        assert equal == pytest.approx(truth, rel=1e-13)
+    else:
+        assert truth * (1 - 1e-13) <= equal < 1
+    # neurons apart are independent of one another, groups agree
+    together = (np.where(masks[:, :, None] | masks[:, None, :], 0, 1) * probability[:, None, None]).sum(axis=0)
+    apart = np.arange(law.n) if law.apart is None else law.apart
+    assert (law.apart is None) == law.independent
+    product = np.multiply.outer(law.rates, law.rates)
+    off = ~np.eye(len(apart), dtype=bool)
+    np.testing.assert_allclose(together[np.ix_(apart, apart)][off], product[np.ix_(apart, apart)][off], rtol=1e-12)
+    if law.group_of is not None:
+        possible = masks[probability > 0]
+        assert set(law.group_of) == set(range(law.reduced.n))
+        for group in range(law.reduced.n):
+            assert (
+                possible[:, law.group_of == group].min(axis=1) == possible[:, law.group_of == group].max(axis=1)
+            ).all()
+        np.testing.assert_allclose(law.reduced.rates[law.group_of], law.rates)
+    counts = (~masks).sum(axis=1)
+    mean = counts @ probability
+    assert law.variance == pytest.approx((counts - mean) ** 2 @ probability, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("law", ALL_LAWS, ids=repr)
+def test_every_law_answers_the_audit(law):
+    assert law.rate is None or law.rate == law.rates[0]
+    assert law.log_prob_equal <= 0
+    assert law.has_counts
+    assert law.variance == pytest.approx(float(law.dropped.var()), rel=1e-11, abs=1e-300)
+    assert law.is_noise is False
+    if law.n < 1000:
+        assert (law.rate is None) == (len(set(law.rates.tolist())) != 1)
+        masks = law.sample(5, rng=1)
+        logs = law.log_prob_mask(masks)
+        assert np.all((logs <= 0) & np.isfinite(logs))
+        reduced = law.reduced
+        assert (reduced is law) == (law.group_of is None)
+        assert reduced.group_of is None
+        if law.group_of is not None:
+            _, first = np.unique(law.group_of, return_index=True)
+            np.testing.assert_allclose(reduced.log_prob_mask(masks[:, first]), logs)
+        else:
+            assert law.reduce("recording") == ("recording", law)
+
+
+def test_answers_cost_nothing_where_rates_are_equal():
+    huge = Network(Layer(2**52, 0.25), Layer(2**52, 0.25))
+    assert huge.rate == 0.25
+    assert huge.log_prob_equal == pytest.approx(2**53 * math.log(0.625), rel=1e-15)
+    assert huge.apart is huge.group_of is None
+    assert Layer(10, 1e-300).log_prob_equal == pytest.approx(-2e-299, rel=1e-14)
+    assert Network(Layer(3, 0.25), ds.Channels(2, 2, 0.25)).rate == 0.25
+    assert Network(Layer(3, 0.25), Layer(3, 0.5)).rate is None
+    large = Network(ds.DropBlock(28, 28, 7, p=0.1), Layer(3, 0.5))
+    assert not large.has_counts
+    assert large.variance == large.parts[0].variance + 0.75
+    # 16 places 7 apart along both axes, of which the last of a map of 28 are at its border
+    assert large.parts[0].apart.size == 16
+    with pytest.raises(ValueError, match=r"masks must be booleans of shape \(k, 3\); got bool of shape \(2, 4\)"):
+        Layer(3, 0.5).log_prob_mask(np.ones((2, 4), bool))
+
+
+class Strange:
+    """A law of somebody else's: the least there is."""
+
+    n, rates = 4, np.full(4, 0.5)
+    dropped = Layer(4, 0.5).dropped
+
+    def sample(self, size=1, rng=None):
+        return np.ones((size, 4), bool)
+
+
+class StrangeButIndependent(Strange):
+    independent = True
+
+
+def test_laws_of_others_are_given_the_words_they_lack():
+    law = law_like(Strange())
+    assert (law.n, law.rate, law.parts, law.independent) == (4, 0.5, (), False)
+    assert law.variance == 1
+    assert law.prob(kept=4) == 1 / 16
+    assert law.apart.tolist() == [0]
+    # that of one neuron: more is not known
+    assert law.log_prob_equal == pytest.approx(math.log(0.5))
+    assert law.log_prob_mask([[1, 0, 0, 0]]) == pytest.approx(math.log(0.5))
+    assert (law.prob_equal_exact, law.reduced, law.group_of) == (False, law, None)
+    for word in (law.entropy_bits, lambda: law.log2_subnetworks, lambda: law.covariance(0, 1)):
+        with pytest.raises(NotImplementedError, match="does not know the"):
+            word()
+    independent = law_like(StrangeButIndependent())
+    assert independent.log_prob_equal == pytest.approx(4 * math.log(0.5))
+    assert Network(Layer(2, 0.5), StrangeButIndependent()).independent
+    assert law_like(Layer(3, 0.5)) == Layer(3, 0.5)
+    for wrong, shown in (("x", "'x' of type str"), (Layer, "<class 'dropstats.laws.layer.Layer'> of type type")):
+        assert not is_law(wrong)
+        message = f"law must be a law, such as Layer(n, p) or Channels(channels, size, p); got {shown}"
+        with pytest.raises(TypeError, match=re.escape(message)):
+            law_like(wrong)
 
 
 # --- networks --------------------------------------------------------------------------------------------------------
@@ -357,9 +533,9 @@ def test_bad_n(n, error, message):
 
 
 def test_bad_networks():
-    with pytest.raises(TypeError, match=r"Network takes laws such as Layer\(n, p\); got <class .* at index 0"):
+    with pytest.raises(TypeError, match=r"law 0 of a network must be a law, such as .*; got <class .* of type type"):
         Network(Layer)
-    with pytest.raises(TypeError, match=r"Network takes laws such as Layer\(n, p\); got 0.5 of type float at index 1"):
+    with pytest.raises(TypeError, match=r"law 1 of a network must be a law, such as .*; got 0.5 of type float"):
         Network(Layer(2, 0.5), 0.5)
     with pytest.raises(ValueError, match="the network's n must be at most"):
         Network(Layer(2**53, 0.5), Layer(1, 0.5))

@@ -196,7 +196,7 @@ def test_laws_at_the_ends_of_their_range_are_simulated(law):
 def test_a_network_follows_its_law_and_its_parts_theirs():
     tally = ds.simulate(NETWORK, 100_000, rng=1)
     assert histogram_pvalue(tally, NETWORK) > ALPHA
-    assert histogram_pvalue(tally.layers[0], NETWORK.laws[0]) > ALPHA
+    assert histogram_pvalue(tally.layers[0], NETWORK.parts[0]) > ALPHA
     # a binomial law of the mean rate is too wide for neurons of different rates
     assert histogram_pvalue(tally, ds.Layer(NETWORK.n, NETWORK.rates.mean())) < ALPHA
 

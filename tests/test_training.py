@@ -119,8 +119,8 @@ def weight_updates(case):
 def network(case):
     net = Network(*(Layer(n, number(p)) for n, p in case["layers"]))
     # paths through kept neurons: a product of independent counts
-    mean = math.prod(law.kept.mean() for law in net.laws)
-    square = math.prod(law.kept.var() + law.kept.mean() ** 2 for law in net.laws)
+    mean = math.prod(law.kept.mean() for law in net.parts)
+    square = math.prod(law.kept.var() + law.kept.mean() ** 2 for law in net.parts)
     return {
         "P_some_layer_dead": net.prob_any_dead(),
         "E_active_paths": mean,
@@ -741,7 +741,7 @@ class Pairs:
         (
             lambda: TrainingRun(0.5, 10),
             TypeError,
-            r"TrainingRun takes a law such as Layer\(n, p\); got 0.5",
+            r"law must be a law, such as Layer\(n, p\) or .*; got 0.5",
         ),
         (
             lambda: TrainingRun(Pairs(), 10),

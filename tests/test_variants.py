@@ -29,7 +29,7 @@ from dropstats import (
     Network,
     Neuron,
 )
-from dropstats.laws import RoundedLayer
+from dropstats.laws.layer import RoundedLayer
 
 SCHEMES = json.loads((Path(__file__).parent / "reference" / "schemes.json").read_text())
 MISC = json.loads((Path(__file__).parent / "reference" / "misc.json").read_text())
@@ -101,7 +101,7 @@ def stochastic_depth(case):
 
 def alpha_dropout(case):
     if "cases" in case:
-        from dropstats.laws.factors import SELU_ALPHA, SELU_LAMBDA
+        from dropstats.laws.alpha import SELU_ALPHA, SELU_LAMBDA
 
         return {
             "alpha": SELU_ALPHA,
@@ -580,14 +580,14 @@ def _log(x):
 
 
 def test_tables_and_sums_refuse_what_is_no_law():
-    from dropstats.counts import Lattice, Table, add
+    from dropstats.counts import Scaled, Table, add
 
     with pytest.raises(ValueError, match="must hold logs of probabilities that sum to 1"):
         Table(np.log([0.5, 0.4]))
     with pytest.raises(ValueError, match=r"a table of a count in 0\.\.1 must hold"):
         Table([0.0], n=1, start=2)
     with pytest.raises(ValueError, match="size must be at least 1; got 0"):
-        Lattice(Layer(3, 0.5).dropped, 0)
+        Scaled(Layer(3, 0.5).dropped, 0)
     with pytest.raises(TypeError, match="the law of a sum needs laws of counts; got 3 of type int"):
         add(Layer(3, 0.5).dropped, 3)
 
@@ -818,18 +818,13 @@ def test_groups_are_judged_by_what_is_known_of_them():
 def test_a_law_without_a_law_of_counts_is_audited_by_bounds():
     law = DropBlock(28, 28, 7, p=0.1)
     report = ds.audit(law.sample(500, rng=1), law)
-    assert {r.name for r in report.results if r.verdict == "pass"} == {
-        "rate",
-        "positions",
-        "dispersion",
-        "pairs",
-        "rows",
-    }
+    passing = {"rate", "positions", "dispersion", "pairs", "lags", "serial", "duplicates", "overlaps", "drift"}
+    assert {r.name for r in report.results if r.verdict == "pass"} == passing
     assert "exact variance" in report["dispersion"].message
-    assert "exact variance" in report["rows"].message
+    assert "exact variance" in report["drift"].message
     assert report["rate"].detectable > 5 * ds.audit(Layer(784, 0.1).sample(500, rng=1), p=0.1)["rate"].detectable
     warm = np.vstack([np.zeros((20, 784), bool), law.sample(480, rng=1)])
-    assert "where 73.65" in ds.audit(warm, law)["rows"].message
+    assert "where 73.65" in ds.audit(warm, law)["drift"].message
     assert ds.audit(law.sample(3, rng=1), law)["rate"].verdict == "inconclusive"
     figure = report.plot()
     assert "mean of the law" in figure.axes[0].get_legend_handles_labels()[1]
@@ -924,15 +919,5 @@ def test_the_page_names_every_variant():
     page = (Path(__file__).parents[1] / "docs" / "variants.md").read_text(encoding="utf-8")
     import dropstats.laws
 
-    for name in set(dropstats.laws.__all__) - {"Law", "Neuron", "RoundedLayer"}:
+    for name in set(dropstats.laws.__all__) - {"Neuron"}:
         assert f"`{name}" in page, name
-
-
-def test_neurons_needed_to_see_a_rounded_p():
-    law = Layer.rounded(1024, 0.1, rule="flash-attention-2")
-    assert law.neurons_needed() == ds.neurons_needed(0.1, 0.1015625 - 0.1) == 553_092
-    assert law.neurons_needed(false_alarm=0.05, power=0.5) < 553_092
-    with pytest.raises(ValueError, match="there is no bias to be seen"):
-        Layer.rounded(1024, 0.5, rule="bfloat16").neurons_needed()
-    with pytest.raises(ValueError, match="takes a layer of one p; got one for each neuron"):
-        Layer.rounded(2, [0.1, 0.2], rule="float16").neurons_needed()

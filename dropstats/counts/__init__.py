@@ -2,23 +2,27 @@
 
 from dropstats.counts.binomial import Bernoulli, Binomial
 from dropstats.counts.frozen import Count, Mirror
-from dropstats.counts.poisson_binomial import PoissonBinomial, of_rates
+from dropstats.counts.incomplete_beta import at_least, at_most, binomial_interval, binomial_tails
 from dropstats.counts.squares import squares
-from dropstats.counts.sums import Sum, add
-from dropstats.counts.table import Lattice, Table, certain, hypergeometric
+from dropstats.counts.sums import PoissonBinomial, Sum, add, of_rates
+from dropstats.counts.table import Scaled, Table, hypergeometric, point_mass
 
 __all__ = [
     "Bernoulli",
     "Binomial",
     "Count",
-    "Lattice",
     "Mirror",
     "PoissonBinomial",
+    "Scaled",
     "Sum",
     "Table",
     "add",
-    "certain",
+    "at_least",
+    "at_most",
+    "binomial_interval",
+    "binomial_tails",
     "hypergeometric",
     "of_rates",
+    "point_mass",
     "squares",
 ]

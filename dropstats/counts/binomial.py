@@ -1,7 +1,7 @@
 """The binomial law of a count, and the Bernoulli law of one neuron."""
 
 import math
-from collections.abc import Callable
+from bisect import bisect_left
 from functools import cached_property
 from typing import Any
 
@@ -11,17 +11,21 @@ from scipy import stats
 
 from dropstats.counts.binomial_logs import BinomialLogs, entropy
 from dropstats.counts.frozen import Count
+from dropstats.counts.table import point_mass
 
 Floats = NDArray[np.float64]
 
-# Up to here the pmf, cdf and sf of scipy (Boost, as of scipy 1.17) are right to 7e-13 relative (measured on the
-# reference values) and are the fastest; beyond, they lose digits with n, and exp of the logs is used. Next to the
-# smallest doubles Boost reports overflow.
-_BOOST_N, _BOOST_P = 2**20, 1e-280
-# Below, its tails approach the end of the range of doubles.
-_BOOST_TAIL = 1e-290
-
-_Tail = Callable[[Floats], Floats]
+# The incomplete beta function of scipy (Boost, as of scipy 1.17) is the fastest. Up to this n, and not next to the
+# smallest doubles, it is used where its error is below 1e-12: measured, it is at most c eps sqrt(n |log tail|), with
+# c = 1.3 in tails above 1e-43 and 2.2 down to 1e-230, and beyond it is wrong. Elsewhere the logs serve.
+_BETA_N, _BETA_P, _BETA_LEAST = 2**20, 1e-280, 1e-230
+_DEEP, _BETA_ERROR, _BETA_ERROR_DEEP = 1e-43, 7e6, 3e6
+# Where at most so many are dropped it sums powers of a rounded 1 - p, which beyond this n have lost digits (5e-11).
+_FEW, _FEW_N = 40, 2**12
+# So many log tails are computed one by one rather than together.
+_ONE_BY_ONE = 128
+# Probabilities of up to so many counts in a row are formed one from the other; each step costs some 2e-16.
+_RATIOS = 500
 
 
 class Binomial(Count):
@@ -37,11 +41,17 @@ class Binomial(Count):
     (np.float64(647.0), -709.7827)
     """
 
+    _made_from: Any = ("n", "p")
+
     def __init__(self, n: int, p: float) -> None:
         super().__init__(n)
         self.p = p
-        self._boost = n <= _BOOST_N and p >= _BOOST_P
-        self._certain = None if 0 < p < 1 and n > 0 else (n if p == 1 else 0)
+        self._beta = n <= _BETA_N and p >= _BETA_P
+        self._takes_numbers = 0 < p < 1 and n > 0
+        if not self._takes_numbers:
+            point = point_mass(n, n if p == 1 else 0)
+            for name in ("_pmf", "_logpmf", "_cdf", "_logcdf", "_sf", "_logsf"):
+                setattr(self, name, getattr(point, name))
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -62,90 +72,140 @@ class Binomial(Count):
     def _logs(self) -> BinomialLogs:
         return BinomialLogs(self.n, self.p)
 
-    def _pmf(self, k: Floats) -> Floats:
-        if self._certain is not None:
-            return np.asarray(k == self._certain, dtype=np.float64)
-        if self._boost:
-            return np.asarray(stats.binom._pmf(k, self.n, self.p))
-        return np.exp(self._logs.pmf(k))
+    def _pmf(self, k: Any) -> Any:
+        return math.exp(self._logs.pmf_at(k)) if isinstance(k, float) else np.exp(self._logs.pmf(k))
 
-    def _logpmf(self, k: Floats) -> Floats:
-        return _log_indicator(k == self._certain) if self._certain is not None else self._logs.pmf(k)
+    def _logpmf(self, k: Any) -> Any:
+        return self._logs.pmf_at(k) if isinstance(k, float) else self._logs.pmf(k)
 
-    def _cdf(self, k: Floats) -> Floats:
-        if self._certain is not None:
-            return (k >= self._certain).astype(np.float64)
-        if self._boost:
-            return np.asarray(stats.binom._cdf(k, self.n, self.p))
-        return np.exp(self._logs.tails(k)[0])
+    def _cdf(self, k: Any) -> Any:
+        return self._tail(k, upward=False)
 
-    def _sf(self, k: Floats) -> Floats:
-        if self._certain is not None:
-            return (k < self._certain).astype(np.float64)
-        if self._boost:
-            return np.asarray(stats.binom._sf(k, self.n, self.p))
-        return np.exp(self._logs.tails(k)[1])
+    def _sf(self, k: Any) -> Any:
+        return self._tail(k, upward=True)
 
-    def _logcdf(self, k: Floats) -> Floats:
-        if self._certain is not None:
-            return _log_indicator(k >= self._certain)
-        return self._log_tail(k, self._cdf, self._sf, 0)
+    def _logcdf(self, k: Any) -> Any:
+        return self._log_tail(k, upward=False)
 
-    def _logsf(self, k: Floats) -> Floats:
-        if self._certain is not None:
-            return _log_indicator(k < self._certain)
-        return self._log_tail(k, self._sf, self._cdf, 1)
+    def _logsf(self, k: Any) -> Any:
+        return self._log_tail(k, upward=True)
 
-    def _log_tail(self, k: Floats, tail: _Tail, other: _Tail, side: int) -> Floats:
-        """Return the log of a tail: of scipy's where that has digits, a hundred times as fast as the integral."""
-        if not self._boost:
-            return self._logs.tails(k)[side]
-        value = tail(k)
-        out = np.empty(k.shape)
-        small, large = value < _BOOST_TAIL, value > 0.5
-        middle = ~(small | large)
-        out[middle] = np.log(value[middle])
-        if large.any():
-            out[large] = np.log1p(-other(k[large]))
-        if small.any():
-            out[small] = self._logs.tails(k[small])[side]
+    def _tail(self, k: Any, upward: bool) -> Any:
+        """Return P(X > k), or P(X <= k)."""
+        values = self._by_beta(k, upward)
+        if isinstance(k, float):
+            return math.exp(self._logs.tail_at(k, upward)) if values != values else values
+        (lost,) = np.isnan(values).nonzero()
+        if lost.size:
+            nothing = k[lost] > self._ends[1] if upward else k[lost] < self._ends[0]
+            values[lost[nothing]] = 0.0
+            lost = lost[~nothing]
+            values[lost] = np.exp(self._log_tails(k[lost], upward))
+        return values
+
+    def _log_tail(self, k: Any, upward: bool) -> Any:
+        """Return the log of a tail, from the smaller of the two."""
+        values = self._by_beta(k, upward)
+        if isinstance(k, float):
+            if values > 0.5:
+                return math.log1p(-self._tail(k, not upward))
+            return self._logs.tail_at(k, upward) if values != values else math.log(values)
+        out = np.log(values)
+        (large,), (lost,) = (values > 0.5).nonzero(), np.isnan(values).nonzero()
+        if large.size:
+            out[large] = np.log1p(-self._tail(k[large], not upward))
+        if lost.size:
+            out[lost] = self._log_tails(k[lost], upward)
         return out
 
-    def _moments(self) -> tuple[float, float, float, float]:
+    def _log_tails(self, k: Floats, upward: bool) -> Floats:
+        if k.size > _ONE_BY_ONE:
+            return self._logs.tails(k)[upward]
+        return np.array([self._logs.tail_at(x, upward) for x in k.tolist()])
+
+    @cached_property
+    def _ends(self) -> tuple[int, int]:
+        """Counts of which all below, and all above, have tails that are 0 in doubles."""
+        logs, mode = self._logs, math.floor(self.n * self.p)
+        least = math.log(5e-324) - 1
+        low = bisect_left(range(mode), least, key=lambda k: logs.tail_at(k, upward=False))
+        above = range(mode, self.n)
+        return low, mode + bisect_left(above, -least, key=lambda k: -logs.tail_at(k, upward=True))
+
+    @cached_property
+    def _first(self) -> Floats:
+        """P(X <= 0), P(X <= 1), ... of the few for which scipy's lose digits, as sums of positive terms."""
+        low = np.cumsum(np.exp(self._logs.pmf(np.arange(_FEW, dtype=np.float64))))
+        # beyond the mean the other tail is what is summed
+        return low[: max(math.floor((self.n + 1) * self.p), 0)]
+
+    def _by_beta(self, k: Any, upward: bool) -> Any:
+        """Return the tails that the incomplete beta function, or a sum of few terms, has to 1e-12; NaN for others."""
+        # the public functions are sixty times as slow for a number, or (betaincc) four times as slow for an array, and
+        # a quantile of a cdf wants the same cdf of both
+        function = stats.binom._sf if upward else stats.binom._cdf
+        if isinstance(k, float):
+            if not self._beta:
+                return math.nan
+            if self.n > _FEW_N and k < self._first.size:
+                low = float(self._first[int(k)])
+                return math.nan if low < _BETA_LEAST else 1 - low if upward else low
+            value = float(function(k, self.n, self.p))
+            error = -self.n * math.log(value) if value > _BETA_LEAST else math.inf
+            return value if error < (_BETA_ERROR if value > _DEEP else _BETA_ERROR_DEEP) else math.nan
+        if not self._beta:
+            return np.full(k.shape, np.nan)
+        values = function(k, self.n, self.p)
+        with np.errstate(divide="ignore"):
+            right = -self.n * np.log(values) < np.where(values > _DEEP, _BETA_ERROR, _BETA_ERROR_DEEP)
+        values[~right | (values < _BETA_LEAST)] = np.nan
+        few = k < self._first.size if self.n > _FEW_N else np.zeros(0, bool)
+        if few.any():
+            low = self._first[k[few].astype(np.intp)]
+            values[few] = np.where(low < _BETA_LEAST, np.nan, 1 - low if upward else low)
+        return values
+
+    @cached_property
+    def _cumulants(self) -> tuple[float, float, float, float]:
         n, p, q = self.n, self.p, 1 - self.p
         variance = n * p * q
-        if variance == 0:
-            return n * p, 0.0, math.nan, math.nan
-        return n * p, variance, (q - p) / math.sqrt(variance), (1 - 6 * p * q) / variance
+        return n * p, variance, variance * (q - p), variance * (1 - 6 * p * q)
 
     def _mean_kept(self) -> float:
         return self.n * (1 - self.p)
 
+    def _sum(self, low: int, high: int) -> float:
+        return math.exp(self._log_sum(low, high)) if self._takes_numbers else super()._sum(low, high)
+
+    def _log_sum(self, low: int, high: int) -> float:
+        if high - low > _RATIOS or not self._takes_numbers:
+            return super()._log_sum(low, high)
+        # from the likeliest one on, for from each count to the next the factor is a simple one
+        top, odds = min(max(math.floor(self.n * self.p), low), high), self.p / (1 - self.p)
+        total = 0.0
+        if top < high:
+            k = np.arange(top, high, dtype=np.float64)
+            total += float(np.multiply.accumulate((self.n - k) / (k + 1) * odds).sum())
+        if top > low:
+            k = np.arange(top, low, -1, dtype=np.float64)
+            total += float(np.multiply.accumulate(k / (self.n - k + 1) / odds).sum())
+        return self._logs.pmf_at(float(top)) + math.log1p(total)
+
     def entropy(self) -> Any:
         """Shannon entropy of the count, in nats; within 1e-9 for every n."""
-        return np.float64(0.0 if self._certain is not None else entropy(self.n, self.p))
+        return np.float64(entropy(self.n, self.p) if self._takes_numbers else 0.0)
 
     def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
         return np.asarray(source.binomial(self.n, self.p, size))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self.args
 
 
 class Bernoulli(Binomial):
     """Whether a neuron is dropped: 1 with probability p, else 0."""
 
+    _made_from = ("p",)
+
     def __init__(self, p: float) -> None:
         super().__init__(1, p)
-
-    def _pmf(self, k: Floats) -> Floats:
-        return np.where(k == 1, self.p, 1 - self.p)
-
-    def _cdf(self, k: Floats) -> Floats:
-        return np.full(k.shape, 1 - self.p)
-
-    def _sf(self, k: Floats) -> Floats:
-        return np.full(k.shape, self.p)
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -156,7 +216,3 @@ class Bernoulli(Binomial):
     def dist(self) -> Any:
         """The scipy distribution that this is a frozen one of."""
         return stats.bernoulli
-
-
-def _log_indicator(true: NDArray[np.bool_]) -> Floats:
-    return np.where(true, 0.0, -np.inf)

@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 from scipy.special import ndtri
-from scipy.stats._distn_infrastructure import rv_discrete_frozen
 
-from dropstats.counts.binomial_logs import log1mexp
+from dropstats._numerics import log1mexp
+from dropstats.counts.distribution import Distribution, source_of
+from dropstats.counts.search import first
 
 Floats = NDArray[np.float64]
+_Frozen: Any = type(stats.bernoulli(0.5))
 
 # Intervals of up to this many counts are summed term by term, with full relative accuracy.
 _SUMMED = 2**16
@@ -26,7 +29,7 @@ _SUMMED = 2**16
 _EXPECT_CHUNK, _EXPECT_MAX = 2**18, 10**8
 
 
-class Count(rv_discrete_frozen):  # type: ignore[misc]
+class Count(_Frozen):  # type: ignore[misc]
     """Law of a count in 0..n: a frozen scipy distribution, exact in both tails.
 
     Supports what any frozen discrete distribution of scipy does, vectorised: ``pmf logpmf cdf logcdf sf logsf ppf isf
@@ -37,16 +40,20 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
     kwds: dict[str, Any]
     _random_state: Any = None
 
-    # What a law of a count supplies; k is a 1-d float array of integers in 0..n (below n for cdf and sf).
-    _pmf: Callable[[Floats], Floats]
-    _logpmf: Callable[[Floats], Floats]
-    _cdf: Callable[[Floats], Floats]
-    _sf: Callable[[Floats], Floats]
-    _logcdf: Callable[[Floats], Floats]
-    _logsf: Callable[[Floats], Floats]
-    _moments: Callable[[], tuple[float, float, float, float]]
+    # What a law of a count supplies: functions of a 1-d float array of integers in 0..n (below n for cdf and sf), or
+    # where `_takes_numbers` of a single float as well; and the first four cumulants.
+    _pmf: Callable[[Any], Any]
+    _logpmf: Callable[[Any], Any]
+    _cdf: Callable[[Any], Any]
+    _sf: Callable[[Any], Any]
+    _logcdf: Callable[[Any], Any]
+    _logsf: Callable[[Any], Any]
     _mean_kept: Callable[[], float]
     _variates: Callable[[Any, Any], NDArray[np.int64]]
+    _cumulants: Any
+    _takes_numbers: bool = False
+    # The names of the attributes that it is made from.
+    _made_from: Any
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -61,28 +68,28 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
     @cached_property
     def dist(self) -> Any:
         """The scipy distribution that this is a frozen one of; a nameless one where scipy has none of the kind."""
-        from scipy import stats
-
-        return stats.rv_discrete(a=0, b=self.n, name="count")
+        return Distribution(self)
 
     @property
     def random_state(self) -> Any:
-        """Default source of `rvs`; None means fresh entropy, never numpy's global state."""
+        """Default source of `rvs`, as of scipy's laws; None means fresh entropy, never NumPy's global state."""
         return self._random_state
 
     @random_state.setter
     def random_state(self, seed: Any) -> None:
-        self._random_state = seed
+        self._random_state = None if seed is None else source_of(seed)
 
-    def _evaluate(self, function: Callable[[Floats], Floats], k: Any, below: float, above: float) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {"_random_state": self._random_state} if self._random_state is not None else None
+        return type(self), tuple(getattr(self, name) for name in self._made_from), state
+
+    def _evaluate(self, function: Callable[[Any], Any], k: Any, below: float, above: float) -> Any:
         """Apply `function` to the counts inside the support; `above` holds from n on."""
+        if isinstance(k, int | float):
+            return self._evaluate_one(function, k, below, above)
         x = np.asarray(k, dtype=np.float64)
         if x.ndim == 0:
-            if x < 0:
-                return np.float64(below)
-            if x >= self.n:
-                return np.float64(above)
-            return np.float64(np.nan) if x != x else function(np.floor(x.reshape(1)))[0]
+            return self._evaluate_one(function, float(x), below, above)
         inside = (x >= 0) & (x < self.n)
         if inside.all():
             return function(np.floor(x).ravel()).reshape(x.shape)
@@ -92,13 +99,21 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
             out[inside] = function(np.floor(x[inside]))
         return out
 
-    def _evaluate_at(self, function: Callable[[Floats], Floats], k: Any, elsewhere: float) -> Any:
+    def _evaluate_one(self, function: Callable[[Any], Any], k: float, below: float, above: float) -> np.float64:
+        """Apply `function` to a single count: without NumPy it takes a few microseconds."""
+        if 0 <= k < self.n:
+            x = float(math.floor(k))
+            return np.float64(function(x) if self._takes_numbers else function(np.array([x]))[0])
+        return np.float64(below if k < 0 else above if k >= self.n else math.nan)
+
+    def _evaluate_at(self, function: Callable[[Any], Any], k: Any, elsewhere: float) -> Any:
         """Apply `function` to the integers in 0..n."""
-        x = np.asarray(k, dtype=np.float64)
-        if x.ndim == 0:
-            if 0 <= x <= self.n and x == np.floor(x):
-                return function(x.reshape(1))[0]
-            return np.float64(np.nan if x != x else elsewhere)
+        x: Any = k if isinstance(k, int | float) else np.asarray(k, dtype=np.float64)
+        if np.ndim(x) == 0:
+            if 0 <= x <= self.n and x == math.floor(x):
+                x = float(x)
+                return np.float64(function(x) if self._takes_numbers else function(np.array([x]))[0])
+            return np.float64(math.nan if x != x else elsewhere)
         inside = (x >= 0) & (x <= self.n) & (x == np.floor(x))
         if inside.all():
             return function(x.ravel()).reshape(x.shape)
@@ -138,89 +153,73 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
         high = self.n if high is None else min(high, self.n)
         if low > high:
             return -math.inf if log else 0.0
-        value = self._log_between(low, high) if log else self._between(low, high)
-        return float(value)
-
-    def _between(self, low: int, high: int) -> float:
+        if low == high:
+            return float(self.logpmf(low) if log else self.pmf(low))
         if low == 0:
-            return float(self.cdf(high))
+            return float(self.logcdf(high) if log else self.cdf(high))
         if high == self.n:
-            return float(self.sf(low - 1))
+            return float(self.logsf(low - 1) if log else self.sf(low - 1))
+        return self._log_inside(low, high) if log else self._inside(low, high)
+
+    def _inside(self, low: int, high: int) -> float:
         if high - low < _SUMMED:
-            return min(float(np.sum(self.pmf(counts_between(low, high)))), 1.0)
+            return min(self._sum(low, high), 1.0)
         below, above = float(self.cdf(low - 1)), float(self.sf(high))
         if below > 0.5:
             return float(self.sf(low - 1)) - above
         return float(self.cdf(high)) - below if above > 0.5 else 1 - below - above
 
-    def _log_between(self, low: int, high: int) -> float:
-        if low == 0:
-            return float(self.logcdf(high))
-        if high == self.n:
-            return float(self.logsf(low - 1))
-        if high - low < _SUMMED:
-            return min(float(np.logaddexp.reduce(self.logpmf(counts_between(low, high)))), 0.0)
+    def _log_inside(self, low: int, high: int) -> float:
         below, above = float(self.logcdf(low - 1)), float(self.logsf(high))
-        if below > -0.7:
+        outside = float(np.logaddexp(below, above))
+        if outside < -0.7:
+            outer, inner = 0.0, outside
+        elif high - low < _SUMMED:
+            return min(self._log_sum(low, high), 0.0)
+        elif below > -0.7:
             outer, inner = float(self.logsf(low - 1)), above
-        elif above > -0.7:
-            outer, inner = float(self.logcdf(high)), below
         else:
-            outer, inner = 0.0, float(np.logaddexp(below, above))
-        return outer if outer == -math.inf else outer + float(log1mexp(np.array([min(inner - outer, 0.0)]))[0])
+            outer, inner = float(self.logcdf(high)), below
+        return outer if outer == -math.inf else outer + float(log1mexp(np.array(min(inner - outer, 0.0))))
+
+    def _sum(self, low: int, high: int) -> float:
+        return float(np.sum(self._pmf(counts_between(low, high))))
+
+    def _log_sum(self, low: int, high: int) -> float:
+        logs = self.logpmf(counts_between(low, high))
+        top = float(logs.max())
+        return top if top == -math.inf else top + math.log(np.sum(np.exp(logs - top)))
 
     def ppf(self, q: ArrayLike) -> Any:
         """Smallest k with P(X <= k) >= q; -1 for q = 0, as in scipy."""
-        return self._quantile(q, 1.0, lambda k, u: self.cdf(k) >= u, lambda u: u)
+        return self._quantile(q, upward=False)
 
     def isf(self, q: ArrayLike) -> Any:
         """Smallest k with P(X > k) <= q; -1 for q = 1, as in scipy."""
-        return self._quantile(q, 0.0, lambda k, u: self.sf(k) <= u, lambda u: -u)
+        return self._quantile(q, upward=True)
 
-    def _quantile(
-        self, q: ArrayLike, top: float, reached: Callable[[Floats, Floats], NDArray[np.bool_]], sign: Any
-    ) -> Any:
-        """Return the smallest count that has `reached` each q; `top` is the q of n."""
+    def _quantile(self, q: ArrayLike, upward: bool) -> Any:
+        """Return the smallest count whose lower tail has reached each q, or whose upper tail has come down to it."""
         u = np.asarray(q, dtype=np.float64)
         out = np.full(u.shape, np.nan)
-        out[u == 1 - top] = -1.0
-        out[u == top] = self.n
+        out[u == upward] = -1.0
+        out[u == 1 - upward] = self.n
         open_ = (u > 0) & (u < 1)
         if open_.any():
             level = u[open_]
-            mean, variance, skewness, _ = self._moments()
+            mean, variance, third, _ = self._cumulants
             # Cornish and Fisher (1938), first order: only where the search begins, so a bad guess costs time alone
-            z = math.copysign(1.0, sign(1.0)) * ndtri(level)
+            z = (-1 if upward else 1) * ndtri(level)
             guess = mean + math.sqrt(variance) * z
-            if math.isfinite(skewness):
-                guess = guess + math.sqrt(variance) * skewness * (z * z - 1) / 6
-            out[open_] = self._search(reached, level, np.clip(np.rint(guess), 0, self.n))
-        return out[()]
+            if variance:
+                guess = guess + third / variance * (z * z - 1) / 6
+            guess = np.clip(np.rint(guess), 0, self.n)
 
-    def _search(self, reached: Callable[[Floats, Floats], NDArray[np.bool_]], level: Floats, guess: Floats) -> Floats:
-        """Bracket by doubling steps from `guess`, then bisect; (low, high] always holds the answer."""
-        low, high = np.full_like(guess, -1.0), np.full_like(guess, float(self.n))
-        hit = reached(guess, level)
-        high[hit], low[~hit] = guess[hit], guess[~hit]
-        step = np.ones_like(guess)
-        active = np.ones(guess.shape, dtype=bool)
-        while active.any():
-            where = np.flatnonzero(active)
-            probe = np.where(hit[where], high[where] - step[where], low[where] + step[where])
-            outside = (probe <= low[where]) | (probe >= high[where])
-            active[where[outside]] = False
-            where, probe = where[~outside], probe[~outside]
-            now = reached(probe, level[where])
-            high[where[now]], low[where[~now]] = probe[now], probe[~now]
-            active[where[now != hit[where]]] = False
-            step[where] *= 2
-        while True:
-            where = np.flatnonzero(high - low > 1)
-            if not where.size:
-                return high
-            middle = np.floor((low[where] + high[where]) / 2)
-            now = reached(middle, level[where])
-            high[where[now]], low[where[~now]] = middle[now], middle[~now]
+            def reached(k: Any, at: Any) -> Any:
+                return self.sf(k) <= at if upward else self.cdf(k) >= at
+
+            out[open_] = first(reached, level, guess, self.n, self._takes_numbers)
+        return out[()]
 
     def median(self) -> Any:
         """Smallest k with P(X <= k) >= 1/2."""
@@ -236,11 +235,11 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
 
     def mean(self) -> Any:
         """Expected count."""
-        return np.float64(self._moments()[0])
+        return np.float64(self._cumulants[0])
 
     def var(self) -> Any:
         """Variance of the count."""
-        return np.float64(self._moments()[1])
+        return np.float64(self._cumulants[1])
 
     def std(self) -> Any:
         """Standard deviation of the count."""
@@ -248,7 +247,10 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
 
     def stats(self, moments: str = "mv") -> Any:
         """Mean, variance, skewness and excess kurtosis: those whose letters 'm', 'v', 's', 'k' are given."""
-        values = dict(zip("mvsk", self._moments(), strict=True))
+        mean, variance, third, fourth = self._cumulants
+        # one division at a time: powers of a tiny variance underflow
+        shape = (third / variance / math.sqrt(variance), fourth / variance / variance) if variance else (math.nan,) * 2
+        values = dict(zip("mvsk", (mean, variance, *shape), strict=True))
         chosen = tuple(np.float64(values[letter]) for letter in "mvsk" if letter in moments)
         return chosen[0] if len(chosen) == 1 else chosen
 
@@ -256,18 +258,16 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
         """E X^order."""
         if order is None or order != math.floor(order) or order < 0:
             raise ValueError(f"order must be an integer of 0 or more; got {order!r}")
-        if order == 0:
-            return np.float64(1.0)
-        mean, variance, skewness, kurtosis = self._moments()
-        if order == 1 or variance == 0:
+        mean, variance, third, fourth = self._cumulants
+        if order <= 1 or variance == 0:
             return np.float64(mean) ** order
         if order == 2:
             return np.float64(variance + mean**2)
-        third = skewness * variance**1.5
         if order == 3:
             return np.float64(third + 3 * mean * variance + mean**3)
         if order == 4:
-            return np.float64((kurtosis + 3) * variance**2 + 4 * mean * third + 6 * mean**2 * variance + mean**4)
+            products = 3 * variance**2 + 4 * mean * third + 6 * mean**2 * variance + mean**4
+            return np.float64(fourth + products)
         return self.expect(lambda k: k**order)
 
     def entropy(self) -> Any:
@@ -305,13 +305,13 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
         high = high if ub is None else math.floor(max(min(high, ub), -1))
         if high - low >= _EXPECT_MAX:
             raise ValueError(f"expect would sum {high - low + 1} terms; it sums at most {_EXPECT_MAX}")
-        total = 0.0
+        total = np.float64(0.0)
         for start in range(low, high + 1, _EXPECT_CHUNK):
             k = counts_between(start, min(start + _EXPECT_CHUNK - 1, high))
-            total += float(np.sum((k if func is None else func(k)) * self.pmf(k)))
+            total = total + np.sum((k if func is None else func(k)) * self.pmf(k))
         if conditional:
-            total = total / within if (within := self.between(low, high)) else math.nan
-        return np.float64(total)
+            total = total / within if (within := self.between(low, high)) else np.float64(math.nan)
+        return total
 
     def support(self) -> tuple[int, int]:
         """Smallest and largest count: 0 and n."""
@@ -319,9 +319,7 @@ class Count(rv_discrete_frozen):  # type: ignore[misc]
 
     def rvs(self, size: Any = None, random_state: Any = None) -> Any:
         """Draw counts; `random_state` as for scipy, but None means fresh entropy (or the attribute of that name)."""
-        source = self._random_state if random_state is None else random_state
-        if not isinstance(source, np.random.Generator | np.random.RandomState):
-            source = np.random.default_rng(source)
+        source = source_of(self._random_state if random_state is None else random_state)
         drawn = self._variates(() if size is None else size, source)
         return drawn[()] if size is not None else int(drawn)
 
@@ -338,9 +336,11 @@ def counts_between(low: int, high: int) -> Floats:
 class Mirror(Count):
     """Law of n - X, every answer taken from the law of X: nothing is rounded on the way."""
 
+    _made_from = ("_count",)
+
     def __init__(self, count: Count) -> None:
         super().__init__(count.n)
-        self._count = count
+        self._count, self._takes_numbers = count, count._takes_numbers
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -351,46 +351,50 @@ class Mirror(Count):
     @cached_property
     def dist(self) -> Any:
         """The scipy distribution that this is a frozen one of."""
-        return self._count.dist
+        return self._count.dist if self._count.args else Distribution(self)
 
     def mirror(self) -> Count:
         """Return the law of X again."""
         return self._count
 
-    def _pmf(self, k: Floats) -> Floats:
+    def _pmf(self, k: Any) -> Any:
         return self._count._pmf(self.n - k)
 
-    def _logpmf(self, k: Floats) -> Floats:
+    def _logpmf(self, k: Any) -> Any:
         return self._count._logpmf(self.n - k)
 
-    def _cdf(self, k: Floats) -> Floats:
+    def _cdf(self, k: Any) -> Any:
         return self._count._sf(self.n - k - 1)
 
-    def _sf(self, k: Floats) -> Floats:
+    def _sf(self, k: Any) -> Any:
         return self._count._cdf(self.n - k - 1)
 
-    def _logcdf(self, k: Floats) -> Floats:
+    def _logcdf(self, k: Any) -> Any:
         return self._count._logsf(self.n - k - 1)
 
-    def _logsf(self, k: Floats) -> Floats:
+    def _logsf(self, k: Any) -> Any:
         return self._count._logcdf(self.n - k - 1)
 
-    def _moments(self) -> tuple[float, float, float, float]:
-        _, variance, skewness, kurtosis = self._count._moments()
-        return self._count._mean_kept(), variance, -skewness, kurtosis
+    @cached_property
+    def _cumulants(self) -> tuple[float, float, float, float]:
+        _, variance, third, fourth = self._count._cumulants
+        return self._count._mean_kept(), variance, -third, fourth
 
     def _mean_kept(self) -> float:
-        return self._count._moments()[0]
+        return float(self._count._cumulants[0])
 
     def entropy(self) -> Any:
         """Shannon entropy of the count, in nats: that of its mirror."""
         return self._count.entropy()
+
+    def _sum(self, low: int, high: int) -> float:
+        return self._count._sum(self.n - high, self.n - low)
+
+    def _log_sum(self, low: int, high: int) -> float:
+        return self._count._log_sum(self.n - high, self.n - low)
 
     def _window(self) -> Floats:
         return (self.n - self._count._window())[::-1]
 
     def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
         return self.n - self._count._variates(size, source)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._count,)

@@ -1,29 +1,48 @@
-"""Sums of independent counts of any kind, with digits in both tails."""
+"""Sums of independent counts of any kind, the Poisson-binomial among them, with digits in both tails.
+
+Below the range of doubles the law is tilted: under exp(theta k) P(X = k) / E exp(theta X) a remote count becomes the
+mean, and log P(X = k) = log P_theta(X = k) - D - theta (k - m), where m is the tilted mean and D >= 0 the divergence of
+the tilted law from X's: the terms of D are all of one sign, so that no digit is lost in their sum.
+
+Source: F. Esscher (1932), On the probability function in the collective theory of risk, Skandinavisk Aktuarietidskrift
+15, 175-195.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, reduce
-from typing import Any, Protocol
+from itertools import accumulate
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from dropstats import _validate
 from dropstats.counts.binomial import Binomial
-from dropstats.counts.convolution import Group, Table, TiltedLogs, check_work, convolve, trim
+from dropstats.counts.binomial_logs import deviance
+from dropstats.counts.convolution import Group, Pmf, convolve, product, trim
 from dropstats.counts.frozen import Count
-from dropstats.counts.poisson_binomial import PoissonBinomial, of_rates
-from dropstats.counts.table import Lattice, tabulate
-from dropstats.counts.table import Table as Tabled
-from dropstats.counts.tabulated import Tabulated
+from dropstats.counts.table import Logs, Scaled, Table, Tabulated
 
 Floats = NDArray[np.float64]
 
+# Sums of more binomials than this are sampled by inversion of the cdf rather than by adding binomial variates.
+_ADDED_VARIATES = 16
+
+
+class _Tilted(NamedTuple):
+    """A term of a sum under a tilt: its table, its divergence from the term, and its mean as numbers that add up."""
+
+    pmf: Pmf
+    divergence: float
+    mean: list[float]
+
 
 class _Term(Protocol):
-    """An independent part of a sum, whose law can be tilted: P(k) exp(theta k) / E exp(theta X)."""
+    """An independent part of a sum, whose law can be tilted."""
 
     first: int
     last: int
@@ -31,17 +50,14 @@ class _Term(Protocol):
     def log_end(self, top: bool) -> float:
         """Return the log probability of the first or the last possible count."""
 
-    def log_scale(self, theta: float) -> float:
-        """Return log E exp(theta (X - first))."""
-
     def rise(self, theta: float) -> float:
         """Return the tilted mean of X - first."""
 
     def fall(self, theta: float) -> float:
         """Return the tilted mean of last - X."""
 
-    def table(self, theta: float) -> Table:
-        """Return the tilted probabilities."""
+    def tilted(self, theta: float) -> _Tilted:
+        """Return the tilted law."""
 
 
 class _Binomials:
@@ -55,16 +71,12 @@ class _Binomials:
         self.first = step * merged.get(1.0, 0)
         self.groups = [Group(n, p, 1 - p) for p, n in sorted(merged.items()) if 0 < p < 1 and n]
         self.n = np.array([group.n for group in self.groups], dtype=np.float64)
+        self.p = np.array([group.p for group in self.groups])
         self.last = self.first + step * sum(group.n for group in self.groups)
-        rates = np.array([group.p for group in self.groups])
-        self.log_p, self.log_q, self.odds = np.log(rates), np.log1p(-rates), logit(rates)
+        self.odds = logit(self.p)
 
     def log_end(self, top: bool) -> float:
-        logs: Floats = self.log_p if top else self.log_q
-        return math.fsum(self.n * logs)
-
-    def log_scale(self, theta: float) -> float:
-        return float(self.n @ np.logaddexp(self.log_q, self.log_p + theta * self.step))
+        return math.fsum(self.n * (np.log(self.p) if top else np.log1p(-self.p)))
 
     def rise(self, theta: float) -> float:
         return float(self.step * (self.n @ expit(self.odds + theta * self.step)))
@@ -72,24 +84,53 @@ class _Binomials:
     def fall(self, theta: float) -> float:
         return float(self.step * (self.n @ expit(-(self.odds + theta * self.step))))
 
-    def table(self, theta: float) -> Table:
+    def tilted(self, theta: float) -> _Tilted:
+        if not theta:
+            return _Tilted(self._spread(self.groups), 0.0, [])
         up, down = expit(self.odds + theta * self.step), expit(-(self.odds + theta * self.step))
-        tilted = [
-            Group(group.n, float(p), float(q)) if theta else group
-            for group, p, q in zip(self.groups, up, down, strict=True)
-        ]
-        start, pmf = convolve(tilted)
+        groups = [Group(group.n, float(p), float(q)) for group, p, q in zip(self.groups, up, down, strict=True)]
+        # the smaller of a tilted p and q is taken as it is, the other as its complement
+        rare = up <= down
+        p, q = np.where(rare, up, 1 - down), np.where(rare, 1 - up, down)
+        d = np.where(rare, up - self.p, (1 - self.p) - down)
+        divergence = deviance(p, d, self.p) + deviance(q, -d, 1 - self.p)
+        mean = [self.first, *(self.step * self.n[~rare]).tolist()]
+        for part in _exact_products(self.step * self.n, np.where(rare, up, -down)):
+            mean += part.tolist()
+        return _Tilted(self._spread(groups), math.fsum(self.n * divergence), mean)
+
+    def _spread(self, groups: Sequence[Group]) -> Pmf:
+        start, pmf = convolve(groups)
+        if self.step == 1:
+            return Pmf(self.first + start, pmf)
         size = (pmf.size - 1) * self.step + 1
         _validate.memory(32 * size, f"the table of {size} probabilities")
         spread = np.zeros(size)
         spread[:: self.step] = pmf
-        return Table(self.first + start * self.step, spread)
+        return Pmf(self.first + start * self.step, spread)
+
+
+def _exact_products(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Return a b without rounding, as a sum of two.
+
+    Source: T. J. Dekker (1971). A floating-point technique for extending the available precision. Numerische
+    Mathematik 18, 224-242, doi:10.1007/BF01397083.
+    """
+    (high_a, low_a), (high_b, low_b) = map(_halves, (a, b))
+    both = a * b
+    return both, low_a * low_b - (((both - high_a * high_b) - low_a * high_b) - high_a * low_b)
+
+
+def _halves(x: Floats) -> tuple[Floats, Floats]:
+    scaled = (2.0**27 + 1) * x
+    high = scaled - (scaled - x)
+    return high, x - high
 
 
 class _Counted:
     """A count known by its table."""
 
-    def __init__(self, count: Tabled) -> None:
+    def __init__(self, count: Table) -> None:
         self.log_pmf = count.log_pmf
         self.first, self.last = count.start, count.start + count.log_pmf.size - 1
         self.k = np.arange(count.log_pmf.size, dtype=np.float64)
@@ -97,38 +138,28 @@ class _Counted:
     def log_end(self, top: bool) -> float:
         return float(self.log_pmf[-1 if top else 0])
 
-    def log_scale(self, theta: float) -> float:
-        return float(np.logaddexp.reduce(self.log_pmf + theta * self.k))
-
-    def _tilted(self, theta: float) -> Floats:
-        return np.exp(self.log_pmf + theta * self.k - self.log_scale(theta))
+    def _weights(self, theta: float) -> tuple[int, float, Floats]:
+        """Return the likeliest count under a tilt, the log of the sum of weights relative to it, and the law."""
+        logs = self.log_pmf + theta * self.k
+        top = int(np.argmax(logs))
+        weights = np.exp(logs - logs[top])
+        total = float(weights.sum())
+        return top, math.log(total), weights / total
 
     def rise(self, theta: float) -> float:
-        return float(self._tilted(theta) @ self.k)
+        return float(self._weights(theta)[2] @ self.k)
 
     def fall(self, theta: float) -> float:
-        return float(self._tilted(theta) @ self.k[::-1])
+        return float(self._weights(theta)[2] @ self.k[::-1])
 
-    def table(self, theta: float) -> Table:
-        return trim(Table(self.first, self._tilted(theta)))
-
-
-def _product(a: Table, b: Table) -> Table:
-    if np.count_nonzero(a.pmf) > np.count_nonzero(b.pmf):
-        a, b = b, a
-    (points,) = np.nonzero(a.pmf)
-    # tables of multiples of counts are mostly zeros; a pass over b for each point then costs less than all products
-    if 8 * points.size < a.pmf.size:
-        check_work(points.size, b.pmf.size)
-        out = np.zeros(a.pmf.size + b.pmf.size - 1)
-        for point in points.tolist():
-            out[point : point + b.pmf.size] += a.pmf[point] * b.pmf
-        return trim(Table(a.start + b.start, out))
-    check_work(a.pmf.size, b.pmf.size)
-    return trim(Table(a.start + b.start, np.convolve(a.pmf, b.pmf)))
+    def tilted(self, theta: float) -> _Tilted:
+        top, log_total, pmf = self._weights(theta)
+        mean = float(pmf @ (self.k - top))
+        divergence = theta * mean - float(self.log_pmf[top]) - log_total
+        return _Tilted(trim(Pmf(self.first, pmf)), divergence, [self.first, top, mean])
 
 
-def _tilt(terms: Sequence[_Term], k: int) -> TiltedLogs:
+def _tilt(terms: Sequence[_Term], k: int) -> Logs:
     """Return the logs around count k, which must lie strictly inside what is possible."""
     first, last = sum(term.first for term in terms), sum(term.last for term in terms)
 
@@ -144,15 +175,18 @@ def _tilt(terms: Sequence[_Term], k: int) -> TiltedLogs:
     while excess(high) < 0:
         high *= 4
     theta = brentq(excess, low, high, xtol=1e-12, rtol=1e-14)
-    start, pmf = reduce(_product, sorted((term.table(theta) for term in terms), key=lambda table: table.pmf.size))
-    scale = sum(term.log_scale(theta) for term in terms)
-    trusted = np.flatnonzero(pmf >= 1e-200)  # as in convolution.tilt
+    tilted = [term.tilted(theta) for term in terms]
+    start, pmf = reduce(product, sorted((each.pmf for each in tilted), key=lambda table: table.pmf.size))
+    scale = math.fsum(each.divergence for each in tilted)
+    from_mean = math.fsum([-part for each in tilted for part in each.mean] + [start]) + np.arange(pmf.size)
+    # P(X >= k) = exp(-D - theta (k - m)) sum over j >= k of P_theta(j) exp(-theta (j - k)), and so downward
+    upward, fall = theta > 0, math.exp(-abs(theta))
+    sums = np.array(list(accumulate((pmf[::-1] if upward else pmf).tolist(), lambda above, here: above * fall + here)))
+    # beyond the table's own floor the tail's missing terms matter less than a digit
+    trusted = np.flatnonzero(pmf >= 1e-200)
     with np.errstate(divide="ignore"):
-        log_pmf = np.log(pmf) + (scale - theta * (start - first + np.arange(pmf.size)))
-    upward = theta > 0
-    tail = np.logaddexp.accumulate(log_pmf[::-1] if upward else log_pmf)
-    ends = start + int(trusted[0]), start + int(trusted[-1])
-    return TiltedLogs(start, log_pmf, tail[::-1] if upward else tail, upward, *ends)
+        log_pmf, log_tail = (np.log(x) - scale - theta * from_mean for x in (pmf, sums[::-1] if upward else sums))
+    return Logs(start, log_pmf, log_tail, start + int(trusted[0]), start + int(trusted[-1]))
 
 
 class Sum(Tabulated):
@@ -162,11 +196,13 @@ class Sum(Tabulated):
 
     Examples
     --------
-    >>> from dropstats.counts import Binomial, certain
-    >>> law = Sum([Lattice(Binomial(2, 0.5), 3), certain(5, 1)])
+    >>> from dropstats.counts import Binomial, point_mass
+    >>> law = Sum([Scaled(Binomial(2, 0.5), 3), point_mass(5, 1)])
     >>> law.n, law.pmf([1, 4, 7])
     (11, array([0.25, 0.5 , 0.25]))
     """
+
+    _made_from = ("counts",)
 
     def __init__(self, counts: Iterable[Count]) -> None:
         self.counts = tuple(counts)
@@ -178,21 +214,20 @@ class Sum(Tabulated):
         terms: list[_Term] = []
         for count in self.counts:
             step = 1
-            while isinstance(count, Lattice):
+            while isinstance(count, Scaled):
                 step, count = step * count.size, count.count
             if isinstance(count, Binomial | PoissonBinomial):
                 binomials.setdefault(step, []).extend(count.parts)
             else:
-                whole = Lattice(count, step) if step > 1 else count
-                terms.append(_Counted(whole if isinstance(whole, Tabled) else tabulate(whole)))
+                terms.append(_Counted(tabulate(Scaled(count, step) if step > 1 else count)))
         return terms + [_Binomials(step, parts) for step, parts in sorted(binomials.items())]
 
     @cached_property
-    def _table(self) -> Table:  # type: ignore[override]
-        tables = sorted((term.table(0.0) for term in self._terms), key=lambda table: table.pmf.size)
-        return reduce(_product, tables, Table(0, np.ones(1)))
+    def _table(self) -> Pmf:  # type: ignore[override]
+        tables = sorted((term.tilted(0.0).pmf for term in self._terms), key=lambda table: table.pmf.size)
+        return reduce(product, tables)
 
-    def _tilt(self, k: int) -> TiltedLogs:
+    def _remote(self, k: int) -> Logs:
         return _tilt(self._terms, k)
 
     @cached_property
@@ -204,16 +239,10 @@ class Sum(Tabulated):
         """Return the log pmf at the smallest or largest possible count, where it is a sum of logs."""
         return math.fsum(term.log_end(k == self._possible[1]) for term in self._terms)
 
-    def _moments(self) -> tuple[float, float, float, float]:
-        moments = [count._moments() for count in self.counts]
-        mean, variance = (math.fsum(moment[order] for moment in moments) for order in (0, 1))
-        if variance == 0:
-            return mean, 0.0, math.nan, math.nan
-        random = [(v, skewness, kurtosis) for _, v, skewness, kurtosis in moments if v > 0]
-        # factors in this order: the square of a small variance is below the range of doubles
-        third = math.fsum(skewness * math.sqrt(v) * v for v, skewness, _ in random)
-        fourth = math.fsum(kurtosis * v * v for v, _, kurtosis in random)
-        return mean, variance, third / variance / math.sqrt(variance), fourth / variance / variance
+    @cached_property
+    def _cumulants(self) -> tuple[float, float, float, float]:
+        first, second, third, fourth = map(math.fsum, zip(*(count._cumulants for count in self.counts), strict=True))
+        return first, second, third, fourth
 
     def _mean_kept(self) -> float:
         return math.fsum(count._mean_kept() for count in self.counts)
@@ -224,13 +253,80 @@ class Sum(Tabulated):
             drawn = drawn + count._variates(size, source)
         return np.asarray(drawn)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.counts,)
+
+class PoissonBinomial(Sum):
+    """Number of dropped among independent neurons whose probabilities differ.
+
+    Parameters
+    ----------
+    parts : iterable of (p, n)
+        Groups of n neurons that share a probability p, the p all different.
+    """
+
+    _made_from = ("parts",)
+
+    def __init__(self, parts: Iterable[tuple[float, int]]) -> None:
+        self.parts = tuple(parts)
+        Tabulated.__init__(self, sum(n for _, n in self.parts))
+
+    @cached_property
+    def args(self) -> tuple[Any, ...]:
+        """Shape parameter of ``scipy.stats.poisson_binom``: the drop probabilities, sorted."""
+        return (np.repeat([p for p, _ in self.parts], [n for _, n in self.parts]),)
+
+    @cached_property
+    def dist(self) -> Any:
+        """The scipy distribution that this is a frozen one of."""
+        return stats.poisson_binom
+
+    @cached_property
+    def _terms(self) -> list[_Term]:
+        return [_Binomials(1, self.parts)]
+
+    @cached_property
+    def _cumulants(self) -> tuple[float, float, float, float]:
+        groups = [(p, 1 - p, n * p * (1 - p), n) for p, n in self.parts]
+        return (
+            math.fsum(n * p for p, _, _, n in groups),
+            math.fsum(v for _, _, v, _ in groups),
+            math.fsum(v * (q - p) for p, q, v, _ in groups),
+            math.fsum(v * (1 - 6 * p * q) for p, q, v, _ in groups),
+        )
+
+    def _mean_kept(self) -> float:
+        return math.fsum(n * (1 - p) for p, n in self.parts)
+
+    def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
+        if len(self.parts) > _ADDED_VARIATES:
+            return Tabulated._variates(self, size, source)
+        drawn = np.zeros(size, dtype=np.int64)
+        for p, n in self.parts:
+            drawn = drawn + source.binomial(n, p, size)
+        return np.asarray(drawn)
+
+
+def tabulate(count: Count) -> Table:
+    """Return the table of a law of a count."""
+    if isinstance(count, Table):
+        return count
+    _validate.memory(64 * (count.n + 1), f"the table of {count.n + 1} probabilities")
+    return Table(count.logpmf(np.arange(count.n + 1.0)), count.n)
+
+
+def of_rates(parts: Iterable[tuple[float, int]]) -> Count:
+    """Return the law of the number dropped, from pairs (p, n) of groups of neurons that share a probability."""
+    merged: dict[float, int] = {}
+    for p, n in parts:
+        merged[p] = merged.get(p, 0) + n
+    groups = sorted((p, n) for p, n in merged.items() if n)
+    if len(groups) == 1:
+        return Binomial(groups[0][1], groups[0][0])
+    return PoissonBinomial(groups) if groups else Binomial(0, next(iter(merged), 0.0))
 
 
 def _flat(counts: Iterable[Count]) -> Iterator[Count]:
     for count in counts:
-        if isinstance(count, Sum):
+        if isinstance(count, Sum) and not isinstance(count, PoissonBinomial):
             yield from count.counts
         else:
             yield count

@@ -1,6 +1,8 @@
 """Laws of a count given by their probabilities, certain counts, and multiples of a count."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -8,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _validate
-from dropstats.counts.binomial_logs import BinomialLogs, log1mexp
+from dropstats.counts.binomial_logs import BinomialLogs
+from dropstats.counts.convolution import TABLE_FLOOR, Pmf, trim
 from dropstats.counts.frozen import Count, counts_between
 
 Floats = NDArray[np.float64]
@@ -17,7 +20,156 @@ Floats = NDArray[np.float64]
 _SUM_TOLERANCE = 1e-9
 
 
-class Table(Count):
+@dataclass(frozen=True)
+class Logs:
+    """Logs of the pmf and of the tail away from the mean, around one remote count or of all on one side of the mean.
+
+    ``tail`` holds log P(X >= k) on the upper side and log P(X <= k) on the lower one; both are right from `first` to
+    `last`.
+    """
+
+    start: int
+    pmf: Floats
+    tail: Floats
+    first: int
+    last: int
+
+
+class Tabulated(Count):
+    """A count whose law is a table, made at the first question that needs it and kept.
+
+    A subclass supplies the table, the logs around a remote count, and the ends of what is possible.
+    """
+
+    _table: Pmf
+    _possible: tuple[int, int]
+    _log_end: Callable[[int], float]
+    _remote: Callable[[int], Logs]
+
+    _takes_numbers = True
+
+    def __init__(self, n: int) -> None:
+        super().__init__(n)
+        self._found: list[Logs] = []
+
+    @cached_property
+    def _tails(self) -> tuple[Floats, Floats]:
+        """cdf and sf over the table, each summed from its own end and completed by the other's complement."""
+        pmf = self._table.pmf
+        cdf = np.cumsum(pmf)
+        sf = np.append(np.cumsum(pmf[:0:-1])[::-1], 0.0)
+        lower = cdf <= 0.5
+        return np.where(lower, cdf, 1 - sf), np.where(lower, 1 - cdf, sf)
+
+    def _lookup(self, values: Floats, k: Floats, below: float, above: float) -> Floats:
+        index = k - self._table.start
+        inside = (index >= 0) & (index < values.size)
+        out = np.where(index < 0, below, above)
+        out[inside] = values[index[inside].astype(np.intp)]
+        return out
+
+    def _value(self, values: Floats, k: Any, below: float, above: float, what: str, edge: int = 0) -> Any:
+        """Return the table's values; those that have too few digits there from logs, also beyond its ends."""
+        if not isinstance(k, float):
+            return self._small(k + edge, self._lookup(values, k, below, above), what)
+        index = int(k) - self._table.start
+        value = float(values[index]) if 0 <= index < values.size else below if index < 0 else above
+        return value if value >= TABLE_FLOOR else float(self._small(np.array([k + edge]), np.array([value]), what)[0])
+
+    def _pmf(self, k: Any) -> Any:
+        return self._value(self._table.pmf, k, 0.0, 0.0, "pmf")
+
+    def _cdf(self, k: Any) -> Any:
+        return self._value(self._tails[0], k, 0.0, 1.0, "tail")
+
+    def _sf(self, k: Any) -> Any:
+        return self._value(self._tails[1], k, 1.0, 0.0, "tail", edge=1)
+
+    @cached_property
+    def _edges(self) -> list[int]:
+        """The outermost counts on either side whose probabilities have all their digits in the table."""
+        (normal,) = np.nonzero(self._table.pmf >= TABLE_FLOOR)
+        first, last = self._possible
+        edges = self._table.start + int(normal[0]), self._table.start + int(normal[-1])
+        return [edge for edge in edges if first < edge < last]
+
+    def _small(self, k: Floats, values: Floats, what: str) -> Floats:
+        """Put right the values between the table's floor and the smallest double: what lies further out is 0."""
+        small = values < TABLE_FLOOR
+        if not small.any():
+            return values
+        small &= (k >= self._possible[0]) & (k <= self._possible[1])
+        for edge in self._edges if small.any() else ():
+            logs = self._around(edge)
+            here = small & (k >= logs.first) & (k <= logs.last)
+            values[here] = np.exp(getattr(logs, what)[(k[here] - logs.start).astype(np.intp)])
+        for end in self._possible:
+            values[small & (k == end)] = math.exp(self._log_end(end))
+        return values
+
+    def _logpmf(self, k: Any) -> Any:
+        if isinstance(k, float):
+            return float(self._logpmf(np.array([k]))[0])
+        return self._log(k, self._lookup(self._table.pmf, k, 0.0, 0.0), "pmf")
+
+    def _logcdf(self, k: Any) -> Any:
+        return self._log_tail(k, k, upward=False)
+
+    def _logsf(self, k: Any) -> Any:
+        return self._log_tail(k, k + 1, upward=True)
+
+    def _log_tail(self, k: Any, edge: Any, upward: bool) -> Any:
+        """Return the log of a tail whose outermost term nearest the mean is `edge`."""
+        if isinstance(k, float):
+            return float(self._log_tail(np.array([k]), np.array([edge]), upward)[0])
+        tail, other = (self._sf(k), self._cdf(k)) if upward else (self._cdf(k), self._sf(k))
+        out = self._log(edge, tail, "tail")
+        large = tail > 0.5
+        out[large] = np.log1p(-other[large])
+        first, last = self._possible
+        # beyond the last possible count on its own side a tail is empty; before the first it is everything
+        out[edge > last if upward else edge < first] = -np.inf
+        out[edge <= first if upward else edge >= last] = 0.0
+        return out
+
+    def _log(self, k: Floats, values: Floats, what: str) -> Floats:
+        """Return log(values), from logs around remote counts where the values are too small to have digits."""
+        with np.errstate(divide="ignore"):
+            out = np.log(values)
+        first, last = self._possible
+        out[(k < first) | (k > last)] = -np.inf
+        small = (values < TABLE_FLOOR) & (k >= first) & (k <= last)
+        for end in (first, last):
+            at = small & (k == end)
+            if at.any():
+                out[at] = self._log_end(end)
+                small &= ~at
+        while small.any():
+            pending = np.flatnonzero(small)
+            logs = self._around(int(k[pending[0]]))
+            ready = pending[(k[pending] >= logs.first) & (k[pending] <= logs.last)]
+            out[ready] = getattr(logs, what)[(k[ready] - logs.start).astype(np.intp)]
+            small[ready] = False
+        return out
+
+    def _around(self, k: int) -> Logs:
+        for logs in self._found:
+            if logs.first <= k <= logs.last:
+                return logs
+        self._found.append(self._remote(k))
+        return self._found[-1]
+
+    def _window(self) -> Floats:
+        return self._table.start + counts_between(0, self._table.pmf.size - 1)
+
+    def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
+        """Draw counts by inversion of the cdf."""
+        uniform = source.random_sample if isinstance(source, np.random.RandomState) else source.random
+        index = np.searchsorted(self._tails[0], uniform(size))
+        return np.asarray(self._table.start + np.minimum(index, self._table.pmf.size - 1))
+
+
+class Table(Tabulated):
     """A count in 0..n with any probabilities.
 
     Parameters
@@ -36,6 +188,8 @@ class Table(Count):
     (array([0.25, 0.5 , 0.25]), np.float64(0.5))
     """
 
+    _made_from = ("log_pmf", "n", "start")
+
     def __init__(self, log_pmf: ArrayLike, n: int | None = None, start: int = 0) -> None:
         table = np.array(log_pmf, dtype=np.float64)
         super().__init__(start + table.size - 1 if n is None else n)
@@ -49,131 +203,102 @@ class Table(Count):
         self.start = start + int(possible[0])
         self.log_pmf = table[possible[0] : possible[-1] + 1]
         self.log_pmf.flags.writeable = False
+        self._possible = self.start, self.start + self.log_pmf.size - 1
 
     @cached_property
-    def _log_tails(self) -> tuple[Floats, Floats]:
-        """Log cdf and log sf over the table, each summed from its own end and completed by the other's complement."""
-        low = np.minimum(np.logaddexp.accumulate(self.log_pmf), 0.0)
-        high = np.append(np.minimum(np.logaddexp.accumulate(self.log_pmf[:0:-1])[::-1], 0.0), -np.inf)
-        low[-1] = 0.0
-        in_low = low < high
-        return np.where(in_low, low, log1mexp(high)), np.where(in_low, log1mexp(low), high)
+    def _table(self) -> Pmf:  # type: ignore[override]
+        return trim(Pmf(self.start, np.exp(self.log_pmf)))
 
-    def _lookup(self, values: Floats, k: Floats, below: float, above: float) -> Floats:
-        index = k - self.start
-        inside = (index >= 0) & (index < values.size)
-        out = np.where(index < 0, below, above)
-        out[inside] = values[index[inside].astype(np.intp)]
-        return out
+    def _log_end(self, k: int) -> float:
+        return float(self.log_pmf[k - self.start])
 
-    def _logpmf(self, k: Floats) -> Floats:
-        return self._lookup(self.log_pmf, k, -np.inf, -np.inf)
+    def _remote(self, k: int) -> Logs:
+        """Return the logs of one side of the mean."""
+        mode = int(np.argmax(self.log_pmf))
+        upward = k - self.start > mode
+        log_pmf = self.log_pmf[mode + 1 :] if upward else self.log_pmf[:mode]
+        # about the smallest double, where they are needed as numbers, sums of logs keep their digits so
+        shift = math.log(TABLE_FLOOR)
+        tail = np.logaddexp.accumulate((log_pmf[::-1] if upward else log_pmf) - shift) + shift
+        start = self.start + mode + 1 if upward else self.start
+        return Logs(start, log_pmf, tail[::-1] if upward else tail, start, start + log_pmf.size - 1)
 
-    def _logcdf(self, k: Floats) -> Floats:
-        return self._lookup(self._log_tails[0], k, -np.inf, 0.0)
-
-    def _logsf(self, k: Floats) -> Floats:
-        return self._lookup(self._log_tails[1], k, 0.0, -np.inf)
-
-    def _pmf(self, k: Floats) -> Floats:
-        return np.exp(self._logpmf(k))
-
-    def _cdf(self, k: Floats) -> Floats:
-        return np.exp(self._logcdf(k))
-
-    def _sf(self, k: Floats) -> Floats:
-        return np.exp(self._logsf(k))
-
-    def _moments(self) -> tuple[float, float, float, float]:
+    @cached_property
+    def _cumulants(self) -> tuple[float, float, float, float]:
         pmf, k = np.exp(self.log_pmf), np.arange(self.log_pmf.size, dtype=np.float64)
         mean = float(pmf @ k)
         variance, third, fourth = (float(pmf @ (k - mean) ** order) for order in (2, 3, 4))
-        if variance == 0:
-            return self.start + mean, 0.0, math.nan, math.nan
-        # divided one by one, for the square of a small variance is below the range of doubles
-        return self.start + mean, variance, third / variance / math.sqrt(variance), fourth / variance / variance - 3
+        return self.start + mean, variance, third, fourth - 3 * variance**2
 
     def _mean_kept(self) -> float:
         return float(np.exp(self.log_pmf) @ (self.n - self.start - np.arange(self.log_pmf.size)))
 
-    def _window(self) -> Floats:
-        return counts_between(self.start, self.start + self.log_pmf.size - 1)
 
-    def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
-        uniform = source.random_sample if isinstance(source, np.random.RandomState) else source.random
-        index = np.searchsorted(np.exp(self._log_tails[0]), uniform(size))
-        return np.asarray(self.start + np.minimum(index, self.log_pmf.size - 1))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.log_pmf, self.n, self.start)
-
-
-def certain(n: int, k: int) -> Table:
+def point_mass(n: int, k: int) -> Table:
     """Return the law of a count in 0..n that is always k.
 
     Examples
     --------
-    >>> law = certain(10, 3)
+    >>> law = point_mass(10, 3)
     >>> law.pmf([2, 3]), law.var()
     (array([0., 1.]), np.float64(0.0))
     """
     return Table([0.0], n, k)
 
 
-def tabulate(count: Count) -> Table:
-    """Return the table of a law of a count."""
-    _validate.memory(64 * (count.n + 1), f"the table of {count.n + 1} probabilities")
-    return Table(count.logpmf(counts_between(0, count.n)), count.n)
-
-
-class Lattice(Count):
+class Scaled(Count):
     """A multiple of a count: `size` neurons are dropped for each that `count` counts.
 
     Examples
     --------
-    >>> from scipy import stats
     >>> from dropstats.counts import Binomial
-    >>> law = Lattice(Binomial(64, 0.2), 64)
-    >>> law.n, law.var().round(2), law.pmf(640) == stats.binom(64, 0.2).pmf(10)
+    >>> law = Scaled(Binomial(64, 0.2), 64)
+    >>> law.n, law.var().round(2), law.pmf(640) == Binomial(64, 0.2).pmf(10)
     (4096, np.float64(41943.04), np.True_)
     """
+
+    _made_from = ("count", "size")
 
     def __init__(self, count: Count, size: int) -> None:
         if size < 1:
             raise ValueError(f"size must be at least 1; got {size}")
         super().__init__(count.n * size)
-        self.count, self.size = count, size
+        self.count, self.size, self._takes_numbers = count, size, count._takes_numbers
 
-    def _counted(self, k: Floats) -> Floats:
-        return np.floor(k / self.size)
+    def _at_points(self, k: Any, function: Callable[[Any], Any], elsewhere: float) -> Any:
+        if isinstance(k, float):
+            return elsewhere if k % self.size else function(k // self.size)
+        return np.where(k % self.size == 0, function(k // self.size), elsewhere)
 
-    def _at_points(self, k: Floats, values: Floats, elsewhere: float) -> Floats:
-        return np.where(k % self.size == 0, values, elsewhere)
+    def _pmf(self, k: Any) -> Any:
+        return self._at_points(k, self.count._pmf, 0.0)
 
-    def _pmf(self, k: Floats) -> Floats:
-        return self._at_points(k, self.count._pmf(self._counted(k)), 0.0)
+    def _logpmf(self, k: Any) -> Any:
+        return self._at_points(k, self.count._logpmf, -np.inf)
 
-    def _logpmf(self, k: Floats) -> Floats:
-        return self._at_points(k, self.count._logpmf(self._counted(k)), -np.inf)
+    def _cdf(self, k: Any) -> Any:
+        return self.count._cdf(k // self.size)
 
-    def _cdf(self, k: Floats) -> Floats:
-        return self.count._cdf(self._counted(k))
+    def _sf(self, k: Any) -> Any:
+        return self.count._sf(k // self.size)
 
-    def _sf(self, k: Floats) -> Floats:
-        return self.count._sf(self._counted(k))
+    def _logcdf(self, k: Any) -> Any:
+        return self.count._logcdf(k // self.size)
 
-    def _logcdf(self, k: Floats) -> Floats:
-        return self.count._logcdf(self._counted(k))
+    def _logsf(self, k: Any) -> Any:
+        return self.count._logsf(k // self.size)
 
-    def _logsf(self, k: Floats) -> Floats:
-        return self.count._logsf(self._counted(k))
-
-    def _moments(self) -> tuple[float, float, float, float]:
-        mean, variance, skewness, kurtosis = self.count._moments()
-        return self.size * mean, self.size**2 * variance, skewness, kurtosis
+    @cached_property
+    def _cumulants(self) -> tuple[float, float, float, float]:
+        mean, variance, third, fourth = self.count._cumulants
+        return self.size * mean, self.size**2 * variance, self.size**3 * third, self.size**4 * fourth
 
     def _mean_kept(self) -> float:
         return self.size * self.count._mean_kept()
+
+    def _sum(self, low: int, high: int) -> float:
+        low, high = -(-low // self.size), high // self.size
+        return self.count._sum(low, high) if low <= high else 0.0
 
     def _window(self) -> Floats:
         return self.size * self.count._window()
@@ -184,9 +309,6 @@ class Lattice(Count):
 
     def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
         return self.size * self.count._variates(size, source)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.count, self.size)
 
 
 def hypergeometric(n: int, k: int, m: int) -> Table:
@@ -204,7 +326,7 @@ def hypergeometric(n: int, k: int, m: int) -> Table:
     """
     low, high = max(0, m + k - n), min(k, m)
     if low == high:
-        return certain(m, low)
+        return point_mass(m, low)
     _validate.memory(64 * (high - low + 1), f"the table of {high - low + 1} probabilities")
     j = counts_between(low, high)
     rate = m / n

@@ -1,17 +1,23 @@
 """Laws of dropout masks: a neuron, a layer, a network, and the variants of dropout.
 
+The list below is the one table of laws: public names, ``--law``, generic tests and the docs come from it.
+
 A law is a frozen value: it knows exactly how masks are distributed and can sample them. In a mask 1 (True) keeps a
 neuron and 0 drops it; ``p`` is the probability that a neuron is dropped, ``q = 1 - p`` that it is kept.
 """
 
-from dropstats.laws.base import Law
-from dropstats.laws.connections import AttentionDropout, DropConnect, DropPath
+from dropstats.laws.alpha import AlphaDropout
+from dropstats.laws.attention import AttentionDropout
+from dropstats.laws.base import Law as Law
+from dropstats.laws.channels import Channels
+from dropstats.laws.drop_path import DropPath
 from dropstats.laws.dropblock import DropBlock
-from dropstats.laws.factors import AlphaDropout, GaussianDropout
-from dropstats.laws.groups import Channels, FixedCount
-from dropstats.laws.layers import Layer, Neuron
-from dropstats.laws.networks import Network
-from dropstats.laws.rounded import RoundedLayer
+from dropstats.laws.dropconnect import DropConnect
+from dropstats.laws.fixed_count import FixedCount
+from dropstats.laws.gaussian import GaussianDropout
+from dropstats.laws.layer import Layer
+from dropstats.laws.network import Network
+from dropstats.laws.neuron import Neuron
 
 __all__ = [
     "AlphaDropout",
@@ -22,9 +28,7 @@ __all__ = [
     "DropPath",
     "FixedCount",
     "GaussianDropout",
-    "Law",
     "Layer",
     "Network",
     "Neuron",
-    "RoundedLayer",
 ]

@@ -1,10 +1,10 @@
-"""What every law of dropout masks has: its words, and where its neurons are independent, all that follows."""
+"""What every law of dropout masks answers: what follows from its rates, and where neurons are independent, all."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from inspect import getattr_static
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,46 +14,79 @@ from dropstats import _validate, bits
 if TYPE_CHECKING:
     from dropstats.counts import Count
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Masks = NDArray[np.bool_]
 
-class Law(Protocol):
-    """What tallies, plots, audits and simulation ask of a law; every class of this module has it."""
+_T = TypeVar("_T")
+
+# Masks whose probability is asked are gone through in blocks of about this many neurons (8 bytes each).
+BLOCK = 2**22
+
+
+class LawMethods:
+    """What a law answers: a subclass supplies ``n``, ``rates``, ``dropped`` and ``sample``; the rest follows, or it is
+    sharpened by what the subclass knows.
+    """  # noqa: D205
+
+    is_noise: ClassVar[bool] = False
+    # whether implementations may divide what they keep by the share that this very mask keeps
+    count_normalised: ClassVar[bool] = False
+
+    if TYPE_CHECKING:
+
+        @property
+        def n(self) -> int:
+            """Number of neurons."""
+
+        @property
+        def rates(self) -> Floats:
+            """Drop probability of each neuron, read-only, of shape (n,)."""
+
+        @property
+        def dropped(self) -> "Count":
+            """Law of the number of dropped neurons, a frozen scipy distribution."""
+
+        @property
+        def parts(self) -> tuple["LawMethods", ...]:
+            """The laws side by side that a network is made of; none of any other law."""
+
+        def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
+            """Return (size, n) masks, True = kept."""
+
+    else:
+        parts = ()
 
     @property
-    def n(self) -> int:
-        """Number of neurons."""
-
-    @property
-    def rates(self) -> NDArray[np.float64]:
-        """Drop probability of each neuron, read-only, of shape (n,)."""
-
-    @property
-    def dropped(self) -> "Count":
-        """Law of the number of dropped neurons."""
-
-    @property
-    def kept(self) -> "Count":
-        """Law of the number of kept neurons."""
-
-    def prob(self, *, dropped: Any = None, kept: Any = None, log: bool = False) -> float:
-        """Return the probability of a number, or an interval of numbers, of dropped (or kept) neurons."""
-
-    def covariance(self, i: Any, j: Any) -> Any:
-        """Return the covariance of "neuron i is dropped" and "neuron j is dropped"."""
-
-    def sample(self, size: int = 1, rng: _validate.RNG = None) -> NDArray[np.bool_]:
-        """Return (size, n) masks, True = kept."""
-
-
-class Words:
-    """What follows for any law from its ``rates`` and its law of dropped neurons."""
-
-    rates: NDArray[np.float64]
-    dropped: "Count"
+    def independent(self) -> bool:
+        """Whether neurons are dropped independently of one another."""
+        return False
 
     @cached_property
     def kept(self) -> "Count":
         """Law of the number of kept neurons: the exact mirror of ``dropped``, a frozen scipy distribution."""
         return self.dropped.mirror()
+
+    @cached_property
+    def rate(self) -> float | None:
+        """The one drop probability of all neurons; None where they differ, or where there are none."""
+        rates = self.rates
+        alike = rates.size and (rates.strides == (0,) or bool((rates == rates[0]).all()))
+        return float(rates[0]) if alike else None
+
+    @cached_property
+    def variance(self) -> float:
+        """Variance of the number of dropped neurons, exact."""
+        return float(self.dropped.var())
+
+    @cached_property
+    def has_counts(self) -> bool:
+        """Whether ``dropped`` is feasible at this size; as costly as computing it, once."""
+        try:
+            self.dropped  # noqa: B018
+        except (ValueError, MemoryError):
+            return False
+        return True
 
     def prob(self, *, dropped: Any = None, kept: Any = None, log: bool = False) -> float:
         """Return the probability of a number, or an interval of numbers, of dropped (or kept) neurons.
@@ -110,36 +143,168 @@ class Words:
         >>> Layer(3, [0.1, 0.2, 0.5]).covariance(2, [0, 1, 2])
         array([0.  , 0.  , 0.25])
         """
-        n = self.rates.shape[0]
-        first, second = np.broadcast_arrays(_validate.indices(i, n, "i"), _validate.indices(j, n, "j"))
+        first, second = np.broadcast_arrays(_validate.indices(i, self.n, "i"), _validate.indices(j, self.n, "j"))
         return self._covariance(first.ravel(), second.ravel()).reshape(first.shape)[()]
 
-    def _covariance(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
-        raise NotImplementedError
+    def _covariance(self, i: Ints, j: Ints) -> Floats:
+        raise NotImplementedError(f"{self!r} does not know the covariance of its neurons")
 
     def entropy_bits(self) -> float:
         """Return the Shannon entropy of a mask, in bits."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self!r} does not know the entropy of its masks")
 
     @property
     def log2_subnetworks(self) -> float:
         """Base-2 logarithm of the number of masks that can occur."""
-        raise NotImplementedError
-
-
-class Independent(Words):
-    """What follows for any law whose neurons are dropped independently, from its ``rates``."""
-
-    independent: ClassVar[bool] = True
+        raise NotImplementedError(f"{self!r} does not know the number of its masks")
 
     @cached_property
-    def dropped(self) -> "Count":  # type: ignore[override]
+    def apart(self) -> Ints | None:
+        """Neurons that are independent of one another, as many as can easily be had; None where all of them are."""
+        return None if self.independent else np.zeros(min(self.n, 1), np.int64)
+
+    @property
+    def prob_mask_exact(self) -> bool:
+        """Whether `log_prob_mask` is exact; else it is an upper bound."""
+        return self.independent
+
+    @property
+    def prob_equal_exact(self) -> bool:
+        """Whether `log_prob_equal` is exact; else it is an upper bound."""
+        return self.independent
+
+    def log_prob_mask(self, masks: Any) -> Floats:
+        """Return the natural log of the probability of each mask, or an upper bound of it, see `prob_mask_exact`.
+
+        Parameters
+        ----------
+        masks : array_like of bool, shape (k, n)
+            True where a neuron is kept.
+
+        Returns
+        -------
+        ndarray, shape (k,)
+            -inf where a mask cannot occur.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> np.exp(Layer(3, [0.1, 0.2, 0.5]).log_prob_mask([[1, 1, 1], [0, 1, 1], [0, 0, 0]])).round(4)
+        array([0.36, 0.04, 0.01])
+        """
+        kept = np.asarray(masks)
+        if kept.ndim != 2 or kept.shape[1] != self.n or kept.dtype.kind not in "biu":
+            raise ValueError(f"masks must be booleans of shape (k, {self.n}); got {kept.dtype} of shape {kept.shape}")
+        out, step = np.empty(kept.shape[0]), max(1, BLOCK // max(self.n, 1))
+        for start in range(0, kept.shape[0], step):
+            out[start : start + step] = self._log_prob_mask(kept[start : start + step] != 0)
+        return out
+
+    def _log_prob_mask(self, kept: Masks) -> Floats:
+        """Return the log probability of what a block of masks holds at the neurons `apart`."""
+        p = np.asarray(self.rate) if self.rate is not None else self.rates
+        if self.apart is not None:
+            kept, p = kept[:, self.apart], self.rates[self.apart]
+        with np.errstate(divide="ignore"):
+            log_p, log_q = np.log(p), np.log1p(-p)
+        return np.asarray(np.where(kept, log_q, log_p).sum(axis=1))
+
+    @property
+    def nominal_rate(self) -> float | None:
+        """The one drop probability that implementations scale by; None where it differs from neuron to neuron."""
+        return self.rate
+
+    def part_of(self, n: int) -> Ints | None:
+        """Return the neurons of a recording of n that the law is about; None where it knows of no such recording."""
+        return None
+
+    @cached_property
+    def log_prob_equal(self) -> float:
+        """Natural log of the probability that two independent masks are equal, or an upper bound of it."""
+        of = self._rate_counts() if self.apart is None else rate_counts(self.rates[self.apart])
+        # p^2 + q^2 = 1 - 2 p q
+        return math.fsum(number * math.log1p(-2 * p * (1 - p)) for p, number in of)
+
+    def _rate_counts(self) -> Iterator[tuple[float, int]]:
+        """Yield the rates that occur, each with its number of neurons."""
+        return rate_counts(self.rates)
+
+    def total(self, masks: int) -> "Count | None":
+        """Return the law of the number of neurons dropped over so many masks; None where it has no closed form."""
+        from dropstats import counts
+
+        if self.independent:
+            return counts.of_rates((p, number * masks) for p, number in self._rate_counts())
+        return self.dropped if masks == 1 and self.has_counts else None
+
+    def shared(self, pairs: int = 1) -> "Count | None":
+        """Return the law of the number of neurons dropped in both of two masks, over so many pairs of masks.
+
+        None where it has no closed form.
+        """
+        from dropstats import counts
+
+        if self.independent:
+            return counts.of_rates((p * p, number * pairs) for p, number in self._rate_counts())
+        return None
+
+    @cached_property
+    def group_of(self) -> Ints | None:
+        """The group of each neuron, 0 to m - 1, where groups are dropped as one; None where none has two neurons."""
+        return None
+
+    @property
+    def reduced(self) -> "LawMethods":
+        """The law of one bit a group; the law itself where no neurons are dropped as one."""
+        return self
+
+    def reduce(self, recording: Any) -> tuple[Any, "LawMethods"]:
+        """Return the recording with one bit a group, and the law of these bits."""
+        if self.group_of is None:
+            return recording, self
+        return recording.by_group(self.group_of), self.reduced
+
+    def _arguments(self) -> tuple[Any, ...]:
+        """Return what the law is made from."""
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(cast(Any, self)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self._arguments()))})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments()
+
+
+Law = LawMethods
+
+
+class Independent(LawMethods):
+    """What follows for any law whose neurons are dropped independently, each with probability p, from ``rates``."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def p(self) -> float | Floats:
+            """Drop probability, one of all neurons or one of each."""
+
+    @property
+    def independent(self) -> bool:
+        """Whether neurons are dropped independently of one another: they are."""
+        return True
+
+    @property
+    def rates(self) -> Floats:
+        """Drop probability of each neuron, a read-only view of shape (n,)."""
+        return np.broadcast_to(np.asarray(self.p, dtype=np.float64), (self.n,))
+
+    @cached_property
+    def dropped(self) -> "Count":
         """Law of the number of dropped neurons, a frozen scipy distribution."""
         from dropstats import counts
 
         return counts.of_rates(self._rate_counts())
 
-    def sample(self, size: int = 1, rng: _validate.RNG = None) -> NDArray[np.bool_]:
+    def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
         """Return independent masks.
 
         Parameters
@@ -161,7 +326,7 @@ class Independent(Words):
         array([[ True,  True, False, False],
                [ True,  True, False, False]])
         """
-        size, generator = sampling(self.rates.shape[0], size, rng)
+        size, generator = sampling(self.n, size, rng)
         return bits.kept_masks(self.rates, size, generator)
 
     def entropy_bits(self) -> float:
@@ -173,27 +338,28 @@ class Independent(Words):
         """Base-2 logarithm of the number of masks that can occur: the number of neurons with 0 < p < 1."""
         return sum(n for p, n in self._rate_counts() if 0 < p < 1)
 
-    def _covariance(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _covariance(self, i: Ints, j: Ints) -> Floats:
         p = self.rates[i]
         return np.where(i == j, p * (1 - p), 0.0)
 
-    def _rate_counts(self) -> Iterator[tuple[float, int]]:
-        """Yield the rates that occur, each with its number of neurons."""
-        if self.rates.strides == (0,):
-            yield from ((rate, self.rates.shape[0]) for rate in self.rates[:1].tolist())
-        else:
-            values, occurrences = np.unique(self.rates, return_counts=True)
-            yield from zip(values.tolist(), occurrences.tolist(), strict=True)
+
+def rate_counts(rates: Floats) -> Iterator[tuple[float, int]]:
+    """Yield the rates that occur, each with its number of neurons; of a view of one rate without looking at all."""
+    if rates.strides == (0,):
+        yield from ((rate, rates.shape[0]) for rate in rates[:1].tolist())
+    else:
+        values, occurrences = np.unique(rates, return_counts=True)
+        yield from zip(values.tolist(), occurrences.tolist(), strict=True)
 
 
 def _neuron_entropy_bits(p: float) -> float:
     return 0.0 if p in (0.0, 1.0) else -(p * math.log(p) + (1 - p) * math.log1p(-p)) / math.log(2)
 
 
-def has(law: Any, word: str) -> bool:
-    """Return whether an object has an attribute, without computing it, as hasattr would."""
-    missing = object()
-    return getattr_static(law, word, missing) is not missing
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array, made read-only."""
+    array.flags.writeable = False
+    return array
 
 
 def sampling(n: int, size: Any, rng: _validate.RNG) -> tuple[int, np.random.Generator]:

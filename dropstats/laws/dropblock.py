@@ -3,21 +3,19 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from dropstats import _validate, bits
-from dropstats.laws.base import Words, sampling
+from dropstats.laws.base import Floats, Ints, LawMethods, Masks, frozen, sampling
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
 
 
-@dataclass(frozen=True)
-class DropBlock(Words):
+@dataclass(frozen=True, repr=False)
+class DropBlock(LawMethods):
     """Squares of block x block neurons dropped around seeds, each seed with probability gamma.
 
     A square lies wholly inside the map, so there are (height - block + 1) (width - block + 1) places for a seed. A
@@ -62,6 +60,7 @@ class DropBlock(Words):
     width: int
     block: int
     gamma: float
+    count_normalised: ClassVar[bool] = True
 
     def __init__(self, height: int, width: int, block: int, p: Any = None, *, gamma: Any = None) -> None:
         height, width, block = _shape(height, width, block)
@@ -84,6 +83,8 @@ class DropBlock(Words):
         >>> round(law.gamma, 10), round(law.fraction, 12)
         (0.0067643534, 0.1)
         """
+        from scipy.optimize import brentq
+
         p, shape = _validate.probability(p), _shape(height, width, block)
         if p in (0.0, 1.0):
             return cls(*shape, gamma=p)
@@ -119,11 +120,10 @@ class DropBlock(Words):
         return math.log1p(-self.gamma) if self.gamma < 1 else -math.inf
 
     @cached_property
-    def rates(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def rates(self) -> Floats:
         """Drop probability of each neuron, row by row, read-only, of shape (n,)."""
-        rates = -np.expm1(_reach(self.height, self.width, self.block) * self._log_q) if self.gamma else np.zeros(self.n)
-        rates.flags.writeable = False
-        return rates
+        reach = _reach(self.height, self.width, self.block)
+        return frozen(-np.expm1(reach * self._log_q) if self.gamma else np.zeros(self.n))
 
     @property
     def fraction(self) -> float:
@@ -146,12 +146,12 @@ class DropBlock(Words):
         fraction = self.fraction
         return self.variance / (self.n * fraction * (1 - fraction))
 
-    def _kept_covariance(self, first: Any, second: Any, both: Any) -> NDArray[np.float64]:
+    def _kept_covariance(self, first: Any, second: Any, both: Any) -> Floats:
         """Return q^(first + second - both) - q^(first + second), without cancellation; q = 1 - gamma."""
         log_q = self._log_q
         return np.asarray(-np.exp(log_q * (first + second - both)) * np.expm1(log_q * both))
 
-    def _covariance(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _covariance(self, i: Ints, j: Ints) -> Floats:
         if self.gamma in (0.0, 1.0):
             return np.zeros(i.shape)
         sides = (self.height, i // self.width, j // self.width), (self.width, i % self.width, j % self.width)
@@ -159,7 +159,7 @@ class DropBlock(Words):
         return self._kept_covariance(a * d, b * e, c * f)
 
     @cached_property
-    def dropped(self) -> "Count":  # type: ignore[override]
+    def dropped(self) -> "Count":
         """Law of the number of dropped neurons, exact; ValueError where that is not feasible."""
         from dropstats import counts
 
@@ -186,7 +186,29 @@ class DropBlock(Words):
                 return math.log(something) if log else something
         return super().prob(dropped=dropped, kept=kept, log=log)
 
-    def sample(self, size: int = 1, rng: _validate.RNG = None) -> NDArray[np.bool_]:
+    @cached_property
+    def apart(self) -> Ints | None:
+        """Neurons `block` apart along both axes, which share no seed: those that tell most; None where all are."""
+        if self.independent:
+            return None
+        places = np.arange(self.n).reshape(self.height, self.width)
+        grids = [places[i :: self.block, j :: self.block].ravel() for i, j in np.ndindex(self.block, self.block)]
+        return frozen(max(grids, key=lambda grid: float((self.rates[grid] * (1 - self.rates[grid])).sum())))
+
+    def _log_prob_mask(self, kept: Masks) -> Floats:
+        """Return a bound: seeds whose square is not wholly dropped are none, those that alone drop a neuron are one."""
+        if self.gamma in (0.0, 1.0):
+            return super()._log_prob_mask(kept)
+        dropped = ~kept.reshape(-1, self.height, self.width)
+        seeds = _square_sums(dropped, self.block) == self.block**2
+        around = self.block - 1
+        reach = _square_sums(np.pad(seeds, ((0, 0), (around, around), (around, around))), self.block)
+        alone = _square_sums(reach == 1, self.block) > 0
+        forced, allowed = (np.count_nonzero(which, axis=(1, 2)) for which in (seeds & alone, seeds))
+        logs = forced * math.log(self.gamma) + (self._seeds - allowed) * self._log_q
+        return np.where(((reach > 0) == dropped).all(axis=(1, 2)), logs, -np.inf)
+
+    def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
         """Return bool masks of shape (size, n), True = kept, row by row; see `Layer.sample`."""
         size, generator = sampling(self.n, size, rng)
         high, wide = self.height - self.block + 1, self.width - self.block + 1
@@ -221,6 +243,13 @@ def _rebuilt(cls: type[DropBlock], height: int, width: int, block: int, gamma: f
     return cls(height, width, block, gamma=gamma)
 
 
+def _square_sums(cells: Masks, block: int) -> Ints:
+    """Return the sums over all squares of block x block cells of each map."""
+    sums = np.pad(cells, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1, dtype=np.int64).cumsum(axis=2)
+    rows = sums[:, block:] - sums[:, :-block]
+    return np.asarray(rows[:, :, block:] - rows[:, :, :-block])
+
+
 def _shape(height: Any, width: Any, block: Any) -> tuple[int, int, int]:
     height = _validate.neurons(height, "height", minimum=1)
     width = _validate.neurons(width, "width", minimum=1)
@@ -232,20 +261,18 @@ def _shape(height: Any, width: Any, block: Any) -> tuple[int, int, int]:
     return height, width, block
 
 
-def _reached(length: int, block: int) -> NDArray[np.int64]:
+def _reached(length: int, block: int) -> Ints:
     """Return along one axis the number of seeds that reach each place."""
     at = np.arange(length)
     return np.minimum(at, length - block) - np.maximum(0, at - block + 1) + 1
 
 
-def _reach(height: int, width: int, block: int) -> NDArray[np.float64]:
+def _reach(height: int, width: int, block: int) -> Floats:
     """Return the number of seeds that reach each neuron, row by row."""
     return np.outer(_reached(height, block), _reached(width, block)).reshape(-1).astype(np.float64)
 
 
-def _overlap(
-    length: int, block: int, i: NDArray[np.int64], j: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _overlap(length: int, block: int, i: Ints, j: Ints) -> tuple[Ints, Ints, Ints]:
     """Return along one axis the number of seeds that reach place i, that reach j, and that reach both."""
     reached = _reached(length, block)
     first, last = np.maximum(np.maximum(i, j) - block + 1, 0), np.minimum(np.minimum(i, j), length - block)
@@ -253,7 +280,7 @@ def _overlap(
 
 
 @lru_cache(maxsize=64)
-def _pairs(length: int, block: int) -> NDArray[np.int64]:
+def _pairs(length: int, block: int) -> Ints:
     """Return the columns (reach of i, of j, of both, number of such pairs) of all pairs that share seeds."""
     i = np.repeat(np.arange(length), 2 * block - 1)
     j = i + np.tile(np.arange(1 - block, block), length)

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dropstats import _quadrature, _validate
+from dropstats import _numerics, _validate
+from dropstats._numerics import log1mexp
 
 Array = NDArray[np.float64]
 # Rates that differ and how many neurons have each: (p, number).
@@ -45,13 +46,14 @@ class Steps:
         """Return P(X = k); 0 where k is not whole."""
         at = np.asarray(k, dtype=np.float64)
         whole = (at == np.floor(at)) & (at >= 0)
-        below, above = (np.asarray(tail) for tail in self._at(np.where(whole, at, 0) - 1))
-        lower, upper = (np.asarray(tail) for tail in self._at(np.where(whole, at, 0)))
+        safe = np.where(whole, at, 0)
+        (below, above), (lower, upper) = self._at(safe - 1), self._at(safe)
         # the difference of the smaller pair of tails keeps its digits
-        mass = np.where(whole, np.where(upper < 0.5, above - upper, lower - below), 0.0)
+        mass = np.where(whole, np.where(np.less(upper, 0.5), above - upper, lower - below), 0.0)
         return _unwrap(np.where(np.isnan(at), np.nan, mass))
 
     def _at(self, k: ArrayLike) -> tuple[Any, Any]:
+        """P(X <= k) and P(X > k)."""
         at = np.floor(np.asarray(k, dtype=np.float64)) + 1
         flat = np.maximum(at, 0).ravel()
         parts = [self._tails(flat[i : i + CHUNK]) for i in range(0, max(flat.size, 1), CHUNK)]
@@ -111,15 +113,9 @@ def _unwrap(array: Any) -> Any:
     return array if np.ndim(array) else float(array)
 
 
-def _log_rates(p: float) -> tuple[float, float]:
+def log_rates(p: float) -> tuple[float, float]:
     """Logarithms of p and 1 - p."""
     return (math.log(p) if p > 0 else -math.inf), (math.log1p(-p) if p < 1 else -math.inf)
-
-
-def log1m_exp(x: Array) -> Array:
-    """log(1 - exp(x)) for x <= 0, with the digits of both ends."""
-    with np.errstate(divide="ignore"):
-        return np.where(x > -math.log(2), np.log(-np.expm1(x)), np.log1p(-np.exp(x)))
 
 
 @dataclass(frozen=True)
@@ -127,14 +123,8 @@ class WaitingTime(Steps):
     """Law of the first step by which every neuron has been dropped, or kept, or both: a coupon collector's wait.
 
     P(X <= t) = prod_i (1 - q_i^t) for 'dropped', with p for 'kept', and prod_i (1 - p_i^t - q_i^t) for 'both'.
-    `TrainingRun.steps_until_all` makes it. Its mean sum_t P(X > t) is added up term by term, or, where it is longer
-    than 4096 terms, from there on by the Euler-Maclaurin formula.
-
-    Attributes
-    ----------
-    pieces : tuple of (float, int)
-        The drop probabilities, and how many neurons have each.
-    what : {'dropped', 'kept', 'both'}
+    `TrainingRun.steps_until_all` makes it. Its mean sum_t P(X > t) is added up term by term, beyond 4096 terms by the
+    Euler-Maclaurin formula.
     """
 
     pieces: Pieces
@@ -144,7 +134,7 @@ class WaitingTime(Steps):
         """log P(X <= t): the sum over neurons of log(1 - P(not yet))."""
         total = np.zeros(t.shape)
         for p, number in self.pieces:
-            log_p, log_q = _log_rates(p)
+            log_p, log_q = log_rates(p)
             with np.errstate(invalid="ignore", divide="ignore"):
                 if self.what == "both":
                     slow, fast = max(log_p, log_q) * t, min(log_p, log_q) * t
@@ -153,13 +143,13 @@ class WaitingTime(Steps):
                     logarithm = np.where(gap < 0.5, np.log(gap), np.log1p(-(np.exp(slow) + np.exp(fast))))
                 else:
                     rate = log_q if self.what == "dropped" else log_p
-                    logarithm = np.where(t > 0, log1m_exp(np.where(t > 0, rate * t, 0.0)), -np.inf)
+                    logarithm = np.where(t > 0, log1mexp(np.where(t > 0, rate * t, 0.0)), -np.inf)
             total = total + number * logarithm
         return total
 
     def _tails(self, k: Array) -> tuple[Array, Array]:
         # X >= k means X > k - 1
-        log_done = self._log_missing(np.ceil(k) - 1) if self._count() else np.zeros(k.shape)
+        log_done = self._log_missing(np.ceil(k) - 1)
         return np.where(k <= 0, 0.0, np.exp(log_done)), np.where(k <= 0, 1.0, -np.expm1(log_done))
 
     def _count(self) -> int:
@@ -171,7 +161,7 @@ class WaitingTime(Steps):
 
     def _slowest(self) -> float:
         """Smallest rate at which a neuron's chance to be still missing decays."""
-        logs = [_log_rates(p) for p, _ in self.pieces]
+        logs = [log_rates(p) for p, _ in self.pieces]
         if self.what == "both":
             return min(-max(pair) for pair in logs)
         return min(-pair[1 if self.what == "dropped" else 0] for pair in logs)
@@ -192,7 +182,7 @@ class WaitingTime(Steps):
             # sum_{t >= M} g(t) = int_{M-1/2}^inf g + g'(M-1/2)/24 - ...; the next term is below 1e-13 of the mean for
             # M = 4096, where what has not decayed decays by less than 1% a step
             start = direct - 0.5
-            nodes, weights = _quadrature.logarithmic(start, last)
+            nodes, weights = _numerics.logarithmic(start, last)
             tail = -np.expm1(self._log_missing(nodes))
             around = -np.expm1(self._log_missing(start * (1 + np.array([-1e-4, 0, 1e-4]))))
             slope = (around[2] - around[0]) / (2e-4 * start)

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
+from dropstats.models.torch.declares import declared
 from dropstats.models.torch.hooks import watching
 from dropstats.models.torch.passes import Passes
-from dropstats.models.torch.rates import declared
 
 __all__ = ["Passes", "declared", "matches", "watching"]
 

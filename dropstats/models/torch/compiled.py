@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dropstats.models.torch import outputs, rates
+from dropstats.models.torch import declares, outputs
 
 # Outputs of a call by which the scale is told.
 _VALUES = 1024
@@ -41,7 +41,7 @@ def inside(model: torch.nn.Module) -> set[int]:
 
 def _seen(module: torch.nn.Module) -> bool:
     """Tell whether the zeros of a module's output are those of its mask."""
-    return rates.is_dropout(module) and rates.scales(module) and getattr(module, "inplace", False) is not True
+    return declares.is_dropout(module) and declares.scales(module) and getattr(module, "inplace", False) is not True
 
 
 class Handed:
@@ -58,7 +58,11 @@ class Handed:
                 continue
             if _seen(module):
                 self._modules[path] = module
-            elif rates.draws_itself(module) and rates.attributes(module) and max(rates.attributes(module))[1] > 0:
+            elif (
+                declares.draws_itself(module)
+                and declares.attributes(module)
+                and max(declares.attributes(module))[1] > 0
+            ):
                 recorder.unseen[path] = "in compiled code only the zeros of a dropout module's output are seen"
 
     def hooks(self) -> Iterator[Callable[[], None]]:

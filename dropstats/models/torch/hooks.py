@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dropstats.models.sites import Sites
-from dropstats.models.torch import compiled, outputs, rates
+from dropstats.models.torch import compiled, declares, outputs
 from dropstats.models.torch.operations import Mode, Recorder, prefix, task, tensors
 from dropstats.models.torch.places import Places
 
@@ -133,7 +133,7 @@ def watching(model: torch.nn.Module, sites: Sites, always: bool = False) -> Iter
             if id(module) in inside:
                 continue
             stack.callback(module.register_forward_pre_hook(hooks.before).remove)
-            if rates.is_dropout(module) and rates.scales(module):
+            if declares.is_dropout(module) and declares.scales(module):
                 stack.callback(module.register_forward_pre_hook(hooks.before_dropout).remove)
                 stack.callback(module.register_forward_hook(hooks.after_dropout).remove)
             stack.callback(module.register_forward_hook(hooks.after, always_call=True).remove)

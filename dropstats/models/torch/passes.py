@@ -12,7 +12,7 @@ from torch.utils import _pytree
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from dropstats.models.sites import Sites
-from dropstats.models.torch import compiled, rates
+from dropstats.models.torch import compiled, declares
 from dropstats.models.torch.hooks import watching
 from dropstats.models.torch.operations import tensors
 
@@ -26,7 +26,9 @@ class State:
         self.randomness = _random_state()
         self.gradients = {name: _copy(parameter.grad) for name, parameter in model.named_parameters()}
         self.buffers = {name: _copy(buffer) for name, buffer in model.named_buffers()}
-        self._rates = [(module, name, value) for module in model.modules() for name, value in rates.attributes(module)]
+        self._rates = [
+            (module, name, value) for module in model.modules() for name, value in declares.attributes(module)
+        ]
 
     def changed(self) -> list[str]:
         """Return what differs by now: 'mode', 'random state', 'gradients', 'buffers'."""

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from torch.utils import checkpoint
 
-from dropstats.models.torch import compiled, rates
+from dropstats.models.torch import compiled, declares
 
 # Every call of a module passes through this function, whose `self` is the module.
 _CALL = torch.nn.Module._call_impl.__code__
@@ -91,7 +91,7 @@ class Places:
         name = functional_name or self._function(own, node, operation)
         path = None if module is None else self.paths[id(module)]
         training = None if module is None else module.training
-        own_draw = module is not None and rates.is_dropout(module)
+        own_draw = module is not None and declares.is_dropout(module)
         return Place(
             self._site(module, path, name),
             path,
@@ -115,7 +115,7 @@ class Places:
     def _site(self, module: torch.nn.Module | None, path: str | None, name: str) -> str:
         if module is None or path is None:
             return name
-        if rates.draws_itself(module):
+        if declares.draws_itself(module):
             return path or type(module).__name__
         site = f"{path}.{name}" if path else name
         return f"{site}()" if site in self.modules else site

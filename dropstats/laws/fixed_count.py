@@ -1,0 +1,134 @@
+"""Masks with a fixed number of zeros."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dropstats import _validate
+from dropstats.laws.base import Floats, Ints, LawMethods, Masks, sampling
+
+if TYPE_CHECKING:
+    from dropstats.counts import Count
+
+
+@dataclass(frozen=True, repr=False)
+class FixedCount(LawMethods):
+    """Exactly k of n neurons dropped, all choices equally probable.
+
+    The number dropped does not vary; two neurons are correlated by -1 / (n - 1). Of m neurons chosen beforehand a
+    hypergeometric number is dropped: `among`.
+
+    Parameters
+    ----------
+    n : int
+        Number of neurons.
+    k : int
+        Number of them that are dropped in each mask, at most n.
+
+    References
+    ----------
+    A mask with a fixed number of zeros is a simple random sample without replacement: W. G. Cochran (1977). Sampling
+    Techniques, 3rd ed., Wiley, chapter 2.
+
+    Examples
+    --------
+    >>> law = FixedCount(64, 6)
+    >>> law.dropped.var(), law.covariance(0, 1) / law.covariance(0, 0) == -1 / 63
+    (np.float64(0.0), np.True_)
+    >>> round(float(law.among(16).pmf(0)), 6)
+    0.163676
+    """
+
+    n: int
+    k: int
+
+    def __init__(self, n: int, k: int) -> None:
+        object.__setattr__(self, "n", _validate.neurons(n))
+        k = _validate.neurons(k, "k")
+        if k > self.n:
+            raise ValueError(f"k must be at most n = {self.n}, the number of neurons; got {k}")
+        object.__setattr__(self, "k", k)
+
+    @property
+    def independent(self) -> bool:
+        """Whether neurons are independent: only where all of them, or none, are dropped."""
+        return self.k in (0, self.n)
+
+    @property
+    def rates(self) -> Floats:
+        """Drop probability of each neuron, k / n, read-only, of shape (n,)."""
+        return np.broadcast_to(np.float64(self.k / self.n if self.n else 0.0), (self.n,))
+
+    @cached_property
+    def dropped(self) -> "Count":
+        """Law of the number of dropped neurons: always k."""
+        from dropstats import counts
+
+        return counts.point_mass(self.n, self.k)
+
+    def total(self, masks: int) -> "Count":
+        """Return the law of the number of neurons dropped over so many masks: always k each."""
+        from dropstats import counts
+
+        return counts.point_mass(self.n * masks, self.k * masks)
+
+    def shared(self, pairs: int = 1) -> "Count | None":
+        """Return the law of the number of neurons dropped in both of two masks: hypergeometric, for one pair."""
+        return self.among(self.k) if pairs == 1 else None
+
+    def among(self, m: int) -> "Count":
+        """Return the law of the number dropped among m neurons chosen beforehand: a hypergeometric law.
+
+        Parameters
+        ----------
+        m : int
+            Number of chosen neurons, at most n.
+        """
+        from dropstats import counts
+
+        m = _validate.integer(m, "m", minimum=0, maximum=self.n)
+        return counts.hypergeometric(self.n, self.k, m)
+
+    def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
+        """Return bool masks of shape (size, n), True = kept; see `Layer.sample`."""
+        size, generator = sampling(self.n, size, rng)
+        masks = np.tile(np.arange(self.n) >= self.k, (size, 1))
+        return generator.permuted(masks, axis=1, out=masks)
+
+    def _covariance(self, i: Ints, j: Ints) -> Floats:
+        variance = self.k * (self.n - self.k) / self.n**2
+        return np.where(i == j, variance, -variance / max(self.n - 1, 1))
+
+    @property
+    def prob_mask_exact(self) -> bool:
+        """Whether `log_prob_mask` is exact: it is."""
+        return True
+
+    prob_equal_exact = prob_mask_exact
+
+    def _log_prob_mask(self, kept: Masks) -> Floats:
+        possible = np.count_nonzero(kept, axis=1) == self.n - self.k
+        return np.where(possible, self.log_prob_equal, -np.inf)
+
+    @cached_property
+    def log_prob_equal(self) -> float:
+        """Natural log of the probability that two independent masks are equal, one over n choose k."""
+        return 0.0 - self.log2_subnetworks * math.log(2)
+
+    def entropy_bits(self) -> float:
+        """Return the Shannon entropy of a mask, in bits: log2 of the number of choices."""
+        return self.log2_subnetworks
+
+    @property
+    def log2_subnetworks(self) -> float:
+        """Base-2 logarithm of the number of masks that can occur, n choose k."""
+        if self.k in (0, self.n):
+            return 0.0
+        from dropstats.counts import Binomial
+
+        rate = self.k / self.n
+        log_mass = self.k * math.log(rate) + (self.n - self.k) * math.log1p(-rate)
+        return float(Binomial(self.n, rate).logpmf(self.k) - log_mass) / math.log(2)

@@ -1,0 +1,64 @@
+"""Drop rates that low-precision random numbers really give: p rounded to the grid of the generator.
+
+Each rule is the arithmetic of an implementation, in its own number formats. A threshold out of `levels` values lets
+through a multiple of 1 / levels, whatever p was declared.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropstats import _validate
+
+Floats = NDArray[np.float64]
+
+LEVELS = 256
+
+
+def rates(p: Floats, levels: Any = LEVELS, rule: Any = None) -> Floats:
+    """Return the rates at which neurons of declared rates p are dropped under a rule."""
+    rule = _validate.choice(rule, "rule", _RULES)
+    # float32 holds the thresholds of up to 2^24 levels exactly
+    levels = _validate.integer(levels, "levels", minimum=2, maximum=2**24)
+    if rule not in THRESHOLDS and levels != LEVELS:
+        raise ValueError(f"levels belongs to the rules {', '.join(THRESHOLDS)}; got {levels} with rule {rule!r}")
+    return _RULES[rule](p, levels)
+
+
+def _flash_attention(p: Floats, levels: int) -> Floats:
+    """Keep if r <= floor((1 - p) (levels - 1)), r uniform over 0..levels - 1; 1 - p in float32, the rest in double."""
+    keep = (np.float32(1) - p.astype(np.float32)).astype(np.float64)
+    return np.asarray((levels - 1 - np.floor(keep * (levels - 1))) / levels)
+
+
+def _transformer_engine(p: Floats, levels: int) -> Floats:
+    """Drop if r < floor(p levels), r uniform over 0..levels - 1, in float32."""
+    return np.asarray(np.floor(p.astype(np.float32) * np.float32(levels)).astype(np.float64) / levels)
+
+
+def _float16(p: Floats, _: int) -> Floats:
+    """Drop if u < p, u uniform over the multiples of 2^-10 in [0, 1), p rounded to float16."""
+    return _below(p.astype(np.float16).astype(np.float64), 2**10)
+
+
+def _bfloat16(p: Floats, _: int) -> Floats:
+    """Drop if u < p, u uniform over the multiples of 2^-7 in [0, 1), p rounded to bfloat16."""
+    # a bfloat16 is the upper half of a float32, rounded to nearest, ties to even
+    word = p.astype(np.float32).view(np.uint32)
+    word = (word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return _below(word.view(np.float32).astype(np.float64), 2**7)
+
+
+def _below(p: Floats, grid: int) -> Floats:
+    return np.ceil(p * grid) / grid
+
+
+_RULES: dict[str, Callable[[Floats, int], Floats]] = {
+    "flash-attention-2": _flash_attention,
+    "transformer-engine": _transformer_engine,
+    "bfloat16": _bfloat16,
+    "float16": _float16,
+}
+THRESHOLDS = ("flash-attention-2", "transformer-engine")
