@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from dropstats.auditing import audit as audit
     from dropstats.auditing import audit_streams as audit_streams
     from dropstats.laws import *  # noqa: F403
+    from dropstats.models import ModelReport as ModelReport
+    from dropstats.models import audit_model as audit_model
+    from dropstats.models import watch as watch
     from dropstats.monitoring import Monitor as Monitor
     from dropstats.power import detectable_shift as detectable_shift
     from dropstats.power import neurons_needed as neurons_needed
@@ -46,6 +49,7 @@ __version__ = "0.1.0"
 # those of their table, `dropstats.laws`.
 _HOMES = {
     "EffectiveLearningRate": "activation",
+    "ModelReport": "models",
     "Monitor": "monitoring",
     "PreActivation": "activation",
     "Recorder": "recording",
@@ -55,6 +59,7 @@ _HOMES = {
     "Tally": "tallies",
     "TrainingRun": "training",
     "audit": "auditing",
+    "audit_model": "models",
     "audit_streams": "auditing",
     "detectable_shift": "power",
     "effective_learning_rate": "activation",
@@ -67,6 +72,7 @@ _HOMES = {
     "simulate": "simulation",
     "tally": "tallies",
     "variance_shift": "activation",
+    "watch": "models",
 }
 _MODULES = ("plots", "testing")
 

@@ -291,6 +291,18 @@ def test_dtypes_however_they_are_written(written, name):
     assert arrays.dtype(Array) == name
 
 
+def test_a_table_without_one_dtype_is_read_as_an_array():
+    class Table:
+        """Has a shape, as a pandas DataFrame, and a dtype for each column."""
+
+        shape = (2, 3)
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array([[1, 0, 1], [0, 1, 1]])
+
+    assert ds.Recording.from_masks(Table()).mask_drops().tolist() == [1, 1]
+
+
 def test_wide_numbers_are_read_as_doubles():
     recording = ds.Recording.from_outputs(np.array([[0, 1, 2]], np.longdouble))
     assert (recording.dtype, recording.scales) == ("float64", {1.0: 1, 2.0: 1})

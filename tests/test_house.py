@@ -148,7 +148,7 @@ def test_each_test_of_streams_has_its_docs(check):
 
 
 def test_each_test_has_one_file():
-    files = {path.stem for path in (ROOT / "auditing" / "checks").glob("*.py")} - {"__init__"}
+    files = {path.stem for path in ROOT.joinpath("auditing", "checks").glob("*.py")} - {"__init__"}
     names = {check.name for check in (*checks.OF_MASKS, *checks.OF_STREAMS, *checks.OF_COPIES, *checks.OF_NORMAL)}
     assert files == names
 

@@ -334,6 +334,14 @@ def fields(recording):
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in plain.items()}
 
 
+@pytest.mark.parametrize("shape", [(0,), (2, 0)])
+def test_masks_of_no_neuron_come_back(tmp_path, shape):
+    recording = ds.Recording.from_masks(np.ones((4, *shape)))
+    recording.save(tmp_path / "a.npz")
+    assert fields(ds.Recording.load(tmp_path / "a.npz")) == fields(recording)
+    assert (recording.dropped, recording.judged, recording.mask_drops().tolist()) == (0, 0, [0] * 4)
+
+
 @pytest.mark.parametrize("shape", [(13,), (16,), (3, 5), ()])
 def test_a_saved_recording_comes_back(tmp_path, shape):
     given = masks(shape=shape) * 1.25
@@ -399,6 +407,14 @@ def test_masks_packed_in_their_own_shape_are_read(tmp_path):
     assert np.array_equal(recording.masks(), given.reshape(6, -1))
     assert recording.shape == (3, 5, 13)
     assert recording.p is None
+
+
+def test_masks_packed_flat_may_name_their_own_shape(tmp_path):
+    given = masks(6, (3, 5, 13))
+    packed = np.packbits(given.reshape(6, -1), axis=1)
+    recording = ds.Recording.load(write(tmp_path / "a.npz", keep=packed, shape=np.array([6, 3, 5, 13])))
+    assert np.array_equal(recording.masks(), given.reshape(6, -1))
+    assert recording.shape == (3, 5, 13)
 
 
 def test_a_recording_may_name_several_scales_and_its_source_in_bytes(tmp_path):

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from typing import Any
 
 import dropstats
 from dropstats.cli.common import Parser, add_default, integer, number
@@ -27,7 +26,6 @@ def add_arguments(parser: Parser) -> None:
     add_default(parser, "--false-alarm", 1e-3, "A", "probability that a correct implementation ever raises the alarm")
     parser.add_argument("--every", type=integer, default=1, metavar="K", help="look after every K masks; 1 by default")
     parser.add_argument("--plot", metavar="FILE", help="write the picture of the evidence as .png, .svg or .pdf")
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

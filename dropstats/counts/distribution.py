@@ -16,6 +16,10 @@ def source_of(seed: Any) -> np.random.Generator | np.random.RandomState:
 class Distribution(stats.rv_discrete):  # type: ignore[misc]
     """A distribution without parameters, of which a law of a count is the frozen one."""
 
+    def __new__(cls, count: Any) -> "Distribution":
+        """Return an instance, not one of scipy's distributions given by values."""
+        return object.__new__(cls)
+
     def __init__(self, count: Any) -> None:
         self._count = count
         super().__init__(a=0, b=count.n, name="count")

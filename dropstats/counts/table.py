@@ -122,8 +122,7 @@ class Tabulated(Count):
         """Return the log of a tail whose outermost term nearest the mean is `edge`."""
         if isinstance(k, float):
             return float(self._log_tail(np.array([k]), np.array([edge]), upward)[0])
-        cdf, sf = (self._lookup(self._tails[0], k, 0.0, 1.0), self._lookup(self._tails[1], k, 1.0, 0.0))
-        tail, other = (sf, cdf) if upward else (cdf, sf)
+        tail, other = (self._sf(k), self._cdf(k)) if upward else (self._cdf(k), self._sf(k))
         out = self._log(edge, tail, "tail")
         large = tail > 0.5
         out[large] = np.log1p(-other[large])
