@@ -355,6 +355,11 @@ def test_binomial_tails_against_scipy():
         low, high = nulls.binomial_tails(k, 40, p)
         np.testing.assert_allclose(low, stats.binom.cdf(k, 40, p), rtol=1e-12)
         np.testing.assert_allclose(high, stats.binom.sf(k - 1, 40, p), rtol=1e-12)
+    # of very many counts equal ones are answered once, however many differ
+    for many in (np.arange(3001), np.repeat(np.arange(1500, 1510), 200).reshape(40, 50)):
+        low, high = nulls.binomial_tails(many, 3000, 0.5)
+        np.testing.assert_allclose(low, stats.binom.cdf(many, 3000, 0.5), rtol=1e-9, atol=1e-240)
+        np.testing.assert_allclose(high, stats.binom.sf(many - 1, 3000, 0.5), rtol=1e-9, atol=1e-240)
 
 
 @pytest.mark.parametrize("pairs", [1, 3, 5])
