@@ -15,8 +15,6 @@ Floats = NDArray[np.float64]
 
 # More distinct rates than this, and the sums over neurons of unlike rates are not convolved.
 _DISTINCT = 256
-# Parts of the test, for which its p-value is corrected.
-_PARTS = 5
 
 
 def measure(case: Case) -> Finding:
@@ -38,17 +36,30 @@ def measure(case: Case) -> Finding:
     spread = _spread(case) if free and complete else None
     spread = spread if case.design_effect == 1 else 1.0
     run_p, run = worst_run(counts, known, rates, case.design_effect) if free else (None, None)
-    pvalue = nulls.bonferroni(worst_p, spread, run_p, float(each[0]), float(each[-1]))
+    parts = [p for p in (worst_p, spread, run_p, float(each[0]), float(each[-1])) if p is not None]
+    pvalue = nulls.bonferroni(*parts)
     typical, masks = float(np.median(rates)), int(np.median(known))
-    detectable = nulls.detectable_rate(typical, masks, case.level / (_PARTS * case.n))
+    level = case.level / (len(parts) * case.n)
     observed, expected = float(counts[worst] / max(known[worst], 1)), float(rates[worst])
     numbers = {
         "each": each, "worst": worst, "worst_p": worst_p, "spread": 1.0 if spread is None else spread,
         "run": run, "run_p": 1.0 if run_p is None else run_p, "masks": masks,
     }  # fmt: skip
-    if 0 < typical < 1 and min(typical**masks, (1 - typical) ** masks) * _PARTS * case.n > case.level / 2:
+    if 0 < typical < 1 and min(typical**masks, (1 - typical) ** masks) > level / 2:
         return too_small("masks", pvalue=pvalue, observed=observed, expected=expected, numbers=numbers)
-    return Finding(pvalue, observed, expected, detectable, numbers=numbers)
+    return Finding(pvalue, observed, expected, _seen(case, level), numbers=numbers)
+
+
+def _seen(case: Case, level: float) -> float | None:
+    """Return the smallest shift of any one neuron's rate that is seen with power 0.9."""
+    known, rates = case.seen.neuron_trials, case.law.rates
+    hardest = int(np.argmax(rates * (1 - rates) / np.maximum(known, 1)))
+    shift = nulls.detectable_rate(float(rates[hardest]), int(known[hardest]), level)
+    if shift is None or case.law.rate is None:
+        return shift
+    # the one neuron shifts the rate of all, at which the others are judged as well
+    shift *= case.n / max(case.n - 1, 1)
+    return shift if case.n > 1 and shift <= max(case.law.rate, 1 - case.law.rate) else None
 
 
 def _spread(case: Case) -> float | None:
