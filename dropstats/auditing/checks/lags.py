@@ -45,12 +45,30 @@ def measure(case: Case) -> Finding:
     if case.mask_effect > 1:  # neurons of a mask that depend on each other agree, or not, together
         widened = nulls.normal_two_sided(float(correlation[lag] / error[lag]) / math.sqrt(case.mask_effect))
         pvalue = max(pvalue, min(1.0, widened * tested))
-    pairs = case.n * max(case.trials // 2, 1)
-    detectable = nulls.detectable_correlation(pairs / case.mask_effect, case.level / tested)
+    detectable = _seen(case, case.level / tested)
     observed = float(correlation[lag])
     numbers = {"lag": lag, "neurons": case.n, "screened": seen.lag_columns.size, "calls": case.trials}
     fields: dict[str, Any] = {"pvalue": pvalue, "observed": observed, "expected": 0.0, "numbers": numbers}
     return too_small("neurons", **fields) if detectable > 1 else Finding(detectable=detectable, **fields)
+
+
+def _seen(case: Case, level: float) -> float:
+    """Return the smallest correlation, at a short lag, that is seen with power 0.9 by one of the two halves."""
+    law, calls, tries = case.law, max(case.trials // 2, 1), min(case.trials - 1.0, 2.0)
+    if law.rate is not None and law.independent:
+        pairs, rarer = calls * case.n, min(case.seen.rate, 1 - case.seen.rate)
+        mean, variance, most = pairs * rarer**2, pairs * (rarer * (1 - rarer)) ** 2, pairs * rarer
+    else:
+        one: Any = law.shared()
+        mean, variance, most = calls * float(one.mean()), calls * float(one.var()), calls * float(np.sum(law.rates))
+        # both halves have the masks in common, and with them what is not the rates' own: how many each mask drops
+        own = calls * float(np.sum((law.rates * (1 - law.rates)) ** 2))
+        tries = min(tries, 1 + own / max(variance, own))
+    seen = nulls.detectable_correlation(mean, variance, most, level, tries)
+    if case.mask_effect == 1:
+        return seen
+    error = math.sqrt(case.mask_effect / (case.n * (case.trials - 1)))
+    return max(seen, error * (nulls.normal_quantile(level / 2) + nulls.normal_quantile(1 - nulls.POWER)))
 
 
 def _judgeable(case: Case) -> Case:

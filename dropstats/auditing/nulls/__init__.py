@@ -9,7 +9,13 @@ from dropstats.auditing.nulls.bounds import (
     weighted_bound,
 )
 from dropstats.auditing.nulls.conditional import paired, paired_tails, shared_tails
-from dropstats.auditing.nulls.detectable import POWER, detectable_correlation, detectable_rate, detectable_variance
+from dropstats.auditing.nulls.detectable import (
+    POWER,
+    detectable_correlation,
+    detectable_rate,
+    detectable_student,
+    detectable_variance,
+)
 from dropstats.auditing.nulls.sums import count_sum_tails, histogram, score_sum_tails, squared_deviation, window
 from dropstats.auditing.nulls.tails import (
     binomial,
@@ -35,6 +41,7 @@ __all__ = [
     "count_tails",
     "detectable_correlation",
     "detectable_rate",
+    "detectable_student",
     "detectable_variance",
     "event_bound",
     "histogram",
