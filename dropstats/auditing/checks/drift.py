@@ -92,15 +92,14 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     if not failed:
         how = "" if case.law.has_counts else "; by bounds from the exact variance"
         return f"the most unusual mask is that of call {worst}{how}"
-    dead = int(np.argmax(counts > 0)) if counts.any() else case.trials
-    if dead == case.trials:
+    if not counts.any():
         return "no call drops anything"
+    dead, full = int(np.argmax(counts > 0)), int(np.argmax(counts < case.n))
     if dead and mean * dead > _DEAD:
-        return (
-            "call 0 drops nothing"
-            if dead == 1
-            else f"calls 0 to {dead - 1} drop nothing: warm-up steps without dropout"
-        )
+        return "call 0 drops nothing" if dead == 1 else f"{_first(dead)} drop nothing: warm-up steps without dropout"
+    if full and (case.n - mean) * full > _DEAD:
+        which = "call 0 drops" if full == 1 else f"{_first(full)} drop"
+        return f"{which} everything, where {mean:,.6g} {case.unit.many} are expected"
     if finding["order"] is not None:
         return _in_words(finding, case)
     if finding["kind"] == "run":
@@ -108,6 +107,10 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         observed = f"calls {first} to {stop - 1} drop {float(counts[first:stop].mean()):,.6g} {case.unit.many} each"
         return f"{observed}, where {mean:,.6g} are expected: drift"
     return f"call {worst} drops {int(counts[worst]):,} {case.unit.many}, where {mean:,.6g} are expected"
+
+
+def _first(calls: int) -> str:
+    return f"calls 0 to {calls - 1}"
 
 
 def _in_words(finding: Finding, case: Case) -> str:
