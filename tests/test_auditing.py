@@ -420,39 +420,6 @@ def test_detectable_rate_against_reference(case):
     assert shift == pytest.approx(case["smallest_bias_exact"], rel=1e-9)
 
 
-def departing(test, trials, n, p, by, rng):
-    """Return masks that depart from the law by so much, as the test in question measures it."""
-    if test == "rate":
-        return rng.random((trials, n)) >= p + by
-    if test == "dispersion":  # a rate that varies by call adds n (n - 1) s^2 to n p q
-        spread = np.sqrt(by * p * (1 - p) / (n - 1))
-        return rng.random((trials, n)) >= p + spread * rng.standard_normal((trials, 1))
-    masks = rng.random((trials, n)) >= p
-    if test == "positions":
-        masks[:, 7] = rng.random(trials) >= p + by
-        return masks
-    stays = rng.random((trials, n)) < by
-    for t in range(1, trials):
-        masks[t, stays[t]] = masks[t - 1, stays[t]]
-    return masks
-
-
-@pytest.mark.parametrize("test", ["rate", "positions", "dispersion", "lags"])
-def test_detectable_departures_are_detected_nine_times_in_ten(test):
-    # what a passing test states, held against the test itself
-    trials, n, p = 400, 64, 0.3
-    passed = audit(Layer(n, p).sample(trials, rng=0), p=p, tests=[test])[test]
-    assert passed.verdict == "pass"
-    rng = np.random.default_rng(1)
-
-    def seen(by, times):
-        masks = (departing(test, trials, n, p, by, rng) for _ in range(times))
-        return sum(audit(one, p=p, tests=[test])[test].verdict == "fail" for one in masks)
-
-    assert stats.binom.cdf(seen(passed.detectable, 100), 100, 0.9) > 1e-3
-    assert seen(passed.detectable / 2, 50) < 25
-
-
 @pytest.mark.parametrize("lag", [1, 3, 10, 60])
 def test_alternate_halves(lag):
     values = np.random.default_rng(0).integers(0, 3, 101, dtype=np.uint8)

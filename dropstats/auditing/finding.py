@@ -11,6 +11,7 @@ from dropstats.auditing.evidence import Evidence
 from dropstats.laws import Layer
 
 if TYPE_CHECKING:
+    from dropstats.counts import Count
     from dropstats.laws import Law
 
 # Of the neurons that are independent, those of these many rates are looked at as streams, the most frequent first.
@@ -93,6 +94,11 @@ class Case:
         if not alone or (law.independent and law.rate is not None):
             return 1.0
         return float((law.rates * (1 - law.rates)).sum() if law.independent else law.variance) / alone
+
+    @cached_property
+    def shared(self) -> "Count | None":
+        """Law of the number of neurons dropped in both of two masks; None where it has no closed form."""
+        return self.law.shared()
 
     def but(self, **changes: Any) -> Self:
         """Return the same case with some attributes changed; the sums are shared."""

@@ -59,7 +59,7 @@ def _seen(case: Case, level: float) -> float:
         pairs, rarer = calls * case.n, min(case.seen.rate, 1 - case.seen.rate)
         mean, variance, most = pairs * rarer**2, pairs * (rarer * (1 - rarer)) ** 2, pairs * rarer
     else:
-        one: Any = law.shared()
+        one: Any = case.shared
         mean, variance, most = calls * float(one.mean()), calls * float(one.var()), calls * float(np.sum(law.rates))
         # both halves have the masks in common, and with them what is not the rates' own: how many each mask drops
         own = calls * float(np.sum((law.rates * (1 - law.rates)) ** 2))
@@ -73,7 +73,7 @@ def _seen(case: Case, level: float) -> float:
 
 def _judgeable(case: Case) -> Case:
     """Return the case of the neurons whose number dropped in both of two calls has a law."""
-    if case.law.shared() is None or (not case.law.independent and surely_off(case)):
+    if case.shared is None or (not case.law.independent and surely_off(case)):
         case = case.apart
     if case.law.rate is not None or case.n * case.trials <= _CONVOLVED:
         return case
@@ -115,7 +115,7 @@ def _by_law(case: Case, calls: int, both: int) -> float:
     law = case.law
     if case.n * calls > _CONVOLVED and (every := law.shared(calls)) is not None:
         return float(nulls.two_sided(*nulls.count_tails(every, both)))
-    one: Any = law.shared()
+    one: Any = case.shared
     pmf = np.asarray(one.pmf(np.arange(case.n + 1)), dtype=np.float64)
     return float(nulls.two_sided(*nulls.count_sum_tails(pmf, calls, both)))
 

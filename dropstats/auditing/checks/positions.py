@@ -64,8 +64,8 @@ def _seen(case: Case, level: float) -> float | None:
     shift = nulls.detectable_rate(float(rates[hardest]), int(known[hardest]), level)
     if shift is None or case.law.rate is None:
         return shift
-    # the one neuron shifts the rate of all, at which the others are judged as well
-    shift *= case.n / max(case.n - 1, 1)
+    # where that shifts the rate of all, it is judged against the others, a difference whose variance is larger
+    shift *= math.sqrt(case.n / max(case.n - 1, 1))
     return shift if case.n > 1 and shift <= max(case.law.rate, 1 - case.law.rate) else None
 
 
