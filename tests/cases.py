@@ -290,6 +290,24 @@ FAULTS = (
         "microbatches share masks", 1000, 256, 0.1, faults.microbatches, "duplicates", "calls in a row share a mask",
         0.1, 2, right_rate=True,
     ),
+    _fault(
+        "calls overlap by a neuron", 400, 256, 0.1, faults.counter_overlap, "lags",
+        "^position 255 of a call is position 0 of the next one: calls overlap by 1 neuron$", 0.1, 255, right_rate=True,
+    ),
+    _fault(
+        "calls overlap by 4 neurons", 800, 1024, 0.05, faults.counter_overlap, "lags",
+        "^positions 1020 to 1023 of a call are positions 0 to 3 of the next one: calls overlap by 4 neurons$",
+        0.05, 1020, right_rate=True,
+    ),
+    _fault(
+        "calls overlap by 2 neurons, p = 1/2", 100, 4096, 0.5, faults.counter_overlap, "lags",
+        "^positions 4094 to 4095 of a call are positions 0 to 1 of the next one: calls overlap", 0.5, 4094,
+        right_rate=True,
+    ),
+    _fault(
+        "a neuron carries over to another, 3 calls later", 400, 256, 0.1, faults.carried, "lags",
+        "^position 200 of a call is position 17 of the one 3 calls later$", 0.1, 200, 17, 3, right_rate=True,
+    ),
     # streams that overlap
     _fault(
         "counters overlap", 1000, 256, 0.1, faults.counter_overlap, "serial", "^neurons 128 apart in the stream",

@@ -52,6 +52,17 @@ def counter_overlap(trials, n, p, step):
     return make
 
 
+def carried(trials, n, p, first, second, lag):
+    """Return masks one neuron of which does what another one did some calls before."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        masks[lag:, second] = masks[:-lag, first]
+        return masks
+
+    return make
+
+
 def one_overlap(trials, n, p, first, second, shift):
     """Return clean masks but for two calls, of which one is the other shifted."""
 

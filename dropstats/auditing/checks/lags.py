@@ -1,6 +1,7 @@
 """Test `lags`: the masks of different calls are independent of each other."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from dropstats.auditing import nulls, words
 from dropstats.auditing.checks.rate import surely_off
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
+from dropstats.auditing.histories import Carried, carried
 
 # The lags that stand out most in the screen are judged exactly: more would add nothing, as one is enough to fail.
 _JUDGED = 4
@@ -24,11 +26,20 @@ def measure(case: Case) -> Finding:
     The correlation of masks k calls apart, for every k, screens by FFT; the lags that stand out most are judged by the
     number of neurons dropped in both calls, given the drops, over calls with floor(t / k) even, and odd. Where rates
     differ, or exactly k of n are dropped, by the law of that number; of other laws on neurons that are independent.
-    Catches sticky and repeated masks. Needs enough neurons to see equal masks.
+    Then neurons that do what another one did 1 to 8 calls before, all pairs of them by hashes of their histories:
+    conservative (Markov). Catches sticky and repeated masks, calls that overlap by a few neurons. Needs enough neurons
+    to see equal masks.
     """
     if case.trials > _CALLS:
         case = case.but(seen=Evidence(case.seen.recording.calls(0, _CALLS)))
-    case = _judgeable(case)
+    pairs, finding = carried(case), _of_lags(_judgeable(case))
+    if pairs is None or finding.pvalue is None:
+        return finding
+    numbers = {**finding.numbers, "carried": pairs if pairs.pvalue < finding.pvalue else None}
+    return replace(finding, pvalue=nulls.bonferroni(finding.pvalue, pairs.pvalue), numbers=numbers)
+
+
+def _of_lags(case: Case) -> Finding:
     seen, rate = case.seen, case.law.rate
     if rate in (0.0, 1.0) or not 0 < seen.rate < 1:
         return not_applicable("all masks are alike at this rate")
@@ -124,6 +135,8 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say how masks of different calls are related."""
     if finding.numbers.get("why") == "one mask":
         return "a single mask has no other to compare with"
+    if failed and finding.numbers.get("carried") is not None:
+        return _carried(finding["carried"], case)
     if failed:
         text = departure(finding["lag"], float(finding.observed or 0), case)
     elif finding.state == "too small":
@@ -136,6 +149,26 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         text += f" (first {finding['calls']:,} calls)"
     elif finding["screened"] < case.n:
         text += f" (screened on {finding['screened']:,} {case.unit.many})"
+    return text
+
+
+def _carried(found: Carried, case: Case) -> str:
+    """Say which neurons do what others did some calls before."""
+    if again := words.repeating(case):
+        return again
+    count, unit = found.first.size, case.unit
+    later = "the next one" if found.lag == 1 else f"the one {found.lag} calls later"
+    moved = np.unique(found.second - found.first)
+    if moved.size == 1 and found.first[-1] - found.first[0] == count - 1:
+        first, second = (words.span(int(at[0]), int(at[-1]), case) for at in (found.first, found.second))
+        text = f"{first} of a call {'is' if count == 1 else 'are'} {second} of {later}"
+        if found.first[-1] == found.case.n - 1 and found.second[0] == 0:
+            text += f": calls overlap by {words.counted(count, unit.one, unit.many)}"
+    else:
+        text = f"{unit.place} {int(found.first[0]):,} of a call is {unit.place} {int(found.second[0]):,} of {later}"
+        text += f" ({count:,} such {unit.places})" if count > 1 else ""
+    if found.case.n < case.n:
+        text += f" (of {words.counted(found.case.n, unit.one, unit.many)} of rate {found.case.law.rate:.4g})"
     return text
 
 
