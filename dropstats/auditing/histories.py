@@ -139,4 +139,4 @@ def _confirmed(seen: Evidence, j: Ints, k: Ints, lag: int) -> tuple[Ints, Ints]:
 
 
 def _history(seen: Evidence, neuron: np.int64) -> NDArray[np.uint8]:
-    return seen.columns(np.array([neuron]))[:, 0]
+    return np.asarray(seen.recording.neurons(np.array([neuron])).masks()[:, 0].view(np.uint8))
