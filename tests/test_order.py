@@ -139,9 +139,7 @@ def runs_by_hand(counts, trials, rates):
 
 
 @pytest.mark.parametrize("alike", [True, False])
-@pytest.mark.parametrize("piece", [2, 8, 2**20])
-def test_the_worst_run_of_neighbours_is_that_of_its_definition(monkeypatch, alike, piece):
-    monkeypatch.setattr(positions, "_PIECE", piece)
+def test_the_worst_run_of_neighbours_is_that_of_its_definition(alike):
     rng = np.random.default_rng(4)
     for n in (3, 4, 7, 64, 101, 250):
         rates = np.broadcast_to(np.float64(0.3), (n,)) if alike else np.sort(rng.choice([0.2, 0.3, 0.5], n))
