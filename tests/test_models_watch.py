@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dropstats as ds
+from dropstats.cli import main
 from dropstats.models.sites import Masks
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -222,6 +223,89 @@ def test_autocast_and_small_dtypes_are_named():
     report = draws.audit()
     assert report.passed, str(report)
     assert {site.dtype for site in report.sites.values()} <= {"bfloat16", "float32"}
+
+
+# Monitors
+
+
+def test_a_correct_model_raises_no_alarm():
+    model = Net()
+    with ds.watch(model, monitor=True, on_alarm="raise") as draws:
+        train(model, 60, (8, 8, 6, 9))
+    assert list(draws.monitors) == ["dropout", "drop"]
+    assert draws.monitors["drop"].trials == 45  # masks of fewer rows than the first are left out
+    assert draws.monitors["drop"].n == 8 * 64
+    assert draws.alarms == {}
+    assert draws.audit().passed
+
+
+class Stuck(Net):
+    """Sets the seed anew in every step from the fourth on."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls >= 4:
+            torch.manual_seed(0)
+        return super().forward(x)
+
+
+def test_an_alarm_is_raised_at_the_step_that_shows_it():
+    model, steps = Stuck(), []
+
+    def loop():
+        for _ in range(20):
+            train(model, 1)
+            steps.append(1)
+
+    with ds.watch(model, monitor=True, on_alarm="raise") as draws, pytest.raises(RuntimeError, match="dropout at"):
+        loop()
+    assert len(steps) == 4  # the fifth step draws what the fourth drew
+    assert torch._C._len_torch_dispatch_stack() == 0
+    assert all(alarm.check == "duplicates" for alarm in draws.alarms.values())
+
+
+def test_alarms_warn_or_call_a_function():
+    with ds.watch(model := Stuck(), monitor=True), pytest.warns(RuntimeWarning, match="dropout at drop"):
+        train(model, 8)
+    told = {}
+    with ds.watch(model := Stuck(), monitor=True, on_alarm=told.__setitem__) as draws:
+        train(model, 12)
+    assert set(told) == set(draws.alarms) == {"dropout", "drop"}
+    assert all(alarm.step <= 6 for alarm in told.values())
+    assert not draws.audit().passed
+
+
+def test_a_wrong_rate_is_told_of_the_site_at_fault():
+    class Rounded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop_rate = 0.1
+
+        def forward(self, x):
+            return x * (torch.randint(0, 128, x.shape) >= 13) / 0.9 if self.training else x
+
+    Rounded.__name__ = "RoundedDropout"
+    model, told = nn.Sequential(nn.Linear(16, 2**12), nn.Dropout(0.1), Rounded()), {}
+    with ds.watch(model, monitor=True, on_alarm=told.__setitem__):
+        for _ in range(60):
+            model(torch.randn(16, 16))
+    assert list(told) == ["2"]
+    assert told["2"].check == "rate"
+
+
+def test_bad_monitors():
+    with pytest.raises(
+        ValueError, match="on_alarm must be 'warn', 'raise' or a function of a site and an alarm; got 3"
+    ):
+        ds.watch(Net(), monitor=True, on_alarm=3).__enter__()
+    with pytest.raises(ValueError, match="false_alarm must be in"):
+        ds.watch(Net(), monitor=True, false_alarm=2).__enter__()
+    with ds.watch(Net()) as draws:
+        assert draws.monitors == draws.alarms == {}
 
 
 # Laws, p
@@ -518,7 +602,9 @@ def test_two_real_processes_are_held_against_each_other(tmp_path):
     report = ds.audit_streams(same)
     assert not report.passed
     assert "identical masks" in report["agreement"].message
-    assert ds.audit_streams(same, "identical").passed
+    for folder, expect, status in (("a", "independent", 0), ("b", "independent", 1), ("b", "identical", 0)):
+        files = [str(tmp_path / folder / f"rank{rank}.npz") for rank in range(2)]
+        assert main(["streams", *files, "--expect", expect]) == status
 
 
 # Bad input

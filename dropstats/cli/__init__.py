@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import dropstats
-from dropstats.cli import audit, layer, monitor, plan, prob, simulate
+from dropstats.cli import audit, layer, model, monitor, plan, prob, simulate, streams
 from dropstats.cli.common import Parser, add_command, one_line
 
 _PROG = "dropstats"
-_COMMANDS = (prob, simulate, audit, monitor, plan, layer)
+_COMMANDS = (prob, simulate, audit, streams, model, monitor, plan, layer)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

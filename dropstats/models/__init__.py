@@ -12,7 +12,8 @@ A framework is one file (or folder) here, imported only where its library is; `f
 A draw goes to `sites.add(Draw(...))`; one that is no mask to `sites.unread`; a new pass begins with `sites.begin(...)`.
 """
 
-from dropstats.models.auditor import Draws, audit_model, watch
+from dropstats.models.auditor import audit_model
 from dropstats.models.report import ModelReport, SiteReport
+from dropstats.models.watching import Draws, watch
 
 __all__ = ["Draws", "ModelReport", "SiteReport", "audit_model", "watch"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from dropstats.models.judging import Result, streams_share
 from dropstats.models.replays import Counts
-from dropstats.models.sites import Declared, Site, Sites
+from dropstats.models.sites import READ, Declared, Site, Sites
 from dropstats.recording import Recording
 
 # Neurons of each site that are held against other sites'.
@@ -229,7 +229,8 @@ def _log_chance(seen: Seen, name: str, site: Site) -> float:
     p = seen.recordings[name].p if name in seen.recordings else None
     if p is None:
         return 0.0
-    size = sum(int(bits.shape[0]) for bits in site.masks.matrix()[0])
+    calls, width = site.masks.matrix()[0].shape
+    size = calls * min(width, READ)
     return size * math.log(p * p + (1 - p) ** 2) if 0 < p < 1 else 0.0
 
 

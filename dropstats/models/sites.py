@@ -1,7 +1,7 @@
 """Draws of a model, gathered by the place that makes them: the only thing that recorders and checks share."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -18,6 +18,8 @@ Phase = Literal["forward", "recomputed", "backward"]
 NEURONS = 2**24
 # A mask is not cut to fewer positions than this; instead, later calls are left out.
 _FEWEST = 64
+# Neurons of a mask by which masks drawn again are recognised and which a monitor sees: they are read in any case.
+READ = 2**16
 # Calls whose values are kept.
 _CALLS = 64
 
@@ -217,9 +219,9 @@ class Gradients:
 class Sites:
     """All draws of a model, by site, in order of first use.
 
-    A recorder calls `begin` where an outermost module is called, `width` for how much of a mask to copy, `add` for each
-    mask; a draw that is no mask is counted in `unread`, a module whose draws cannot be seen named in `unseen`;
-    where it sees the calls of modules in training, it counts them in `called`.
+    A recorder calls `begin` and `end` where an outermost module is called and returns, `width` for how much of a mask
+    to copy, `add` for each mask. A draw that is no mask is counted in `unread`, a module whose draws cannot be seen is
+    named in `unseen`; where it sees the calls of modules in training, it counts them in `called`.
     """
 
     def __init__(self, neurons: int = NEURONS) -> None:
@@ -235,6 +237,9 @@ class Sites:
         self.replays = Replays()
         self.evaluated: Counter[str] = Counter()
         self.gradients = Gradients()
+        # told of each mask of a forward pass in training, and of the end of each pass
+        self.on_mask: Callable[[Site, Bits], None] | None = None
+        self.on_end: Callable[[], None] | None = None
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self._sites.values())
@@ -253,10 +258,15 @@ class Sites:
         self.modes[training] += 1
         self._turn.clear()
 
+    def end(self) -> None:
+        """End a pass."""
+        if self.on_end is not None:
+            self.on_end()
+
     def width(self, site: str) -> int:
         """Return how many positions of the site's next mask are to be copied."""
         known = self._sites.get((site, self._turn[site] + 1))
-        return known.masks.width if known else self._neurons
+        return max(known.masks.width, READ) if known else self._neurons
 
     def last(self, site: str) -> Site | None:
         """Return the site of this name that drew last in this pass."""
@@ -264,7 +274,7 @@ class Sites:
 
     def add(self, draw: Draw) -> Site | None:
         """Take one mask; return its site where it is of a forward pass in training."""
-        seen = Seen(draw.site, hash(np.packbits(draw.bits).tobytes()))
+        seen = Seen(draw.site, hash(np.packbits(draw.bits[:READ]).tobytes()))
         if draw.phase != "forward":
             region = draw.regions[0] if draw.regions else None
             self.replays.again(seen, region, draw.run, draw.phase == "recomputed")
@@ -285,6 +295,8 @@ class Sites:
         site.ones[draw.one] += 1
         site.masks.add(draw.bits, draw.known)
         site.digests.append(seen.digest)
+        if self.on_mask is not None and (draw.known is None or draw.known.all()):
+            self.on_mask(site, draw.bits)
         if draw.regions:
             self.replays.forward(seen, draw.regions, self.passes)
         return site

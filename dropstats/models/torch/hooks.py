@@ -70,6 +70,8 @@ class _Hooks:
             # what is switched on inside a backward pass is off after it, whether or not it is switched off
             if self._borrowed or task() < 0:
                 self._look((self._always or self._recorder.reruns) and not self._borrowed)
+            if task() < 0:
+                self._recorder.sites.end()
 
     def _note_backward(self, output: Any) -> None:
         """Count a pass in evaluation mode whose gradients are asked for: somebody trains with dropout left off."""
