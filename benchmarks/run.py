@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module, metadata, util
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -212,6 +213,25 @@ def audits(size: int) -> Iterator[Line]:
         yield Line("audit", what, "s", contenders)
 
 
+def monitors(size: int) -> Iterator[Line]:
+    """Measure steps of a monitor, 64 at a time so that all it does comes by, beside the dropout that it watches."""
+    torch, steps = optional("torch"), 64
+    for n, unit, scale in ((2**20 // size, "ms", 1e6), (NEURONS, "us", 1e3)):
+        fresh = cycle(bits.packed_masks(ds.Layer(n, 0.1).rates, 10 * steps, 1))  # none comes again in 8 turns
+        monitor = ds.Monitor(0.1, n=n)
+
+        def watch(monitor: Any = monitor, fresh: Any = fresh) -> None:
+            for mask in islice(fresh, steps):
+                monitor.update(mask)
+
+        contenders = {"dropstats": (watch, steps * scale)}
+        if torch:
+            torch.set_num_threads(1)
+            ones = torch.ones(n)
+            contenders["torch.nn.functional.dropout"] = (partial(torch.nn.functional.dropout, ones, 0.1), scale)
+        yield Line("monitor", f"a step of a monitor, {n:,} packed neurons, p = 0.1", unit, contenders)
+
+
 def imports(_: int) -> Iterator[Line]:
     def run(statement: str) -> Callable[[], Any]:
         return lambda: subprocess.run([sys.executable, "-c", statement], check=True)
@@ -296,6 +316,7 @@ def main() -> None:
         "network totals": partial(totals, 16 if options.quick else 1),
         "queries": partial(queries, 0),
         "audit": partial(audits, 2 if options.quick else 1),
+        "monitor": partial(monitors, 64 if options.quick else 1),
         "import": partial(imports, 0),
     }
     about, rows = machine(repeats), []

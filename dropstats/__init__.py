@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from dropstats.auditing import audit as audit
     from dropstats.auditing import audit_streams as audit_streams
     from dropstats.laws import *  # noqa: F403
+    from dropstats.models import ModelReport as ModelReport
+    from dropstats.models import audit_model as audit_model
+    from dropstats.models import watch as watch
+    from dropstats.monitoring import Monitor as Monitor
     from dropstats.power import detectable_shift as detectable_shift
     from dropstats.power import neurons_needed as neurons_needed
+    from dropstats.recording import Recorder as Recorder
     from dropstats.recording import Recording as Recording
     from dropstats.recording import record as record
     from dropstats.simulation import precise_to as precise_to
@@ -44,13 +49,17 @@ __version__ = "0.1.0"
 # those of their table, `dropstats.laws`.
 _HOMES = {
     "EffectiveLearningRate": "activation",
+    "ModelReport": "models",
+    "Monitor": "monitoring",
     "PreActivation": "activation",
+    "Recorder": "recording",
     "Recording": "recording",
     "Report": "auditing",
     "Result": "auditing",
     "Tally": "tallies",
     "TrainingRun": "training",
     "audit": "auditing",
+    "audit_model": "models",
     "audit_streams": "auditing",
     "detectable_shift": "power",
     "effective_learning_rate": "activation",
@@ -63,6 +72,7 @@ _HOMES = {
     "simulate": "simulation",
     "tally": "tallies",
     "variance_shift": "activation",
+    "watch": "models",
 }
 _MODULES = ("plots", "testing")
 

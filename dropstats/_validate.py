@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -62,12 +63,16 @@ def _real_array(values: Any, name: str) -> NDArray[np.float64]:
     return array.astype(np.float64)
 
 
-def _unit_interval(array: NDArray[np.float64], name: str) -> None:
-    bad = ~((array >= 0) & (array <= 1))  # NaN compares False, so it is bad
+def _refuse(bad: NDArray[np.bool_], array: NDArray[np.float64], name: str, expected: str) -> None:
+    """Raise where anything is `bad`: what was expected, the first number that is not so, and where."""
     if bad.any():
-        where = np.unravel_index(int(np.argmax(bad)), array.shape)
-        place = "" if array.ndim == 0 else f" at index {int(where[0]) if array.ndim == 1 else tuple(map(int, where))}"
-        raise ValueError(f"{name} must be in [0, 1]; got {float(array[where])!r}{place}")
+        where = tuple(map(int, np.unravel_index(int(np.argmax(bad)), array.shape)))
+        place = f" at index {where[0] if array.ndim == 1 else where}" if array.ndim else ""
+        raise ValueError(f"{name} must be {expected}; got {float(array[where])!r}{place}")
+
+
+def _unit_interval(array: NDArray[np.float64], name: str) -> None:
+    _refuse(~((array >= 0) & (array <= 1)), array, name, "in [0, 1]")  # NaN compares False, so it is bad
 
 
 def probability(value: Any, name: str = "p") -> float:
@@ -79,6 +84,14 @@ def probability(value: Any, name: str = "p") -> float:
         raise ValueError(f"{name} must be a single number; got an array of shape {array.shape}")
     _unit_interval(array, name)
     return float(array) + 0.0
+
+
+def open_probability(value: Any, name: str) -> float:
+    """Return a single probability in (0, 1)."""
+    found = probability(value, name)
+    if not 0 < found < 1:
+        raise ValueError(f"{name} must be in (0, 1); got {found!r}")
+    return found
 
 
 def below_one(p: Any) -> float:
@@ -111,19 +124,19 @@ def finite(values: Any, name: str, *, ndim: tuple[int, ...], shape: str) -> NDAr
     array = _real_array(values, name)
     if array.ndim not in ndim:
         raise ValueError(f"{name} must have shape {shape}; got shape {array.shape}")
-    bad = ~np.isfinite(array)
-    if bad.any():
-        where = np.unravel_index(int(np.argmax(bad)), array.shape)
-        place = int(where[0]) if array.ndim == 1 else tuple(map(int, where))
-        at = "" if array.ndim == 0 else f" at index {place}"
-        raise ValueError(f"{name} must be finite; got {float(array[where])!r}{at}")
+    _refuse(~np.isfinite(array), array, name, "finite")
     array.flags.writeable = False
     return array
 
 
+def number(value: Any, name: str) -> float:
+    """Return a finite real number as a float."""
+    return float(finite(value, name, ndim=(0,), shape="()"))
+
+
 def closed_interval(value: Any, name: str) -> tuple[int | None, int | None]:
     """Return a closed interval of counts, from an int or a pair whose None leaves an end open."""
-    bound: Callable[[Any, str], int] = lambda v, what: integer(v, what, minimum=-(2**63), maximum=2**63)  # noqa: E731
+    bound = partial(integer, minimum=-(2**63), maximum=2**63)
     if not isinstance(value, tuple | list):
         count = bound(value, name)
         return count, count
@@ -143,9 +156,8 @@ def memory(nbytes: int, what: str) -> None:
     except (AttributeError, ValueError, OSError):  # not a POSIX system: let the allocation itself speak
         return
     if nbytes > available:
-        raise MemoryError(
-            f"{what} would need {nbytes / 2**30:.3g} GiB; this machine has {available / 2**30:.3g} GiB of memory"
-        )
+        need, has = nbytes / 2**30, available / 2**30
+        raise MemoryError(f"{what} would need {need:.3g} GiB; this machine has {has:.3g} GiB of memory")
 
 
 def generator(rng: RNG) -> np.random.Generator:
@@ -162,9 +174,8 @@ def seed_sequence(rng: RNG) -> np.random.SeedSequence:
     if rng is None:
         return np.random.SeedSequence()
     if isinstance(rng, bool) or not isinstance(rng, Integral):
-        raise TypeError(
-            f"rng must be None, an int, a SeedSequence or a Generator; got {show(rng)} of type {type(rng).__name__}"
-        )
+        expected = "None, an int, a SeedSequence or a Generator"
+        raise TypeError(f"rng must be {expected}; got {show(rng)} of type {type(rng).__name__}")
     if rng < 0:
         raise ValueError(f"rng must not be negative; got {show(rng)}")
     return np.random.SeedSequence(int(rng))

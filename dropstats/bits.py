@@ -276,7 +276,7 @@ def _chunks(rates: NDArray[np.float64], masks: int) -> Iterator[tuple[int, _Chun
         yield start, _Chunk(rates[start : start + step], masks)
 
 
-class _ColumnSums:
+class ColumnSums:
     """Counts of set bits at each place of a word, over many words: vertical counters by carry-save adders.
 
     A level holds planes of words whose bits count 2^level. Three of a level become one of it and one of the next in
@@ -345,7 +345,7 @@ def count_drops(
     counts = np.zeros(masks, np.intp)
     drops = np.empty(rates.shape[0], np.int64)
     for start, chunk in _chunks(rates, masks):
-        sums = _ColumnSums(chunk.columns, chunk.rows)
+        sums = ColumnSums(chunk.columns, chunk.rows)
         for mask, words in chunk.tiles(generator):
             slices, _, rows = words.shape
             ones = np.add.reduce(np.bitwise_count(words), axis=1, dtype=np.uint16).reshape(-1)

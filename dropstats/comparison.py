@@ -88,10 +88,8 @@ class Groups(NamedTuple):
 
     Attributes
     ----------
-    counts : ndarray
-        Where each group lies: the mean of its counts under the law.
-    densities : ndarray
-        Mean probability of a count of each group under the law.
+    counts, densities : ndarray
+        Where each group lies: the mean of its counts under the law; the mean probability of a count of it.
     probabilities, frequencies : ndarray
         Of falling into each group: by the law, and by the trials.
     trials : int
@@ -126,9 +124,8 @@ class Groups(NamedTuple):
 def groups(law: Law, tally: Tally, fewest: float = 10) -> Groups:
     """Return a tally beside its law in groups of adjacent counts that are large enough to be judged.
 
-    Counts are grouped from both tails inwards until each group has `fewest` expected trials: below about 10 a
-    frequency is too skew to be compared with the normal law. Trials that the law practically forbids stand
-    alone. Where this leaves a single group, there is nothing to judge.
+    Counts are grouped from both tails inwards until each group has `fewest` expected trials: below about 10 a frequency
+    is too skew to be compared with the normal law. Trials that the law practically forbids stand alone.
 
     Examples
     --------
@@ -170,16 +167,16 @@ def moment_residuals(law: Law, tally: Tally) -> list[float]:
     check(law, tally)
     low, high = window(law, None, 1e-30)
     counts = np.arange(low, high + 1)
-    weights = law.dropped.pmf(counts)
     exact = [float(value) for value in law.dropped.stats("mvsk")]
-    if not exact[1]:
+    mean, variance = exact[:2]
+    if not variance:
         return [math.nan] * 4
-    scaled = (counts - exact[0]) / math.sqrt(exact[1])
+    scaled = (counts - mean) / math.sqrt(variance)
+    weights = law.dropped.pmf(counts)
     standardised = [float(np.sum(weights * scaled**order)) for order in range(9)]
-    scales = (math.sqrt(exact[1]), exact[1], 1.0, 1.0)
     residuals = []
-    for name, value, scale in zip(tallies.MOMENTS, exact, scales, strict=True):
-        error = tallies.moment_standard_error(name, exact[1], standardised, tally.trials)
+    for name, value, scale in zip(tallies.MOMENTS, exact, (math.sqrt(variance), variance, 1, 1), strict=True):
+        error = tallies.moment_standard_error(name, variance, standardised, tally.trials)
         # of a fair neuron the variance has no error of first order; what is left is rounding
         negligible = error * math.sqrt(tally.trials) < 1e-6 * scale
         residuals.append(math.nan if negligible else (getattr(tally, name) - value) / error)

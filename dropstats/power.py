@@ -1,13 +1,11 @@
 """Power of the audit's rate test: neurons needed to see a shift of p, and the smallest shift that N neurons show.
 
-The test counts the dropped among N independent neurons and is exact and two-sided: it alarms where the binomial
-tail on either side is at most half the false-alarm rate. Its power against a shift is the probability that it
-alarms on the side of the shift. That power is a sawtooth in N, since the count is an integer; the answers here take
-the teeth as they are.
+The test counts the dropped among N independent neurons and is exact and two-sided: it alarms where the binomial tail on
+either side is at most half the false-alarm rate. Its power against a shift is the probability that it alarms on the
+side of the shift: a sawtooth in N, since the count is an integer; the answers here take the teeth as they are.
 
-Source: M. R. Chernick, C. Y. Liu (2002). The saw-toothed behavior of power versus sample size and software
-solutions: single binomial proportion using exact methods. The American Statistician 56, 149-155.
-doi:10.1198/000313002317572835
+Source: M. R. Chernick, C. Y. Liu (2002). The saw-toothed behavior of power versus sample size and software solutions:
+single binomial proportion using exact methods. The American Statistician 56, 149-155. doi:10.1198/000313002317572835
 """
 
 import math
@@ -37,14 +35,8 @@ def neurons_needed(p: float, shift: float, false_alarm: float = 0.01, power: flo
         Declared probability that a neuron is dropped.
     shift : float
         Difference to the true probability, which is p + shift; of either sign, not 0.
-    false_alarm : float
-        Probability, at most, of an alarm where p is right; in (0, 1).
-    power : float
-        Probability of an alarm where it is p + shift; in (0, 1).
-
-    Returns
-    -------
-    int
+    false_alarm, power : float
+        Probability of an alarm where p is right, at most, and where it is p + shift, at least; in (0, 1).
 
     Raises
     ------
@@ -59,7 +51,7 @@ def neurons_needed(p: float, shift: float, false_alarm: float = 0.01, power: flo
     19765
     """
     p, other = _shifted(p, shift)
-    tail, power = _open("false_alarm", false_alarm) / 2, _open("power", power)
+    tail, power = _errors(false_alarm, power)
     high = _surely_enough(p, other, tail, power)
     while high > 1:
         sizes = np.arange(max(1, high - _BLOCK), high)
@@ -79,10 +71,8 @@ def detectable_shift(p: float, neurons: int, false_alarm: float = 0.01, power: f
         Declared probability that a neuron is dropped.
     neurons : int
         Number of independent neurons, over all masks.
-    false_alarm : float
-        Probability, at most, of an alarm where p is right; in (0, 1).
-    power : float
-        Probability of an alarm where it is p + shift; in (0, 1).
+    false_alarm, power : float
+        As for `neurons_needed`.
     sign : {1, -1}
         Whether p is feared to be too small or too large.
 
@@ -100,7 +90,7 @@ def detectable_shift(p: float, neurons: int, false_alarm: float = 0.01, power: f
     """
     p = _validate.probability(p)
     n = _validate.integer(neurons, "neurons", minimum=1, maximum=_MAX_NEURONS)
-    tail, power = _open("false_alarm", false_alarm) / 2, _open("power", power)
+    tail, power = _errors(false_alarm, power)
     if sign not in (1, -1):
         raise ValueError(f"sign must be 1 or -1; got {sign!r}")
     (critical,) = _critical(np.array([n]), p, tail, sign)
@@ -113,11 +103,10 @@ def detectable_shift(p: float, neurons: int, false_alarm: float = 0.01, power: f
     return other - p
 
 
-def _open(name: str, value: Any) -> float:
-    number = _validate.probability(value, name)
-    if number in (0, 1):
-        raise ValueError(f"{name} must be in (0, 1); got {number!r}")
-    return number
+def _errors(false_alarm: Any, power: Any) -> tuple[float, float]:
+    """Return the false-alarm rate of either side, and the power."""
+    false_alarm = _validate.open_probability(false_alarm, "false_alarm")
+    return false_alarm / 2, _validate.open_probability(power, "power")
 
 
 def _shifted(p: Any, shift: Any) -> tuple[float, float]:

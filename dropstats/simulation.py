@@ -10,7 +10,7 @@ import pickle
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from math import sqrt
 from numbers import Real
@@ -22,11 +22,8 @@ from numpy.typing import NDArray
 
 from dropstats import _validate, bits, tallies
 from dropstats.laws import Law, Network
-from dropstats.laws.base import Independent, parts_of
+from dropstats.laws.base import Independent
 from dropstats.tallies import Tally
-
-# Of a law, and in order of all its parts: how often each neuron was dropped, and how many masks dropped 0..n.
-_Sums = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 # A block takes 5 ms at p = 0.5, 16 ms at any p, and four times that in runs of more than 10^11 neurons: long against
 # the 0.2 ms that a process pool and the 1 to 2 ms that Dask needs for a task, short against the patience of who
@@ -56,8 +53,7 @@ def simulate(
 
     Parameters
     ----------
-    law : Law
-        Any law, or any object with ``n`` and ``sample(size, rng)``.
+    law : law, or any object with ``n`` and ``sample(size, rng)``
     trials : int
         Number of masks, 1 to 2^63 - 1; with `until`, the largest number.
     rng : None, int, SeedSequence or Generator
@@ -84,10 +80,8 @@ def simulate(
         If an argument is not of the kind above, or the law cannot be sent to another process.
     MemoryError
         If a tally of so many neurons would not fit in this machine's memory.
-    concurrent.futures.BrokenExecutor
-        If a worker process died. (Dask runs its blocks again elsewhere; a process pool cannot.)
-    RuntimeError
-        If the executor is already shut down.
+    RuntimeError, concurrent.futures.BrokenExecutor
+        If the executor is shut down; if a worker process died. (Dask runs its blocks again elsewhere.)
     Exception
         What the law raised, with a note that says in which block.
 
@@ -106,17 +100,15 @@ def simulate(
     """
     trials = _validate.trials(trials)
     _check(law, executor, progress, until)
-    total = _zeros(law)
     run = _Run(law, trials, _block_trials(law.n, trials), _validate.seed_sequence(rng), [])
-    done = 0
+    total = tallies.empty(law)
     results = run.serially() if executor is None else run.on(executor, ordered=until is not None)
     with closing(results):
-        for index, sums in _shown(results, run.blocks, progress):
-            _add(total, sums)
-            done += run.size(index)
-            if until is not None and until(_tally(law, done, [(d.copy(), h.copy()) for d, h in total])):
+        for tally in _shown(results, run.blocks, progress):
+            total += tally
+            if until is not None and until(total):
                 break
-    return _tally(law, done, total)
+    return total
 
 
 def precise_to(
@@ -131,10 +123,9 @@ def precise_to(
     moment : {'mean', 'variance', 'skewness', 'kurtosis'}
         What is estimated; see `Tally.standard_error`.
     dropped, kept : int or (low, high), optional
-        If given, what is estimated is instead the probability of this number, or closed interval of numbers, of
-        dropped or of kept neurons. Its standard error counts two masks more that are in it and two that are not
-        (Agresti and Coull 1998, doi:10.1080/00031305.1998.10480550), so that a probability of which nothing has been
-        seen yet is not taken for known.
+        What is estimated is instead the probability of this number, or closed interval of numbers. Its standard error
+        counts two masks more that are in it and two that are not (Agresti and Coull 1998,
+        doi:10.1080/00031305.1998.10480550), so that what has not been seen yet is not taken for known.
 
     Notes
     -----
@@ -149,8 +140,7 @@ def precise_to(
     """
     if not (isinstance(target, Real) and 0 < target < float("inf")):
         raise ValueError(f"target must be a standard error above 0; got {target!r}")
-    if moment not in tallies.MOMENTS:
-        raise ValueError(f"moment must be one of {', '.join(tallies.MOMENTS)}; got {moment!r}")
+    _validate.choice(moment, "moment", tallies.MOMENTS)
     if dropped is not None and kept is not None:
         raise TypeError("precise_to takes dropped= or kept=, not both")
     if dropped is None and kept is None:
@@ -218,27 +208,28 @@ class _Run:
         return min(self.block, self.trials - index * self.block)
 
     def arguments(self, index: int) -> tuple[Any, ...]:
-        seed = (self.seed.entropy, (*self.seed.spawn_key, index), self.seed.pool_size)
-        return self.law, self.size(index), *seed, self.stop
+        spawn_key = (*self.seed.spawn_key, index)
+        seed = np.random.SeedSequence(self.seed.entropy, spawn_key=spawn_key, pool_size=self.seed.pool_size)
+        return self.law, self.size(index), seed, self.stop
 
     def note(self, index: int) -> str:
         first = index * self.block
         return f"in block {index} of {self.blocks} of simulate, trials {first} to {first + self.size(index) - 1}"
 
-    def serially(self) -> Generator[tuple[int, _Sums], None, None]:
+    def serially(self) -> Generator[Tally, None, None]:
         for index in range(self.blocks):
             try:
-                sums = _simulate_block(*self.arguments(index))
+                tally = _simulate_block(*self.arguments(index))
             except Exception as error:
                 error.add_note(self.note(index))
                 raise
-            yield index, sums
+            yield tally
 
-    def on(self, executor: Any, ordered: bool) -> Generator[tuple[int, _Sums], None, None]:
+    def on(self, executor: Any, ordered: bool) -> Generator[Tally, None, None]:
         """Yield blocks as they are finished, or in order; never more than a few a worker are in flight or held."""
-        pending: dict[Future[_Sums], int] = {}
-        finished: SimpleQueue[Future[_Sums]] = SimpleQueue()
-        held: dict[int, _Sums] = {}
+        pending: dict[Future[Tally], int] = {}
+        finished: SimpleQueue[Future[Tally]] = SimpleQueue()
+        held: dict[int, Tally] = {}
         following, turn, in_flight, looked = 0, 0, 0, float("-inf")
         try:
             while following < self.blocks or pending:
@@ -251,56 +242,50 @@ class _Run:
                     following += 1
                 future = finished.get()
                 index = pending.pop(future)
-                held[index] = self._result(future, index)
+                with self._explained(index):
+                    held[index] = future.result()
                 if not ordered:
                     turn = index
                 while turn in held:
-                    yield turn, held.pop(turn)
+                    yield held.pop(turn)
                     turn += 1
         finally:
             self.stop.append(True)
             for future in pending:
                 future.cancel()
 
-    def _submit(self, executor: Any, index: int) -> "Future[_Sums]":
+    def _submit(self, executor: Any, index: int) -> "Future[Tally]":
         try:
-            future: Future[_Sums] = executor.submit(_simulate_block, *self.arguments(index))
-        except BrokenExecutor as error:
-            raise self._died(index) from error
+            with self._explained(index):
+                future: Future[Tally] = executor.submit(_simulate_block, *self.arguments(index))
+        except BrokenExecutor:
+            raise
         except RuntimeError as error:
             raise RuntimeError(f"executor must accept work; got {executor!r}: {error}") from error
-        except Exception as error:
-            raise self._explained(error, index) from error
         if not hasattr(future, "add_done_callback"):
             raise TypeError(f"executor.submit must return a concurrent.futures.Future; got {type(future).__name__}")
         return future
 
-    def _result(self, future: "Future[_Sums]", index: int) -> _Sums:
+    @contextmanager
+    def _explained(self, index: int) -> Iterator[None]:
+        """Say of an error of the law, or of the executor, in which block it came."""
         try:
-            return future.result()
+            yield
         except BrokenExecutor as error:
-            raise self._died(index) from error
+            raise BrokenExecutor(
+                f"a worker process died (killed, or out of memory) {self.note(index)}; the same rng on a new executor "
+                "gives the tally that was lost"
+            ) from error
         except CancelledError as error:
             raise RuntimeError(f"the executor cancelled its work {self.note(index)}") from error
         except Exception as error:
-            if (explained := self._explained(error, index)) is error:
-                raise
-            raise explained from error
-
-    def _died(self, index: int) -> BrokenExecutor:
-        return BrokenExecutor(
-            f"a worker process died (killed, or out of memory) {self.note(index)}; the same rng on a new executor "
-            "gives the tally that was lost"
-        )
-
-    def _explained(self, error: Exception, index: int) -> Exception:
-        unsendable = isinstance(error, pickle.PicklingError) or (
-            isinstance(error, TypeError | AttributeError) and ("pickle" in str(error) or "serialize" in str(error))
-        )
-        if unsendable:
-            return TypeError(f"law must be picklable to be sent to another process; got {self.law!r}: {error}")
-        error.add_note(self.note(index))
-        return error
+            if isinstance(error, pickle.PicklingError) or (
+                isinstance(error, TypeError | AttributeError) and ("pickle" in str(error) or "serialize" in str(error))
+            ):
+                what = f"law must be picklable to be sent to another process; got {self.law!r}: {error}"
+                raise TypeError(what) from error
+            error.add_note(self.note(index))
+            raise
 
 
 def _workers(executor: Any) -> int:
@@ -315,37 +300,34 @@ def _workers(executor: Any) -> int:
     return os.cpu_count() or 1
 
 
-def _simulate_block(
-    law: Law, size: int, entropy: Any, spawn_key: tuple[int, ...], pool_size: int, stop: list[bool]
-) -> _Sums:
-    seed = np.random.SeedSequence(entropy, spawn_key=spawn_key, pool_size=pool_size)
+def _simulate_block(law: Law, size: int, seed: np.random.SeedSequence, stop: list[bool]) -> Tally:
     # SFC64 is the fastest of NumPy's generators, and a full-entropy seed puts each block on its own orbit
-    generator = np.random.Generator(np.random.SFC64(seed))
-    return _sums(law, size, generator, stop)[1]
+    return _drawn(law, size, np.random.Generator(np.random.SFC64(seed)), stop)[1]
 
 
-def _sums(law: Law, size: int, generator: np.random.Generator, stop: list[bool]) -> tuple[NDArray[np.intp], _Sums]:
-    """Return how many neurons each mask dropped, and the sums of the law and its parts."""
+def _drawn(
+    law: Law, size: int, generator: np.random.Generator, stop: list[bool]
+) -> tuple[NDArray[np.integer[Any]], Tally]:
+    """Return how many neurons each mask dropped, and the tally of the law and its parts."""
     # by the method itself, for a variant may derive from one of these and sample otherwise
     if type(law).sample is Network.sample:
-        parts = [_sums(part, size, generator, stop) for part in law.parts]
-        counts = np.zeros(size, np.intp)
-        for part_counts, _ in parts:
-            counts += part_counts
-        drops = np.concatenate([np.zeros(0, np.int64), *(sums[0][0] for _, sums in parts)])
-        below = [pair for _, sums in parts for pair in sums]
+        parts = [_drawn(part, size, generator, stop) for part in law.parts]
+        counts = sum((part for part, _ in parts), np.zeros(size, np.intp))
+        drops = np.concatenate([np.zeros(0, np.int64), *(tally.drops for _, tally in parts)])
+        layers = tuple(tally for _, tally in parts)
     elif type(law).sample is Independent.sample:
         counts, drops = bits.count_drops(law.rates, size, generator)
-        below = []
+        layers = ()
     else:
-        return _sums_of_samples(law, size, generator, stop)
-    return counts, [(drops, np.bincount(counts, minlength=law.n + 1).astype(np.int64, copy=False)), *below]
+        return _sampled(law, size, generator, stop)
+    histogram = np.bincount(counts, minlength=law.n + 1).astype(np.int64, copy=False)
+    return counts, Tally(size, drops, histogram, layers)
 
 
-def _sums_of_samples(
+def _sampled(
     law: Law, size: int, generator: np.random.Generator, stop: list[bool]
-) -> tuple[NDArray[np.intp], _Sums]:
-    counts, total = np.empty(size, np.intp), _zeros(law)
+) -> tuple[NDArray[np.integer[Any]], Tally]:
+    counts, total = [], tallies.empty(law)
     step = max(_SAMPLED_NEURONS // max(law.n, 1), 1)
     for start in range(0, size, step):
         if stop:
@@ -357,30 +339,6 @@ def _sums_of_samples(
                 f"{type(law).__name__}.sample({some}) must return booleans of shape ({some}, {law.n}); "
                 f"got {masks.dtype} of shape {masks.shape}"
             )
-        counts[start : start + some] = law.n - np.count_nonzero(masks, axis=1)
-        _add(total, _flat(tallies._tally(masks, law)))
-    return counts, total
-
-
-def _flat(tally: Tally) -> _Sums:
-    return [(tally.drops, tally.histogram), *(below for layer in tally.layers for below in _flat(layer))]
-
-
-def _zeros(law: Law) -> _Sums:
-    return [(np.zeros_like(drops), np.zeros_like(histogram)) for drops, histogram in _flat(tallies.empty(law))]
-
-
-def _add(total: _Sums, more: _Sums) -> None:
-    for (drops, histogram), (more_drops, more_histogram) in zip(total, more, strict=True):
-        drops += more_drops
-        histogram += more_histogram
-
-
-def _tally(law: Law, trials: int, sums: _Sums) -> Tally:
-    rest = iter(sums)
-
-    def build(law: Law) -> Tally:
-        drops, histogram = next(rest)
-        return Tally(trials, drops, histogram, tuple(map(build, parts_of(law))))
-
-    return build(law)
+        counts.append(law.n - np.count_nonzero(masks, axis=1))
+        total += tallies._tally(masks, law)
+    return np.concatenate(counts), total

@@ -6,11 +6,11 @@ from operator import add
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dropstats import _validate
 from dropstats.laws import Law
-from dropstats.laws.base import parts_of
+from dropstats.laws.foreign import parts_of
 
 # Names of the moments that a tally estimates, in the order of scipy's 'mvsk'.
 MOMENTS = ("mean", "variance", "skewness", "kurtosis")
@@ -204,13 +204,14 @@ def empty(law: Law) -> Tally:
     return Tally(0, np.zeros(law.n, np.int64), np.zeros(law.n + 1, np.int64), parts)
 
 
-def tally(masks: ArrayLike, law: Law | None = None) -> Tally:
-    """Return the tally of given masks.
+def tally(masks: Any, law: Law | None = None) -> Tally:
+    """Return the tally of given masks, or of a recording.
 
     Parameters
     ----------
-    masks : array_like, shape (trials, n) or (n,)
-        Masks of booleans or of 0 and 1; 1 keeps, 0 drops. One mask may be given alone.
+    masks : Recording, or array_like of shape (trials, n) or (n,)
+        Masks of booleans or of 0 and 1; 1 keeps, 0 drops. One mask may be given alone. A recording is summed up as it
+        is packed, in bounded memory.
     law : Network, optional
         The network that the masks belong to: its parts are then tallied as well.
 
@@ -221,19 +222,27 @@ def tally(masks: ArrayLike, law: Law | None = None) -> Tally:
     Raises
     ------
     ValueError
-        If a mask holds anything but 0 and 1, or has the wrong number of neurons.
+        If a mask holds anything but 0 and 1, or has the wrong number of neurons, or if of some of a recording's
+        neurons it is not known whether they were dropped.
 
     Examples
     --------
     >>> tally([[1, 0, 0], [1, 1, 0]]).histogram.tolist()
     [0, 1, 1, 0]
     """
-    array = _boolean_masks(masks)
     if law is not None and not hasattr(law, "n"):
         raise TypeError(f"law must be a law such as Layer(n, p); got {law!r} of type {type(law).__name__}")
-    if law is not None and array.shape[1] != law.n:
-        raise ValueError(f"masks must have the law's {law.n} neurons; got shape {array.shape}")
-    return _tally(array, law)
+    recorded = hasattr(masks, "mask_drops")  # a Recording, which knows tallies, not they it
+    given: Any = masks if recorded else _boolean_masks(masks)
+    shape = (given.trials, given.n) if recorded else given.shape
+    if law is not None and shape[1] != law.n:
+        raise ValueError(f"masks must have the law's {law.n} neurons; got shape {shape}")
+    if recorded and given.judged < given.trials * given.n:
+        raise ValueError(
+            f"a tally needs masks of which every neuron is known; got {given.trials * given.n - given.judged:,} of "
+            f"{given.trials * given.n:,} of which it is not known whether they were dropped (inputs of 0 or NaN)"
+        )
+    return _recorded(given, law) if recorded else _tally(given, law)
 
 
 def _boolean_masks(masks: Any) -> NDArray[np.bool_]:
@@ -257,16 +266,28 @@ def _boolean_masks(masks: Any) -> NDArray[np.bool_]:
     return array
 
 
+def _parts(law: Law | None) -> list[tuple[Law, slice]]:
+    """Return the parts of a network with the neurons of each; nothing for another law."""
+    laws = parts_of(law)
+    ends = np.cumsum([part.n for part in laws], dtype=int).tolist()
+    return [(part, slice(end - part.n, end)) for part, end in zip(laws, ends, strict=True)]
+
+
 def _tally(kept: NDArray[np.bool_], law: Law | None) -> Tally:
     trials, n = kept.shape
+    parts = tuple(_tally(kept[:, columns], part) for part, columns in _parts(law))
     counts = n - np.count_nonzero(kept, axis=1)
-    parts: list[Tally] = []
-    start = 0
-    for part in parts_of(law):
-        parts.append(_tally(kept[:, start : start + part.n], part))
-        start += part.n
-    drops = trials - np.count_nonzero(kept, axis=0)
-    return Tally(trials, drops.astype(np.int64), np.bincount(counts, minlength=n + 1).astype(np.int64), tuple(parts))
+    return _summed(trials, trials - np.count_nonzero(kept, axis=0), counts, parts)
+
+
+def _recorded(recording: Any, law: Law | None) -> Tally:
+    parts = tuple(_recorded(recording.neurons(columns), part) for part, columns in _parts(law))
+    return _summed(recording.trials, recording.neuron_drops(), recording.mask_drops(), parts)
+
+
+def _summed(trials: int, drops: NDArray[Any], counts: NDArray[Any], parts: tuple[Tally, ...]) -> Tally:
+    histogram = np.bincount(counts, minlength=drops.shape[0] + 1)
+    return Tally(trials, drops.astype(np.int64), histogram.astype(np.int64), parts)
 
 
 def total(tallies: list[Tally]) -> Tally:

@@ -1,17 +1,21 @@
 """Assertions about dropout for other people's test suites; pytest is not needed."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dropstats import _validate
+from dropstats import _validate, formats
 from dropstats.auditing import TESTS, Report, audit
 from dropstats.counts import binomial_interval
 from dropstats.power import detectable_shift, neurons_needed
 from dropstats.recording import Recording, arrays, record
+
+if TYPE_CHECKING:
+    from dropstats.laws import Law
+    from dropstats.models import ModelReport
 
 # Calls made at least: whether positions differ, or calls repeat, one or two masks do not show.
 _LEAST_CALLS = 32
@@ -108,6 +112,45 @@ def assert_dropout(
     return report
 
 
+def assert_model(
+    model: Any,
+    *inputs: Any,
+    calls: int = 64,
+    p: Mapping[str, float] | None = None,
+    laws: "Mapping[str, Law] | None" = None,
+    false_alarm: float = 1e-6,
+    **keywords: Any,
+) -> "ModelReport":
+    """Assert that every dropout draw of a model is what the model declares: `audit_model`, for a test suite.
+
+    Parameters
+    ----------
+    model, *inputs, calls, p, laws, **keywords
+        As for `audit_model`.
+    false_alarm : float
+        Probability, at most, that a correct model fails: once in a million runs by default.
+
+    Returns
+    -------
+    ModelReport
+        Of the audit that passed.
+
+    Raises
+    ------
+    AssertionError
+        If a check or a site fails, or none could be judged; it says what was found.
+    """
+    __tracebackhide__ = True
+    from dropstats.models import audit_model
+
+    report = audit_model(model, *inputs, calls=calls, p=p, laws=laws, false_alarm=false_alarm, **keywords)
+    if not report.passed:
+        lines = [f"dropout of {report.model} fails (a correct model would with probability {false_alarm:g}):"]
+        lines += [f"  {result.name}: {result.message}" for result in report.failures]
+        raise AssertionError("\n".join(lines))
+    return report
+
+
 def _needed(p: float, detect: float, level: float, power: float) -> int:
     """Return the number of neurons that show an error of p of `detect`, to either side where there is room."""
     detect = _validate.probability(detect, "detect")
@@ -148,7 +191,7 @@ def _wrong_evaluation(evaluate: Any, inputs: Any, p: float, scaling: str) -> str
         expected = "the input itself"
     else:
         wide, given = arrays.floats(output), np.asarray(1.0 if inputs is None else arrays.floats(x))
-        differs = ~(np.abs(wide - (1 - p) * given) <= 2 * arrays.resolution(arrays.dtype(output)) * np.abs(wide))
+        differs = ~(np.abs(wide - (1 - p) * given) <= 2 * formats.resolution(arrays.dtype(output)) * np.abs(wide))
         expected = f"{1 - p:g} times the input"
     wrong = int(np.count_nonzero(differs))
     if not wrong:

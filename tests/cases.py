@@ -202,8 +202,8 @@ FAULTS = (
         0.1, 0.02, right_rate=True,
     ),
     _fault("masks never empty", 2000, 4, 0.5, faults.never_empty, "dispersion", "forced not to be empty", 0.5),
-    _fault("dead warm-up", 1000, 256, 0.1, faults.warm_up, "rows", "^calls 0 to 9 drop nothing: warm-up", 0.1, 10),
-    _fault("drift", 1000, 512, 0.1, faults.drift, "rows", "drift", 0.1, 0.02, right_rate=True),
+    _fault("dead warm-up", 1000, 256, 0.1, faults.warm_up, "drift", "^calls 0 to 9 drop nothing: warm-up", 0.1, 10),
+    _fault("drift", 1000, 512, 0.1, faults.drift, "drift", "drift", 0.1, 0.02, right_rate=True),
     # dependence among neurons
     _fault(
         "groups of 4", 400, 256, 0.1, faults.groups, "dispersion", "^groups of 4 neighbours drop together",
@@ -214,7 +214,7 @@ FAULTS = (
         0.5, 8, right_rate=True,
     ),
     _fault(
-        "channel for element", 64, 4096, 0.2, faults.groups, "stream", "^groups of 64 neighbours drop together",
+        "channel for element", 64, 4096, 0.2, faults.groups, "serial", "^groups of 64 neighbours drop together",
         0.2, 64, right_rate=True,
     ),
     _fault(
@@ -230,7 +230,7 @@ FAULTS = (
         0.1, 3, 190, right_rate=True,
     ),
     _fault(
-        "neighbours correlate", 1000, 256, 0.1, faults.lane_correlation, "stream", "^neurons 1 apart in the stream",
+        "neighbours correlate", 1000, 256, 0.1, faults.lane_correlation, "serial", "^neurons 1 apart in the stream",
         0.1, 0.05, right_rate=True,
     ),
     # dependence over calls
@@ -265,15 +265,15 @@ FAULTS = (
     ),
     # streams that overlap
     _fault(
-        "counters overlap", 1000, 256, 0.1, faults.counter_overlap, "stream", "^neurons 128 apart in the stream",
+        "counters overlap", 1000, 256, 0.1, faults.counter_overlap, "serial", "^neurons 128 apart in the stream",
         0.1, 128, right_rate=True,
     ),
     _fault(
-        "one shifted overlap", 300, 4096, 0.1, faults.one_overlap, "repeats",
+        "one shifted overlap", 300, 4096, 0.1, faults.one_overlap, "overlaps",
         "^calls 17 and 203 share 3,072 elements, shifted by 1,024", 0.1, 17, 203, 1024, right_rate=True,
     ),
     _fault(
-        "low bits of an LCG", 1000, 100, 0.25, faults.low_bits_of_lcg, "repeats", "^masks repeat every 64 calls$",
+        "low bits of an LCG", 1000, 100, 0.25, faults.low_bits_of_lcg, "overlaps", "^masks repeat every 64 calls$",
         64, right_rate=True,
     ),
     # values

@@ -12,12 +12,14 @@ import pytest
 from cases import FALSE_ALARM, LAWS
 from scipy import stats
 
-from dropstats import Layer, Network
-from dropstats.auditing import TESTS, Report, Result, audit, nulls, wording
-from dropstats.auditing.dependence import _alternate
+from dropstats import AttentionDropout, Channels, DropBlock, FixedCount, Layer, Network
+from dropstats.auditing import TESTS, Report, Result, audit, causes, nulls
+from dropstats.auditing.checks import OF_MASKS
+from dropstats.auditing.checks.serial import alternate
 from dropstats.auditing.evidence import Evidence
-from dropstats.auditing.report import holm
-from dropstats.auditing.values import rounded
+from dropstats.auditing.finding import Finding
+from dropstats.auditing.judge import again, holm, judge, passes
+from dropstats.formats import rounded
 from dropstats.recording import Recording
 
 HERE = Path(__file__).parent
@@ -52,8 +54,8 @@ def recorded(name):
         ),
         (
             "torch-2.3.1-cpu-n131072-p0.1",
-            {"repeats", "stream"},
-            {"repeats": r"^calls 8 and 11 share 119,674 elements, shifted by 11,398 \(5 such pairs of calls\)"},
+            {"overlaps", "serial"},
+            {"overlaps": r"^calls 8 and 11 share 119,674 elements, shifted by 11,398 \(5 such pairs of calls\)"},
         ),
     ],
 )
@@ -68,16 +70,17 @@ def test_recordings_of_frameworks(name, fails, says):
 # --- the report ---------------------------------------------------------------------------------------------------
 
 PINNED = """\
-Audit of 512 masks of 1,024 neurons, p = 0.3: FAILED (rate, mean)
+Audit of 512 masks of 1,024 neurons, p = 0.3: FAILED (rate)
   tensorflow 2.21.0 (CPU) tf.nn.dropout on bfloat16 ones, 1024 calls; calls the first 512
 
   test       verdict        p adjusted  observed  expected   finding
   rate       FAIL              1.4e-16    0.3053       0.3   drops 0.3053 where 0.3 was declared (+1.8%), consistent with
                                                              39/128: p rounded up to a multiple of 1/128, as a comparison
                                                              with bfloat16 uniforms gives
-  rows       pass                0.091       268     312.6   the most unusual mask is that of call 69
+  drift      pass                0.091       268     312.6   the most unusual mask is that of call 69
   scale      pass                           1.43     1.429   1/(1 - p) in bfloat16
-  mean       FAIL                1e-13    0.9932         1   scale 1.4297 with this rate loses 0.68% of the mean
+  mean       FAIL                1e-13    0.9932         1   explained by rate: scale 1.4297 with this rate loses 0.68% of
+                                                             the mean
   edges      pass                              0         0   no NaN, no infinity
 
   A correct implementation fails here with probability 0.001 at most."""  # noqa: E501
@@ -85,7 +88,7 @@ Audit of 512 masks of 1,024 neurons, p = 0.3: FAILED (rate, mean)
 
 def test_printed_report():
     name = "tensorflow-2.21.0-bfloat16-n1024-p0.3"
-    assert str(audit(recorded(name), tests=("edges", "rate", "rows", "scale", "mean"))) == PINNED
+    assert str(audit(recorded(name), tests=("edges", "rate", "drift", "scale", "mean"))) == PINNED
 
 
 def test_json_is_strict_and_of_the_stated_layout():
@@ -113,23 +116,40 @@ def test_results_are_found_by_name():
         report["rates"]
 
 
-def test_what_passes():
-    def report(**verdicts):
-        results = tuple(Result(name, verdict) for name, verdict in verdicts.items())
-        return Report(1, 1, 0.5, 0.5, 1e-3, results)
+def judged(**findings):
+    checks = {check.name: check for check in OF_MASKS}
+    return judge([(checks[name], finding) for name, finding in findings.items()], 0.05)
 
-    assert report(rate="pass", pairs="inconclusive", scale="not applicable").passed
-    assert report(rate="inconclusive", edges="pass").passed
-    assert not report(rate="inconclusive", edges="not applicable", pairs="pass").passed
-    assert not report(rate="pass", pairs="fail").passed
-    assert not report(scale="pass").passed
+
+def test_what_passes():
+    small, apart, broken = Finding(state="too small"), Finding(state="not applicable"), Finding(broken=True)
+    fine = Finding(0.5)
+    assert passes(judged(rate=fine, pairs=small, scale=apart))
+    assert passes(judged(rate=small, edges=Finding()))
+    assert not passes(judged(rate=small, edges=apart, pairs=fine))
+    assert not passes(judged(rate=fine, pairs=Finding(1e-9)))
+    assert not passes(judged(scale=Finding()))
+    assert not passes(judged(rate=fine, edges=broken))
 
 
 def test_holm_against_the_published_steps():
-    pvalues = [0.01, 0.04, 0.03, 0.005]
-    judged = holm(tuple(Result(str(p), "pass", p) for p in pvalues), 0.05)
-    assert [round(result.adjusted_pvalue, 10) for result in judged] == [0.03, 0.06, 0.06, 0.02]
-    assert [result.verdict for result in judged] == ["fail", "pass", "pass", "fail"]
+    assert [round(p, 10) for p in holm([0.01, 0.04, 0.03, 0.005])] == [0.03, 0.06, 0.06, 0.02]
+    assert holm([0.01, None, 0.02]) == [0.02, None, 0.02]
+    found = judged(rate=Finding(0.01), pairs=Finding(0.04), lags=Finding(0.03), mean=Finding(0.005))
+    assert [one.verdict for one in found] == ["fail", "pass", "pass", "fail"]
+
+
+def test_results_of_several_audits_are_judged_again_together():
+    results = [
+        Result("a", "fail", 0.01),
+        Result("b", "pass", 0.04),
+        Result("c", "inconclusive", 0.5),
+        Result("d", "fail"),
+    ]
+    found = again(results, 0.02)
+    assert [one.verdict for one in found] == ["pass", "pass", "inconclusive", "fail"]
+    assert [one.adjusted_pvalue for one in found] == [0.03, 0.08, 0.5, None]
+    assert again(results, 0.03)[0].verdict == "fail"
 
 
 def test_plot_shows_four_panels():
@@ -150,8 +170,8 @@ def test_plot_shows_four_panels():
 
 
 def test_plot_of_a_report_without_masks():
-    with pytest.raises(ValueError, match="holds no masks to plot"):
-        Report(1, 1, 0.5, 0.5, 1e-3, ()).plot()
+    with pytest.raises(ValueError, match="holds nothing to draw"):
+        Report(1, 1, 0.5, 0.5, 1e-3, (), passed=False).plot()
 
 
 # --- arguments ----------------------------------------------------------------------------------------------------
@@ -279,7 +299,7 @@ def test_a_network_is_audited_as_one_law():
     assert {"lags", "duplicates"} <= {result.name for result in audit(frozen, network).failures}
 
 
-class Channels:
+class HandMade:
     """Channels of k neurons each, dropped whole: a law whose neurons depend on each other."""
 
     independent = False
@@ -296,12 +316,12 @@ class Channels:
 
 
 def test_a_law_of_dependent_neurons_is_judged_by_what_it_knows():
-    law = Channels(16, 8, 0.2)
+    law = HandMade(16, 8, 0.2)
     alarms = [bool(audit(law.sample(100, seed), law, false_alarm=0.05).failures) for seed in range(100)]
     assert stats.binom.sf(sum(alarms) - 1, 100, 0.05) > 1e-4
     report = audit(law.sample(400, 1), law)
     assert report.passed
-    assert {r.name for r in report.results if r.verdict == "pass"} == {"rate", "positions", "dispersion", "rows"}
+    assert {r.name for r in report.results if r.verdict == "pass"} >= {"rate", "positions", "dispersion", "drift"}
     assert report["pairs"].verdict == "not applicable"
     assert report["rate"].detectable > 2 * audit(Layer(128, 0.2).sample(400, 1), p=0.2)["rate"].detectable
     elementwise = audit(Layer(128, 0.2).sample(400, rng=1), law)
@@ -323,7 +343,7 @@ def test_a_correct_rate_of_dependent_neurons_is_not_called_wrong():
     assert failed == 0
     wrong = audit(np.repeat(rng.random((400, 64)) >= 0.3, 64, axis=1), p=0.2)["rate"]
     assert wrong.verdict == "fail"
-    assert "count as" in wrong.message
+    assert "effective sample size" in wrong.message
 
 
 # --- the exact laws ------------------------------------------------------------------------------------------------
@@ -432,7 +452,7 @@ def test_detectable_departures_are_detected_nine_times_in_ten(test):
 def test_alternate_halves(lag):
     values = np.random.default_rng(0).integers(0, 3, 101, dtype=np.uint8)
     half = np.arange(101) // lag % 2
-    assert [_alternate(values, lag, side) for side in (0, 1)] == [values[half == side].sum() for side in (0, 1)]
+    assert [alternate(values, lag, side) for side in (0, 1)] == [values[half == side].sum() for side in (0, 1)]
 
 
 def test_evidence_in_pieces_is_that_of_the_whole(monkeypatch):
@@ -440,7 +460,7 @@ def test_evidence_in_pieces_is_that_of_the_whole(monkeypatch):
 
     masks = Layer(100, 0.3).sample(300, rng=4)
     whole = Evidence(Recording.from_masks(masks, p=0.3))
-    expected = whole.neuron_drops, whole.neuron_hashes, whole.mask_hashes, whole.lag_correlation
+    expected = whole.neuron_drops, whole.neuron_hashes, whole.mask_hashes, whole.lag_correlation()
     monkeypatch.setattr(evidence, "_WHOLE", 1000)
     monkeypatch.setattr(evidence, "_BLOCK", 1600)
     parts = Evidence(Recording.from_masks(masks, p=0.3))
@@ -448,7 +468,7 @@ def test_evidence_in_pieces_is_that_of_the_whole(monkeypatch):
     np.testing.assert_array_equal(parts.neuron_drops, expected[0])
     np.testing.assert_array_equal(np.unique(parts.neuron_hashes).size, np.unique(expected[1]).size)
     np.testing.assert_array_equal(parts.mask_hashes, expected[2])
-    np.testing.assert_allclose(parts.lag_correlation, expected[3], atol=1e-6)
+    np.testing.assert_allclose(parts.lag_correlation(), expected[3], atol=1e-6)
     np.testing.assert_array_equal(parts.elements(250, 733), ~masks.reshape(-1)[250:733])
     np.testing.assert_array_equal(parts.columns(np.array([3, 17, 99])), ~masks[:, [3, 17, 99]])
     np.testing.assert_array_equal(parts.columns(np.arange(13, 40)), ~masks[:, 13:40])
@@ -459,7 +479,7 @@ def test_lag_correlation_is_the_plain_sum():
     drops = ~masks
     z = (drops - drops.mean()) / drops.std()
     plain = [(z[: 50 - k] * z[k:]).mean() for k in range(50)]
-    np.testing.assert_allclose(Evidence(Recording.from_masks(masks)).lag_correlation, plain, atol=1e-5)
+    np.testing.assert_allclose(Evidence(Recording.from_masks(masks)).lag_correlation(), plain, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -492,5 +512,167 @@ def test_rounding_to_a_dtype(value, dtype, expected):
     ],
 )
 def test_cause_of_a_rate(p, rate, cause):
-    assert cause in wording.rate_cause(rate, p, 1e8)
-    assert cause or not wording.rate_cause(rate, p, 1e8)
+    assert cause in causes.of_rate(rate, p, 1e8)
+    assert cause or not causes.of_rate(rate, p, 1e8)
+
+
+# --- causes before consequences, and words -------------------------------------------------------------------------
+
+
+def outputs(kept, scale=1 / 0.9, dtype=np.float32, p=0.1):
+    return Recording.from_outputs((kept * scale).astype(dtype), p=p)
+
+
+def kept(trials, n, p=0.1, seed=0):
+    return np.random.default_rng(seed).random((trials, n)) >= p
+
+
+def failing(report):
+    return {result.name: result.explained_by for result in report.failures}
+
+
+def test_evaluation_mode_is_one_finding():
+    for recording in (outputs(np.ones((200, 256)), 1.0), Recording.from_masks(np.ones((200, 256), bool), p=0.1)):
+        report = audit(recording)
+        assert failing(report) == {"rate": ""}
+        assert report["rate"].message.endswith("nothing is dropped: dropout is off, as in evaluation")
+
+
+def test_what_follows_from_a_cause_is_listed_under_it():
+    frozen = audit(np.repeat(kept(1, 512), 200, axis=0), p=0.1)
+    assert set(failing(frozen).values()) == {"", "duplicates"}
+    assert [result.name for result in frozen.failures if not result.explained_by] == ["duplicates"]
+    assert ": FAILED (duplicates)\n" in str(frozen)
+    assert "explained by duplicates" in str(frozen)
+    report = audit(recorded("tensorflow-2.21.0-bfloat16-n1024-p0.3"))
+    assert failing(report) == {"rate": "", "mean": "rate"}
+
+
+@pytest.mark.parametrize(
+    ("masks", "cause", "says"),
+    [
+        (np.concatenate([np.ones((100, 256), bool), kept(900, 256)]), "drift", "calls 0 to 99 drop nothing: warm-up"),
+        (np.concatenate([kept(1000, 192), np.ones((1000, 64), bool)], axis=1), "positions", "192 to 255 are never"),
+    ],
+)
+def test_a_rate_that_differs_from_place_to_place_has_no_cause_of_its_own(masks, cause, says):
+    report = audit(outputs(masks))
+    assert failing(report)[cause] == ""
+    assert says in report[cause].message
+    assert report["rate"].explained_by == cause
+    assert "consistent with" not in report["rate"].message
+
+
+def test_masks_given_the_other_way_round():
+    report = audit(~kept(400, 256), p=0.1)
+    assert failing(report) == {"rate": ""}
+    assert "like keep probability given as p, or like masks in which 1 means dropped" in report["rate"].message
+    assert "1 means dropped" not in audit(outputs(kept(400, 256, 0.9)))["rate"].message
+
+
+def test_values_that_are_not_what_dropout_makes_of_ones():
+    rng = np.random.default_rng(1)
+    logits = audit(Recording.from_outputs(rng.standard_normal((100, 160)), p=0.1))
+    assert "outputs take" in logits["rate"].message
+    assert "different values: these are not what dropout makes of ones" in logits["rate"].message
+    activations = np.maximum(rng.standard_normal((100, 160)), 0) * kept(100, 160)
+    assert "give inputs= if" in audit(Recording.from_outputs(activations, p=0.1))["scale"].message
+
+
+def test_a_scale_of_another_format_is_named():
+    found = audit(outputs(kept(100, 64), np.float64(np.float32(1 / 0.9)), np.float64))["scale"]
+    assert found.message == "scale 1.1111111640930176 is 1/(1 - p) rounded to float32, in outputs of float64"
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz"])
+def test_correctly_rounded_float8_outputs_pass(dtype):
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="NumPy's float8 types")
+    scaled = (kept(400, 256) / 0.9).astype(getattr(ml_dtypes, dtype))
+    report = audit(Recording.from_outputs(scaled, p=0.1))
+    assert report.passed, str(report)
+    assert report["scale"].verdict == report["mean"].verdict == "pass"
+
+
+# --- laws that scale in their own way --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-6], ids=["the paper's", "torchvision's"])
+@pytest.mark.parametrize("law", [DropBlock(7, 7, 7, p=0.1), DropBlock(14, 14, 5, p=0.2)], ids=repr)
+def test_dropblock_may_be_normalised_by_its_own_counts(law, epsilon):
+    masks = law.sample(300, rng=1)
+    shares = law.n / (epsilon + np.maximum(masks.sum(axis=1, keepdims=True), 1))
+    with np.errstate(invalid="ignore"):
+        report = audit(Recording.from_outputs(np.where(masks, shares, 0).astype(np.float32)), law)
+        twice = audit(Recording.from_outputs(np.where(masks, 2 * shares, 0).astype(np.float32)), law)
+    assert report.passed, str(report)
+    assert "as DropBlock normalises" in report["scale"].message
+    assert law.rate is None or twice["scale"].verdict == "fail"
+
+
+def test_flash_attention_is_scaled_by_the_declared_p():
+    law = Layer.rounded(1024, 0.1, rule="flash-attention-2")
+    masks = law.sample(2000, rng=1)
+    report = audit(outputs(masks, p=None), law)
+    assert report.passed, str(report)
+    assert report["mean"].expected == pytest.approx(law.mean_factor)
+    assert audit(outputs(masks, 1 / (1 - law.p), p=None), law).passed
+    assert audit(outputs(masks, 1 / 0.85, p=None), law)["scale"].verdict == "fail"
+
+
+def test_each_part_of_a_network_has_its_own_scale():
+    net = Network(Layer(64, 0.2), Layer(64, 0.5))
+    masks = net.sample(200, rng=2)
+    right = (masks / (1 - net.rates)).astype(np.float32)
+    assert audit(Recording.from_outputs(right), net)["scale"].verdict == "pass"
+    thrice = audit(Recording.from_outputs(3 * right), net)["scale"]
+    assert (thrice.verdict, thrice.message.rpartition(": ")[2]) == ("fail", "all by 3 times too much")
+    swapped = right.copy()
+    swapped[:, 64:] *= np.float32(1.25 / 2)
+    one = audit(Recording.from_outputs(swapped), net)["scale"]
+    assert one.message.startswith("64 neurons of 128 are scaled wrongly: neuron 64 of p = 0.5 takes 1.25")
+
+
+def test_a_causal_attention_mask_recorded_whole_is_audited_by_the_part_that_counts():
+    law = AttentionDropout(64, 64, 0.1, causal=True)
+    whole = kept(50, 64 * 64).reshape(50, 64, 64) & np.tril(np.ones((64, 64), bool))
+    assert audit(whole, law).passed
+    assert not audit(whole, AttentionDropout(64, 64, 0.1)).passed
+
+
+def test_floats_are_read_as_outputs():
+    report = audit((kept(100, 256) / 0.9).astype(np.float32), p=0.1)
+    assert report.passed
+    assert report["scale"].verdict == "pass"
+
+
+# --- laws that are made of others ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("law", "make", "tests"),
+    [
+        (Network(Channels(16, 9, 0.2), Layer(64, 0.1)), "replayed", {"duplicates", "overlaps"}),
+        (DropBlock(28, 28, 7, p=0.1), "twice", {"lags", "serial", "duplicates"}),
+        (FixedCount(256, 26), "twice", {"lags", "duplicates"}),
+        (Network(DropBlock(14, 14, 5, p=0.2), FixedCount(64, 6)), "replayed", {"duplicates"}),
+        (Network(DropBlock(14, 14, 5, p=0.2), FixedCount(64, 6)), "twice", {"lags", "duplicates"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else repr(value)[:40],
+)
+def test_every_law_gets_the_tests_that_its_independence_allows(law, make, tests):
+    masks = law.sample(400, rng=1)
+    assert audit(masks, law).passed
+    if make == "twice":
+        masks = np.repeat(masks[:200], 2, axis=0)
+    else:
+        masks[-10:] = masks[100:110]
+    assert tests <= set(failing(audit(masks, law)))
+
+
+def test_a_total_of_a_large_dependent_law_is_exact():
+    # beyond 2^22 neurons: two groups of 1.1 million each, and ten neurons
+    law = Network(Channels(2, 1_100_000, 0.05), Layer(10, 0.05))
+    total = law.total(2)
+    groups, alone = stats.binom(4, 0.05), stats.binom(20, 0.05)
+    expected = sum(groups.pmf(k) * alone.sf(1_100_000 * (2 - k) - 1) for k in range(5))
+    assert float(total.sf(2_200_000 - 1)) == pytest.approx(expected, rel=1e-10)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from dropstats import Channels, DropBlock, FixedCount, Layer, Network
-from dropstats.auditing import TESTS, audit, dependent
+from dropstats.auditing import TESTS, audit, nulls
 from dropstats.recording import Recording
 
 # Tiny and large, dyadic and not, trials * p^2 from 2e-6 to 1000.
@@ -71,7 +71,7 @@ def test_the_check_of_false_alarms_has_teeth():
 def check_alarms(law, sizes, seed):
     """Audit 60 clean recordings of these sizes in turn: neither a test nor the whole alarms more often than it says."""
     rng = np.random.default_rng(seed)
-    pvalues = {name: [] for name in TESTS}
+    pvalues = {name: [] for name in (*TESTS, "groups")}
     alarms = 0
     for trials in sizes * 20:
         report = audit(law.sample(trials, rng=rng), law, false_alarm=0.05)
@@ -142,7 +142,7 @@ def test_false_alarms_where_neurons_depend_on_each_other(law):
 @pytest.mark.parametrize(("n", "p", "masks"), [(5, 0.1, 1), (40, 0.3, 7), (784, 0.02, 100), (3, 0.9, 50)])
 def test_bounds_of_sums_hold_and_are_not_idle(n, p, masks):
     total = np.arange(n * masks + 1)
-    low, high = dependent.tails(total, masks, n, n * p, n * p * (1 - p))
+    low, high = nulls.bounded_tails(total, masks, n, n * p, n * p * (1 - p))
     assert (low >= stats.binom.cdf(total, n * masks, p) - 1e-12).all()
     assert (high >= stats.binom.sf(total - 1, n * masks, p) - 1e-12).all()
     if masks >= 50:

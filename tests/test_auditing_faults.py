@@ -43,7 +43,8 @@ def clean_twin(fault):
     if hasattr(fault.law, "apply"):
         return fault.law.apply(np.ones((fault.trials, fault.n)), rng=7)
     masks = (fault.law or Layer(fault.n, fault.p)).sample(fault.trials, rng=7)
-    values = masks * np.float32(1 / (1 - fault.p)) if fault.p < 1 else masks.astype(np.float32)
+    rates = np.full(fault.n, fault.p) if fault.law is None or fault.law.rate is not None else fault.law.rates
+    values = masks * (1 / (1 - rates)).astype(np.float32) if fault.p < 1 else masks.astype(np.float32)
     return Recording.from_outputs(values, p=fault.p)
 
 

@@ -21,6 +21,13 @@ def test_a_section_runs(section):
     assert "scipy" in result.stdout
 
 
+@pytest.mark.slow
+def test_the_section_of_the_monitor_runs():
+    command = [sys.executable, str(SCRIPT), "--quick", "--section", "monitor"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.count("'dropstats':") == 2
+
+
 def test_the_table_gives_times_and_ratios():
     spec = importlib.util.spec_from_file_location("run", SCRIPT)
     run = importlib.util.module_from_spec(spec)

@@ -249,7 +249,7 @@ def test_column_sums_are_sums(size):
     rng = np.random.default_rng(size)
     words = rng.integers(0, 2**64 - 1, (size, 3, 32), np.uint64, endpoint=True)
     expected = np.unpackbits(words.view(np.uint8).reshape(size, 3, 32, 8), axis=-1).sum(axis=(0, 2)).reshape(-1)
-    sums = bits._ColumnSums(3, 32)
+    sums = bits.ColumnSums(3, 32)
     for plane in words:
         sums.add(plane)
     np.testing.assert_array_equal(sums.sums(), expected)

@@ -219,7 +219,7 @@ def test_executors_that_are_none(cluster):
         def submit(self, function, *arguments):
             return function(*arguments)
 
-    with pytest.raises(TypeError, match=r"executor.submit must return a concurrent.futures.Future; got list"):
+    with pytest.raises(TypeError, match=r"executor.submit must return a concurrent.futures.Future; got Tally"):
         reference(executor=Odd())
 
 

@@ -348,3 +348,18 @@ def test_depth_laws():
     assert probability[depth == 40] == pytest.approx(0.13021080081812931, rel=1e-12)
     means = [found.get_xdata()[0] for found in ax.get_lines() if found.get_linestyle() == "--"]
     assert means == pytest.approx([40.25, 40.5, 40.75, 27])
+
+
+def test_monitor():
+    module = load("18")
+    left, right = draw(module).axes
+    for ax, carried in ((left, 0.0), (right, module.CARRIED)):
+        steps, logs = line(ax, "together")
+        assert (steps[0], steps[-1]) == (1, module.STEPS)
+        assert logs[-1] == pytest.approx(module.monitor(carried).log_e)
+        assert "alarm: 1,000 to 1" in texts(ax)
+    assert (line(left, "together")[1] < np.log(1000)).all()
+    assert "lags" in texts(right)
+    numbers = module.numbers()
+    assert numbers["failing run: step of the alarm"] <= 150
+    assert numbers["healthy run: rate at least"] < 0.1 < numbers["healthy run: rate at most"]

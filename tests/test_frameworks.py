@@ -1,9 +1,13 @@
 """Recordings and audits of real frameworks, where they are installed."""
 
+import sys
+import warnings
+
 import numpy as np
 import pytest
 
 import dropstats as ds
+from dropstats import formats
 from dropstats.auditing import audit
 from dropstats.testing import assert_dropout
 
@@ -40,7 +44,37 @@ def keras_variable(values, dtype):
     return keras.Variable(values, dtype=dtype)
 
 
-ARRAYS = [torch_array, torch_gradient, jax_array, tensorflow_array, keras_array, keras_variable]
+def paddle_array(values, dtype):
+    if "tensorflow" in sys.modules and "paddle" not in sys.modules:
+        pytest.skip("paddle crashes where tensorflow was loaded before it")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own imports
+        paddle = pytest.importorskip("paddle", reason="paddle is not installed")
+    return paddle.to_tensor(values, dtype="float32").astype(dtype)
+
+
+def paddle_gradient(values, dtype):
+    array = paddle_array(values, dtype)
+    array.stop_gradient = False
+    return array
+
+
+def mlx_array(values, dtype):
+    mlx = pytest.importorskip("mlx.core", reason="mlx is not installed")
+    return mlx.array(np.asarray(values, np.float32)).astype(getattr(mlx, dtype))
+
+
+ARRAYS = [
+    paddle_array,  # before tensorflow
+    paddle_gradient,
+    torch_array,
+    torch_gradient,
+    jax_array,
+    tensorflow_array,
+    keras_array,
+    keras_variable,
+    mlx_array,
+]
 
 
 @pytest.mark.parametrize("array", ARRAYS)
@@ -53,6 +87,20 @@ def test_outputs_are_read_in_their_own_library(array, dtype):
     assert recording.scales == {1.4375: kept.sum()}
     assert (recording.dtype, recording.shape) == (dtype, (3, 5))
     assert recording.source
+
+
+@pytest.mark.parametrize("array", [torch_array, jax_array, tensorflow_array, paddle_array])
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_outputs_of_eight_bits_are_read(array, dtype):
+    kept, scale = np.random.default_rng(0).random((20, 3, 5)) >= 0.3, formats.rounded(1 / 0.7, dtype)
+    recording = ds.Recording.from_outputs(array((kept * scale).tolist(), dtype), p=0.3)
+    assert np.array_equal(recording.masks(), kept.reshape(20, -1))
+    assert (recording.scales, recording.dtype) == ({scale: kept.sum()}, dtype)
+    inputs = formats.rounded(np.random.default_rng(1).standard_normal(kept.shape), dtype)
+    outputs = np.where(kept, formats.rounded(inputs * scale, dtype), 0)
+    recording = ds.Recording.from_outputs(array(outputs.tolist(), dtype), inputs=array(inputs.tolist(), dtype))
+    assert recording.unscaled == 0
+    assert abs(next(iter(recording.scales)) - scale) <= recording.scale_tolerance * scale
 
 
 @pytest.mark.parametrize("array", ARRAYS)
@@ -115,7 +163,36 @@ def keras_dropout(p, dtype):
     return lambda: layer(ones, training=True), lambda: layer(ones, training=False)
 
 
-@pytest.mark.parametrize("dropout", [torch_dropout, flax_dropout, tensorflow_dropout, keras_dropout])
+def paddle_dropout(p, dtype):
+    ones = paddle_array(np.ones(4096).tolist(), dtype)
+    paddle = pytest.importorskip("paddle")
+    paddle.seed(1)
+    layer = paddle.nn.Dropout(p)
+
+    def evaluate():
+        layer.eval()
+        return layer(ones)
+
+    return lambda: layer(ones), evaluate
+
+
+def mlx_dropout(p, dtype):
+    mlx = pytest.importorskip("mlx.core", reason="mlx is not installed")
+    from mlx import nn
+
+    mlx.random.seed(0)
+    layer, ones = nn.Dropout(p), mlx.ones(4096, getattr(mlx, dtype))
+
+    def evaluate():
+        layer.eval()
+        return layer(ones)
+
+    return lambda: layer(ones), evaluate
+
+
+@pytest.mark.parametrize(
+    "dropout", [torch_dropout, flax_dropout, tensorflow_dropout, keras_dropout, paddle_dropout, mlx_dropout]
+)
 @pytest.mark.parametrize("p", [0.1, 0.5])
 def test_the_real_thing_passes_in_float32(dropout, p):
     train, evaluate = dropout(p, "float32")

@@ -19,7 +19,7 @@ from scipy import stats
 
 import dropstats as ds
 from dropstats import Layer, Network, Neuron, laws
-from dropstats.laws.base import is_law, law_like
+from dropstats.laws.foreign import is_law, law_like
 
 NUMBERS = json.loads((Path(__file__).parent / "reference" / "article_numbers.json").read_text())["galeone_n1024_p0.5"]
 ALL_LAWS = [case.law for case in LAWS] + list(EDGE_LAWS)

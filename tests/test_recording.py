@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dropstats as ds
+from dropstats import formats
 from dropstats import recording as recordings
 from dropstats.recording import arrays
 
@@ -129,7 +130,20 @@ def test_many_scales_are_told_apart_up_to_a_bound():
     recording = ds.Recording.from_outputs(noise)
     assert len(recording.scales) == 1000
     assert recording.other_scales == 1000
+    assert recording.distinct_scales == 2000
     assert recording.dropped == 0
+    # the same values again in every call are no other values
+    again = ds.Recording.from_outputs(np.tile(noise.ravel(), (40, 1)))
+    assert (again.other_scales, again.distinct_scales) == (40 * 1000, 2000)
+
+
+def test_distinct_values_are_counted_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(arrays, "SLICE", 2**10)
+    noise = np.random.default_rng(0).normal(size=(50, 1000))
+    assert ds.Recording.from_outputs(noise).distinct_scales == 50_000
+    assert ds.Recording.from_outputs(np.concatenate([noise, noise + 1])).distinct_scales == 2**16
+    assert ds.Recording.from_outputs(noise * 0 + 2).distinct_scales == 1
+    assert ds.Recording.from_masks(noise * 0).distinct_scales == 0
 
 
 def test_nan_is_neither_kept_nor_dropped():
@@ -217,6 +231,13 @@ def test_rules_that_outputs_break_are_counted():
     assert recording.unscaled == 1  # 3 became 6.5
 
 
+def test_infinities_count_where_the_input_was_finite():
+    inputs = np.array([[1.0, 2.0, np.inf, -np.inf, np.inf, np.nan]])
+    outputs = np.array([[np.inf, -np.inf, np.inf, 3.0, np.inf, np.inf]])
+    recording = ds.Recording.from_outputs(outputs, inputs=inputs)
+    assert (recording.infs, recording.unscaled, recording.nan_inputs, recording.nan_inputs_dropped) == (2, 1, 1, 0)
+
+
 def test_a_mask_applied_by_multiplication_is_seen_where_the_input_is_infinite_or_nan():
     inputs = np.ones((40, 50))
     inputs[:, :10] = np.inf
@@ -299,9 +320,9 @@ def test_record_names_what_is_wrong():
     with pytest.raises(ValueError, match="trials must be at least 1; got 0"):
         ds.record(lambda: masks()[0], 0)
     sizes = iter(range(3, 10))
-    with pytest.raises(ValueError, match=r"call's results must all have the first one's shape \(3,\); got \(4,\)"):
+    with pytest.raises(ValueError, match=r"outputs must all have the first one's shape \(3,\); got \(4,\)"):
         ds.record(lambda: np.ones(next(sizes)), 5)
-    with pytest.raises(TypeError, match="call's results must be booleans or real numbers; got dtype object"):
+    with pytest.raises(TypeError, match="outputs must be booleans or real numbers; got dtype object"):
         ds.record(lambda: None, 5)
 
 
@@ -311,6 +332,14 @@ def test_record_names_what_is_wrong():
 def fields(recording):
     plain = {name: getattr(recording, name) for name in recording.__dataclass_fields__}
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in plain.items()}
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0)])
+def test_masks_of_no_neuron_come_back(tmp_path, shape):
+    recording = ds.Recording.from_masks(np.ones((4, *shape)))
+    recording.save(tmp_path / "a.npz")
+    assert fields(ds.Recording.load(tmp_path / "a.npz")) == fields(recording)
+    assert (recording.dropped, recording.judged, recording.mask_drops().tolist()) == (0, 0, [0] * 4)
 
 
 @pytest.mark.parametrize("shape", [(13,), (16,), (3, 5), ()])
@@ -332,6 +361,7 @@ def test_a_saved_recording_with_inputs_comes_back(tmp_path):
     inputs = np.random.default_rng(0).normal(size=(20, 13))
     recording = ds.Recording.from_outputs(np.where(masks(), inputs * 1.3, 7.0), inputs=inputs)
     assert recording.unscaled
+    assert recording.input_bins is not None
     recording.save(tmp_path / "a.npz")
     assert fields(ds.Recording.load(tmp_path / "a.npz")) == fields(recording)
 
@@ -355,6 +385,16 @@ def test_recordings_of_frameworks_are_read(name, rate, scale):
     assert recording.scales == (None if scale is None else {scale: recording.judged - recording.dropped})
 
 
+def test_a_saved_recording_of_several_scales_comes_back(tmp_path):
+    outputs = masks() * np.where(np.arange(13) < 5, 1.25, 2.0)
+    outputs[3, 0] = 3.0
+    recording = ds.Recording.from_outputs(outputs)
+    assert recording.neuron_scales is not None
+    recording.save(tmp_path / "a.npz")
+    back = ds.Recording.load(tmp_path / "a.npz")
+    assert str(fields(back)) == str(fields(recording))  # nan is not itself
+
+
 def write(path, **content):
     np.savez(path, **content)
     return path
@@ -367,6 +407,14 @@ def test_masks_packed_in_their_own_shape_are_read(tmp_path):
     assert np.array_equal(recording.masks(), given.reshape(6, -1))
     assert recording.shape == (3, 5, 13)
     assert recording.p is None
+
+
+def test_masks_packed_flat_may_name_their_own_shape(tmp_path):
+    given = masks(6, (3, 5, 13))
+    packed = np.packbits(given.reshape(6, -1), axis=1)
+    recording = ds.Recording.load(write(tmp_path / "a.npz", keep=packed, shape=np.array([6, 3, 5, 13])))
+    assert np.array_equal(recording.masks(), given.reshape(6, -1))
+    assert recording.shape == (3, 5, 13)
 
 
 def test_a_recording_may_name_several_scales_and_its_source_in_bytes(tmp_path):
@@ -422,7 +470,7 @@ def test_a_plain_array_of_outputs_is_read(tmp_path):
         ({"keep": np.zeros((4, 2), np.uint8), "shape": [4, 13], "p": 1.5}, r"p must be in \[0, 1\]; got 1.5"),
         (
             {"keep": np.zeros((4, 2), np.uint8), "shape": [4, 13], "trailing": [4, 4]},
-            r"trailing shape \(4, 4\)",
+            r"trailing shape \[4, 4\] of 13 neurons",
         ),
         (
             {"keep": np.full((4, 2), 255, np.uint8), "shape": [4, 13], "known": np.zeros((4, 2), np.uint8)},
@@ -442,6 +490,66 @@ def test_foreign_archives_are_refused_in_one_line(tmp_path, content, got):
     with pytest.raises(ValueError, match=f"a.npz: expected a recording .*; got .*{got}") as error:
         ds.Recording.load(path)
     assert "\n" not in str(error.value)
+
+
+VALID = {"keep": np.full((4, 2), 255, np.uint8), "shape": np.array([4, 13]), "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        ({"nans": -3}, "nans -3, where 0 to 52 is needed"),
+        ({"unscaled": -1}, "unscaled -1, where 0 to 52"),
+        ({"infs": 53}, "infs 53, where 0 to 52"),
+        ({"other_scales": 1.5}, r"other_scales of shape \(\) and dtype float64"),
+        ({"distinct_scales": -1}, "distinct_scales -1, where 0 to 52"),
+        ({"nan_inputs": 2, "nan_inputs_dropped": 3}, "nan_inputs_dropped 3 of 2 NaN inputs"),
+        ({"scales": [[np.nan, 52.0]]}, r"scales \[nan\], where distinct numbers other than 0"),
+        ({"scales": [[0.0, 52.0]]}, r"scales \[0.0\], where distinct"),
+        ({"scales": [[1.5, 20.0], [1.5, 20.0]]}, r"scales \[1.5, 1.5\], where distinct"),
+        ({"scales": [[1.5, -3.0]]}, r"scales that occur \[-3.0\] times"),
+        ({"scales": [[1.5, 2.5]]}, r"scales that occur \[2.5\] times"),
+        ({"scales": [[1.5, np.nan]]}, r"scales that occur \[nan\] times"),
+        ({"scales": [[1.5, 53.0]]}, r"scales that occur \[53.0\] times"),
+        ({"scales": [[1.5, 40.0], [2.0, 13.0]]}, "scales of 53 kept values, where 52 are kept"),
+        ({"scales": [[1.5, 52.0]], "unscaled": 1}, "scales of 53 kept values, where 52 are kept"),
+        ({"scale": np.nan}, r"scales \[nan\]"),
+        ({"scale": "two"}, r"scale of shape \(\) and dtype <U3"),
+        ({"scale_tolerance": -0.5}, r"scale_tolerance -0.5, where \[0, 1\) is needed"),
+        ({"scale_tolerance": np.nan}, "scale_tolerance nan"),
+        ({"scale_tolerance": 1.0}, "scale_tolerance 1.0"),
+        ({"dtype": "posit16"}, "dtype 'posit16', which dropstats does not know"),
+        ({"dtype": 32}, r"dtype of shape \(\) and dtype int64"),
+        ({"trailing": [13.5]}, r"trailing shape \[13.5\] of 13 neurons"),
+        ({"trailing": [-1, -13]}, r"trailing shape \[-1, -13\] of 13 neurons"),
+        ({"neuron_scales": np.ones(12)}, r"neuron_scales of shape \(12,\) and dtype float64 for 13 neurons"),
+        ({"neuron_scales": np.ones(13, np.int64)}, "neuron_scales of shape .* and dtype int64"),
+        ({"input_edges": [0.0]}, "input_counts"),
+        (
+            {"input_edges": [0.0], "input_counts": [[1, 1, 1], [0, 0, 0]]},
+            r"input_edges of shape \(1,\) with input_counts",
+        ),
+        ({"input_edges": [1.0, 0.0], "input_counts": [[1, 1, 1], [0, 0, 0]]}, r"input_edges of shape \(2,\)"),
+        ({"input_edges": [np.nan], "input_counts": [[1, 1], [0, 0]]}, r"input_edges of shape \(1,\)"),
+        (
+            {"input_edges": [0.0], "input_counts": [[1, 1], [0, 2]]},
+            r"input_counts \[\[1, 1\], \[0, 2\]\] of 52",
+        ),
+        ({"input_edges": [0.0], "input_counts": [[1, 1], [0, -1]]}, "input_counts .* of 52 neurons"),
+        ({"input_edges": [0.0], "input_counts": [[50, 3], [0, 1]]}, "input_counts .* of 52 neurons"),
+    ],
+)
+def test_what_values_cannot_say_is_refused(tmp_path, content, got):
+    assert ds.Recording.load(write(tmp_path / "valid.npz", **VALID)).dtype == "float32"
+    path = write(tmp_path / "a.npz", **{**VALID, **content})
+    with pytest.raises(ValueError, match=f"a.npz: expected a recording .*; got .*{got}") as error:
+        ds.Recording.load(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [*formats.DTYPES, "int64", "uint8"])
+def test_every_dtype_that_is_written_is_read(tmp_path, dtype):
+    assert ds.Recording.load(write(tmp_path / "a.npz", **{**VALID, "dtype": dtype})).dtype == dtype
 
 
 class Tells:

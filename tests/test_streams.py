@@ -7,7 +7,9 @@ import pytest
 from scipy import stats
 
 import dropstats as ds
-from dropstats.auditing import comparing
+from dropstats.auditing import nulls
+from dropstats.auditing import streams as comparing
+from dropstats.auditing.checks import agreement
 
 LEVEL = 1e-3
 
@@ -35,7 +37,7 @@ def grid(seed_of, layers=4, steps=4, n=2000, p=0.1):
 def test_independent_streams_pass(p):
     report = ds.audit_streams(ranks(1, 2, 3, 4, p=p))
     assert report.passed, report
-    assert [result.name for result in report.results] == ["agreement", "copies", "overlaps"]
+    assert [result.name for result in report.results] == ["agreement", "duplicates", "overlaps"]
     assert report["agreement"].expected == pytest.approx(p * p + (1 - p) ** 2)
     assert report.p == p
     assert report.observed_rate == pytest.approx(p, abs=0.01)
@@ -89,7 +91,7 @@ def test_dependence_within_streams_does_not_pass_for_dependence_between_them(mon
         return sum(report["agreement"].verdict == "fail" for report in reports)
 
     assert alarms() == 0
-    monkeypatch.setattr(comparing, "inflation", lambda seen, pair: 1.0)
+    monkeypatch.setattr(agreement, "design_effect", lambda seen, pair: 1.0)
     assert alarms() > 2
 
 
@@ -101,7 +103,7 @@ def test_the_same_mask_on_every_rank():
     assert not report.passed
     assert report["agreement"].message == "all 4 streams have identical masks"
     assert report["agreement"].observed == 1.0
-    assert report["copies"].message.startswith("rank 0 and rank 1 have the same masks (50 of 50")
+    assert report["duplicates"].message.startswith("rank 0 and rank 1 have the same masks (50 of 50")
 
 
 def test_two_ranks_of_many():
@@ -113,8 +115,8 @@ def test_masks_one_call_later():
     whole = masks(1, trials=60)
     report = ds.audit_streams({"rank 0": whole[:50], "rank 1": whole[3:53]}, p=0.1)
     assert report["agreement"].verdict == "pass"
-    assert report["copies"].message == "rank 0 has rank 1's masks 3 calls later (47 of 47)"
-    assert report["copies"].verdict == "fail"
+    assert report["duplicates"].message == "rank 0 has rank 1's masks 3 calls later (47 of 47)"
+    assert report["duplicates"].verdict == "fail"
 
 
 def test_a_stretch_at_another_place():
@@ -143,8 +145,8 @@ def test_some_calls_alike():
     a, b = masks(1), masks(2)
     b[[7, 9, 20, 21]] = a[[7, 9, 20, 21]]
     report = ds.audit_streams({"a": a, "b": b}, p=0.1)
-    assert report["copies"].verdict == "fail"
-    assert report["copies"].message == "a at call 7 and b at call 7 have the same mask (4 such pairs)"
+    assert report["duplicates"].verdict == "fail"
+    assert report["duplicates"].message == "a at call 7 and b at call 7 have the same mask (4 such pairs)"
     assert report["agreement"].message == "a and b have identical masks in 4 of 50 calls, first 7"
 
 
@@ -241,7 +243,7 @@ def test_only_what_is_known_is_compared():
     report = ds.audit_streams({"a": a, "b": b})
     assert report["agreement"].verdict == "pass"
     assert report["agreement"].observed == pytest.approx(0.82, abs=0.02)
-    assert report["copies"].verdict == report["overlaps"].verdict == "not applicable"
+    assert report["duplicates"].verdict == report["overlaps"].verdict == "not applicable"
     assert not ds.audit_streams({"a": a, "b": b}, expect="identical").passed
     assert ds.audit_streams({"a": a, "b": a}, expect="identical").passed
     assert not ds.audit_streams({"a": a, "b": a}).passed
@@ -263,7 +265,20 @@ def test_unequally_many_calls_are_compared_over_the_common_ones():
     [
         (lambda: ds.audit_streams([masks(1), masks(2)]), TypeError, "streams must be a mapping .*; got list"),
         (lambda: ds.audit_streams({"a": masks(1)}), ValueError, "streams must be at least two; got 1"),
-        (lambda: ds.audit_streams({"a": masks(1), "b": masks(1, n=9)}), ValueError, "got 1000 in 'a' and 9 in 'b'"),
+        (
+            lambda: ds.audit_streams({"a": masks(1), "b": masks(1, n=9)}, "identical"),
+            ValueError,
+            "got 1000 in 'a' and 9 in 'b'",
+        ),
+        (lambda: ds.audit_streams(ranks(1, 2), p=0.1, law=ds.Layer(1000, 0.1)), TypeError, "law= or p=, not both"),
+        (lambda: ds.audit_streams(ranks(1, 2), law=ds.Layer(9, 0.1)), ValueError, "rank 0 must have its 1000 neurons"),
+        (
+            lambda: ds.audit_streams(ranks(1, 2), law=[ds.Layer(1000, 0.1)]),
+            ValueError,
+            "one for each of 2 streams; got 1",
+        ),
+        (lambda: ds.audit_streams(ranks(1, 2), law={"a": ds.Layer(1000, 0.1)}), ValueError, "the streams' names"),
+        (lambda: ds.audit_streams(ranks(1, 2), law="x"), TypeError, "law must be a law.*got 'x'"),
         (lambda: ds.audit_streams(ranks(1, 2), "equal"), ValueError, "expect must be 'independent' or 'identical'"),
         (lambda: ds.audit_streams(ranks(1, 2), false_alarm=0), ValueError, r"false_alarm must be in \(0, 1\); got 0"),
         (lambda: ds.audit_streams(ranks(1, 2), p=2), ValueError, r"p must be in \[0, 1\]; got 2"),
@@ -282,7 +297,7 @@ def test_joint_tails_are_hypergeometric(size):
     for first, second in product({0, 1, size // 3, size}, repeat=2):
         law = stats.hypergeom(size, first, second)
         for both in range(max(0, first + second - size), min(first, second) + 1):
-            low, high = comparing.joint_tails(size, first, second, both)
+            low, high = nulls.shared_tails(size, first, second, both)
             assert low == pytest.approx(law.cdf(both), rel=1e-9)
             assert high == pytest.approx(law.sf(both - 1), rel=1e-9)
 
@@ -323,3 +338,99 @@ def test_the_picture_shows_who_agrees_and_when():
     figure = ds.audit_streams({"a": masks(1), "b": masks(1), "c": masks(2)}, expect="identical", p=0.1).plot()
     assert figure.axes[1].get_xlabel() == "calls that c is after a"
     plt.close(figure)
+
+
+# ---- laws ----------------------------------------------------------------------------------------------------------
+
+LAWS = (
+    ds.Channels(16, 9, 0.2),
+    ds.Channels.locked(5, 40, 0.25),
+    ds.Layer(120, np.linspace(0.05, 0.6, 120)),
+    ds.DropBlock(14, 14, 5, p=0.2),
+    ds.FixedCount(60, 9),
+    ds.Network(ds.Channels(8, 9, 0.3), ds.Layer(64, 0.1), ds.FixedCount(30, 5)),
+)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: repr(law)[:40])
+def test_false_alarms_of_streams_of_any_law(law):
+    runs, alarm = 60, 0.05
+    rng = np.random.default_rng(3)
+    reports = [
+        ds.audit_streams({k: law.sample(trials, rng=rng) for k in range(3)}, law=law, false_alarm=alarm)
+        for trials in (2, 20, 100) * (runs // 3)
+    ]
+    assert stats.binom.sf(sum(bool(report.failures) for report in reports) - 1, runs, alarm) > 1e-5
+    assert any(report["agreement"].verdict == "pass" for report in reports)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: repr(law)[:40])
+def test_the_same_masks_are_seen_under_any_law(law):
+    one, other = law.sample(100, rng=1), law.sample(100, rng=2)
+    report = ds.audit_streams({"a": one, "b": other, "c": one}, law=law)
+    assert report["agreement"].verdict == "fail", report
+    assert "a and c have identical masks" in report["agreement"].message
+    late = ds.audit_streams({"a": law.sample(103, rng=1)[3:], "b": law.sample(103, rng=1)[:100]}, law=law)
+    assert not late.passed, late
+    assert {result.name for result in late.failures} <= {"duplicates", "overlaps"}
+
+
+def test_streams_of_different_widths():
+    wide, narrow = masks(1, n=1500), masks(2, n=1000)
+    report = ds.audit_streams({"wide": wide, "narrow": narrow}, p=0.1)
+    assert report.passed, report
+    assert report.notes == ("neurons are compared one by one over the first 1,000, which all masks have",)
+    shared = ds.audit_streams({"wide": wide, "narrow": wide[:, :1000]}, p=0.1)
+    assert shared["agreement"].message == "wide and narrow have identical masks"
+    stream = np.random.default_rng(5).random(100_000) >= 0.1
+    moved = ds.audit_streams(
+        {"wide": stream[:75_000].reshape(50, -1), "narrow": stream[200:50_200].reshape(50, -1)}, p=0.1
+    )
+    assert [result.name for result in moved.failures] == ["overlaps"]
+    assert moved["overlaps"].message.startswith("wide from call 0, neuron 200, and narrow from call 0, neuron 0, share")
+
+
+def test_laws_may_differ_from_stream_to_stream():
+    streams = {"layer": ds.Layer(64, 0.3).sample(200, rng=1), "channels": ds.Channels(8, 8, 0.2).sample(200, rng=2)}
+    laws = {"layer": ds.Layer(64, 0.3), "channels": ds.Channels(8, 8, 0.2)}
+    assert ds.audit_streams(streams, law=laws).passed
+    assert ds.audit_streams(streams, law=list(laws.values())).passed
+
+
+def test_a_missing_call_is_a_failure_of_identical_streams():
+    report = ds.audit_streams({"forward": masks(1), "recomputed": masks(1)[:47]}, "identical", p=0.1)
+    message = "forward made 50 calls, recomputed only 47: 3 calls missing; the others are the same"
+    assert (report["identical"].verdict, report["identical"].message) == ("fail", message)
+
+
+def test_few_shared_drops_at_a_small_rate():
+    # 1% of the neurons are shared at p = 0.01
+    found = 0
+    for seed in range(10):
+        a, b = masks((seed, 1), 100, 10_000, 0.01), masks((seed, 2), 100, 10_000, 0.01)
+        b[:, :100] = a[:, :100]
+        found += ds.audit_streams({"a": a, "b": b}, p=0.01)["agreement"].verdict == "fail"
+    assert found == 10
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (lambda a, rng: a[:, rng.permutation(1000)], "b drop equally many neurons in every call"),
+        (lambda a, rng: a[:, ::-1], "a permutation of the other's"),
+    ],
+)
+def test_streams_that_are_permutations_of_each_other(other, says):
+    a = masks(1, trials=30)
+    report = ds.audit_streams({"a": a, "b": other(a, np.random.default_rng(1))}, p=0.1)
+    assert report["agreement"].verdict == "fail"
+    assert says in report["agreement"].message
+
+
+def test_a_rate_that_varies_for_all_ranks_alike():
+    rng = np.random.default_rng(4)
+    rates = 0.1 + 0.01 * rng.standard_normal((300, 1))
+    streams = {k: rng.random((300, 1000)) >= rates for k in range(3)}
+    report = ds.audit_streams(streams, p=0.1)
+    assert report["agreement"].verdict == "fail"
+    assert "vary together from call to call" in report["agreement"].message

@@ -871,18 +871,13 @@ def test_groups_are_judged_by_what_is_known_of_them():
 def test_a_law_without_a_law_of_counts_is_audited_by_bounds():
     law = DropBlock(28, 28, 7, p=0.1)
     report = ds.audit(law.sample(500, rng=1), law)
-    assert {r.name for r in report.results if r.verdict == "pass"} == {
-        "rate",
-        "positions",
-        "dispersion",
-        "pairs",
-        "rows",
-    }
+    passing = {"rate", "positions", "dispersion", "pairs", "lags", "serial", "duplicates", "overlaps", "drift"}
+    assert {r.name for r in report.results if r.verdict == "pass"} == passing
     assert "exact variance" in report["dispersion"].message
-    assert "exact variance" in report["rows"].message
+    assert "exact variance" in report["drift"].message
     assert report["rate"].detectable > 5 * ds.audit(Layer(784, 0.1).sample(500, rng=1), p=0.1)["rate"].detectable
     warm = np.vstack([np.zeros((20, 784), bool), law.sample(480, rng=1)])
-    assert "where 73.65" in ds.audit(warm, law)["rows"].message
+    assert "where 73.65" in ds.audit(warm, law)["drift"].message
     assert ds.audit(law.sample(3, rng=1), law)["rate"].verdict == "inconclusive"
     figure = report.plot()
     assert "mean of the law" in figure.axes[0].get_legend_handles_labels()[1]

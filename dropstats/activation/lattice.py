@@ -30,10 +30,8 @@ class LatticeLaw:
 
     Attributes
     ----------
-    span : float
-        Distance of neighbouring lattice points.
-    start : int
-        Index of the smallest value.
+    span, start : float, int
+        Distance of neighbouring lattice points, and index of the smallest value.
     masses : ndarray
         Probabilities of the values from the smallest on, sums of positive terms only: tails keep their digits.
 
@@ -56,7 +54,7 @@ class LatticeLaw:
 
     @cached_property
     def _lower(self) -> Array:
-        return np.minimum(np.cumsum(self.masses), 1.0)
+        return np.append(0.0, np.minimum(np.cumsum(self.masses), 1.0))
 
     @cached_property
     def _upper(self) -> Array:
@@ -75,14 +73,12 @@ class LatticeLaw:
         return _unwrap(np.where(np.isnan(place), np.nan, mass))
 
     def _floor(self, x: ArrayLike) -> NDArray[np.int64]:
-        place = np.asarray(x, dtype=np.float64) / self.span - self.start
-        place = np.where(np.isnan(place), -1, place)
+        place = np.nan_to_num(np.asarray(x, dtype=np.float64) / self.span - self.start, nan=-1)
         return np.clip(np.floor(place + _SLACK), -1, self.masses.size - 1).astype(np.int64)
 
     def cdf(self, x: ArrayLike) -> Any:
         """Return P(z <= x)."""
-        k = self._floor(x)
-        return _unwrap(np.where(np.isnan(x), np.nan, np.where(k >= 0, self._lower[np.maximum(k, 0)], 0.0)))
+        return _unwrap(np.where(np.isnan(x), np.nan, self._lower[self._floor(x) + 1]))
 
     def sf(self, x: ArrayLike) -> Any:
         """Return P(z > x), summed from its own side."""
@@ -91,7 +87,7 @@ class LatticeLaw:
     def ppf(self, q: ArrayLike) -> Any:
         """Return the smallest value whose cdf is at least q."""
         # a cumulative sum that should be q may lie a few ulp below it
-        k = np.searchsorted(self._lower, np.asarray(q, dtype=np.float64) * (1 - 1e-14))
+        k = np.searchsorted(self._lower[1:], np.asarray(q, dtype=np.float64) * (1 - 1e-14))
         return _unwrap(self.span * (self.start + np.minimum(k, self.masses.size - 1)))
 
     def median(self) -> float:
@@ -131,8 +127,7 @@ def span_of(terms: Array) -> tuple[float, NDArray[np.int64]] | None:
     if not largest:
         return 1.0, np.zeros(terms.shape, np.int64)
     ratios, inverse = np.unique(terms / largest, return_inverse=True)
-    fractions = []
-    common = 1
+    fractions, common = [], 1
     for ratio in ratios.tolist():
         fraction = Fraction(ratio).limit_denominator(_DENOMINATOR)
         common = math.lcm(common, fraction.denominator)
@@ -153,30 +148,25 @@ def exact_law(terms: Array, rates: Array) -> LatticeLaw:
         )
     span, multiples = found
     random = (rates > 0) & (rates < 1) & (multiples != 0)
-    points = int(np.abs(multiples[random]).astype(object).sum()) + 1
     start = int(multiples[rates == 0].sum()) + int(np.minimum(multiples[random], 0).sum())
     # a negative term is a constant plus its absolute value where the neuron is dropped
     kept_adds = multiples[random] > 0
     up = np.where(kept_adds, 1 - rates[random], rates[random])
     stay = np.where(kept_adds, rates[random], 1 - rates[random])
-    pieces = Counter(zip(np.abs(multiples[random]).tolist(), up.tolist(), stay.tolist(), strict=True))
-    _affordable(points, pieces)
-    masses = np.ones(1)
-    for (step, rise, rest), number in sorted(pieces.items()):
-        masses = _add(masses, step, _binomial(number, rise, rest))
-    return LatticeLaw(span, start, masses)
-
-
-def _affordable(points: int, pieces: Counter[tuple[int, float, float]]) -> None:
+    pieces = sorted(Counter(zip(np.abs(multiples[random]).tolist(), up.tolist(), stay.tolist(), strict=True)).items())
     size, additions = 1, 0
-    for (step, _, _), number in sorted(pieces.items()):
+    for (step, _, _), number in pieces:
         additions += size * (number + 1)
         size += step * number
-    if points > _POINTS or additions > _ADDITIONS:
+    if size > _POINTS or additions > _ADDITIONS:
         raise ValueError(
-            f"the exact law of this sum has {points} lattice points and takes {additions:.1e} additions; at most "
+            f"the exact law of this sum has {size} lattice points and takes {additions:.1e} additions; at most "
             f"{_POINTS} and {_ADDITIONS:.0e} are done: use cdf, sf and pdf, which answer by saddlepoint"
         )
+    masses = np.ones(1)
+    for (step, rise, rest), number in pieces:
+        masses = _add(masses, step, _binomial(number, rise, rest))
+    return LatticeLaw(span, start, masses)
 
 
 def _binomial(number: int, rise: float, rest: float) -> Array:

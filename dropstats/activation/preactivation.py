@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from dropstats import _validate
 from dropstats.activation.masked_sum import MaskedSum, scalar
 from dropstats.laws import Law
-from dropstats.laws.base import independent_law
+from dropstats.laws.foreign import independent_law
 
 Array = NDArray[np.float64]
 
@@ -30,12 +30,11 @@ class PreActivation:
     Parameters
     ----------
     weights : array_like, shape (n,) or (n, outputs)
-        Weights from n neurons to one output, or to several.
     inputs : array_like, shape (n,) or (batch, n)
         Activations of the n neurons, one example or a batch.
     law : Neuron, Layer, Network or another law of independent neurons
-        Law of the masks. A law of n neurons masks the inputs. A law of n * outputs neurons masks the weights, in the
-        order of ``weights.ravel()``: DropConnect (Wan et al. 2013). The two differ in the covariance between outputs.
+        Of n neurons, it masks the inputs; of n * outputs, the weights, in the order of ``weights.ravel()``: DropConnect
+        (Wan et al. 2013). The two differ in the covariance between outputs.
     scaling : {'inverted', 'direct', None}
         How training and inference are made to agree in the mean; None does not.
 
@@ -98,30 +97,32 @@ class PreActivation:
         for name, value in (("weights", w), ("inputs", x), ("law", law), ("scaling", scaling)):
             object.__setattr__(self, name, value)
 
-    def _side(self, rates: Array, factor: Array) -> MaskedSum:
-        if self.weights.ndim == 2 and self.law.n != self.weights.shape[0]:
-            rates, factor = rates.reshape(self.weights.shape), factor.reshape(self.weights.shape)
-        return MaskedSum(self.weights, self.inputs, rates, factor)
+    @property
+    def _rates(self) -> Array:
+        """Drop probabilities, in the shape of the weights where these are masked."""
+        of_weights = self.weights.ndim == 2 and self.law.n != self.weights.shape[0]
+        return self.law.rates.reshape(self.weights.shape) if of_weights else self.law.rates
 
     @cached_property
     def training(self) -> MaskedSum:
         """The sum in training: random, over masks."""
-        rates = self.law.rates
-        return self._side(rates, 1 / (1 - rates) if self.scaling == "inverted" else np.ones(rates.shape))
+        p = self._rates
+        return MaskedSum(self.weights, self.inputs, p, 1 / (1 - p) if self.scaling == "inverted" else np.ones(p.shape))
 
     @cached_property
     def inference(self) -> MaskedSum:
         """The sum in inference: certain, its variance over masks is 0."""
-        rates = self.law.rates
-        return self._side(np.zeros(rates.shape), 1 - rates if self.scaling == "direct" else np.ones(rates.shape))
+        p = self._rates
+        factor = 1 - p if self.scaling == "direct" else np.ones(p.shape)
+        return MaskedSum(self.weights, self.inputs, np.zeros(p.shape), factor)
 
     @property
     def variance_shift(self) -> Any:
         """Variance in inference divided by variance in training, over the batch of inputs and over masks.
 
-        Each example is taken with equal weight: Var_b(z_b) / (Var_b(E z_b) + mean_b Var_mask(z_b)); of shape
-        (outputs,), or a number. It is what a batch normalisation behind this layer misjudges (Li et al. 2019); see
-        the function `variance_shift` for its value under given moments. NaN where both variances are 0.
+        Var_b(z_b) / (Var_b(E z_b) + mean_b Var_mask(z_b)), of shape (outputs,), or a number; NaN where both variances
+        are 0. It is what a batch normalisation behind this layer misjudges (Li et al. 2019); see the function
+        `variance_shift` for its value under given moments.
 
         Examples
         --------

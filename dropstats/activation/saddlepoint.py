@@ -11,6 +11,8 @@ H. E. Daniels (1987). Tail probability approximations. International Statistical
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,73 +34,67 @@ class Rows:
     terms: Array
     rates: Array
 
-    def __post_init__(self) -> None:
-        # a neuron that is always dropped contributes nothing, one that is always kept a constant
-        object.__setattr__(self, "terms", np.where(self.rates < 1, self.terms, 0.0))
+    @cached_property
+    def random(self) -> NDArray[np.bool_]:
+        """Whether a neuron may be dropped or kept."""
+        return (self.rates > 0) & (self.rates < 1)
 
-    @property
+    @cached_property
+    def free(self) -> Array:
+        """The terms of these neurons; 0 for those that are always dropped, or always kept."""
+        return np.where(self.random, self.terms, 0.0)
+
+    @cached_property
     def fixed(self) -> Array:
         """What the neurons that are always kept contribute, of shape (rows,)."""
-        total: Array = np.where(self.rates == 0, self.terms, 0.0).sum(axis=1)
-        return total
+        return np.asarray(np.where(self.rates == 0, self.terms, 0.0).sum(axis=1))
 
-    def free(self) -> "Rows":
-        """The rows without the neurons that are always kept."""
-        return Rows(np.where(self.rates == 0, 0.0, self.terms), self.rates)
+    @cached_property
+    def logs(self) -> tuple[Array, Array]:
+        """Logarithms of p and 1 - p; 0 stands for p = 0 and p = 1."""
+        safe = np.where(self.random, self.rates, 0.5)
+        return np.where(self.random, np.log(safe), 0.0), np.where(self.random, np.log1p(-safe), 0.0)
 
     def ends(self) -> tuple[Array, Array]:
         """Smallest and largest value of each row."""
-        random = self.free().terms
-        fixed = self.fixed
-        return fixed + np.minimum(random, 0).sum(axis=1), fixed + np.maximum(random, 0).sum(axis=1)
+        fixed, free = self.fixed, self.free
+        return fixed + np.minimum(free, 0).sum(axis=1), fixed + np.maximum(free, 0).sum(axis=1)
 
     def log_atoms(self) -> tuple[Array, Array]:
         """Natural logarithms of the probabilities of the smallest and the largest value of each row."""
-        log_p, log_q = _logs(self.rates)
-        random = self.free().terms
-        low = np.where(random > 0, log_p, 0.0) + np.where(random < 0, log_q, 0.0)
-        high = np.where(random > 0, log_q, 0.0) + np.where(random < 0, log_p, 0.0)
+        log_p, log_q = self.logs
+        low = np.where(self.free > 0, log_p, 0.0) + np.where(self.free < 0, log_q, 0.0)
+        high = np.where(self.free > 0, log_q, 0.0) + np.where(self.free < 0, log_p, 0.0)
         return low.sum(axis=1), high.sum(axis=1)
 
+    def take(self, rows: NDArray[np.intp]) -> "Rows":
+        """Some of the rows."""
+        return Rows(self.terms[rows], self.rates[rows])
 
-def _logs(p: Array) -> tuple[Array, Array]:
-    """Logarithms of p and 1 - p; 0 stands for p = 0 and p = 1, whose terms are taken out beforehand."""
-    inside = (p > 0) & (p < 1)
-    safe = np.where(inside, p, 0.5)
-    return np.where(inside, np.log(safe), 0.0), np.where(inside, np.log1p(-safe), 0.0)
+
+def cumulants_of_bit(q: Array, p: Array) -> tuple[Array, ...]:
+    """First six cumulants of a bit that is 1 with probability q and 0 with probability p = 1 - q."""
+    pq, skew = p * q, p - q
+    return q, pq, pq * skew, pq * (1 - 6 * pq), pq * skew * (1 - 12 * pq), pq * (1 - 30 * pq + 120 * pq**2)
 
 
 def cgf(rows: Rows, t: Array) -> Array:
     """Cumulant generating function K(t) = sum_i log(p_i + q_i exp(t a_i)) of each row."""
-    free = rows.free()
-    log_p, log_q = _logs(rows.rates)
-    exponent = t[:, None] * free.terms
+    log_p, log_q = rows.logs
+    exponent = t[:, None] * rows.free
     # near 0 by log1p, for its digits; far out as a sum of two exponentials, which cannot overflow
     near = np.log1p((1 - rows.rates) * np.expm1(np.clip(exponent, -1, 1)))
     far = np.logaddexp(log_p, log_q + exponent)
     values = np.where(np.abs(exponent) <= 1, near, far)
-    inside = (rows.rates > 0) & (rows.rates < 1)
-    total: Array = np.where(inside, values, 0.0).sum(axis=1) + t * rows.fixed
-    return total
+    return np.asarray(np.where(rows.random, values, 0.0).sum(axis=1) + t * rows.fixed)
 
 
 def derivatives(rows: Rows, t: Array, order: int = 2) -> list[Array]:
     """Derivatives 1..order (at most 6) of the cumulant generating function: the cumulants of the tilted sum."""
-    free = rows.free()
-    log_p, log_q = _logs(rows.rates)
-    shifted = log_q - log_p + t[:, None] * free.terms
-    kept = expit(shifted)
-    product = kept * expit(-shifted)
-    contrast = 1 - 2 * kept
-    shapes = (
-        kept,
-        product,
-        product * contrast,
-        product * (1 - 6 * product),
-        product * contrast * (1 - 12 * product),
-        product * (1 - 30 * product + 120 * product**2),
-    )
-    result = [(free.terms ** (r + 1) * shapes[r]).sum(axis=1) for r in range(order)]
+    log_p, log_q = rows.logs
+    tilted = log_q - log_p + t[:, None] * rows.free
+    of_bit = cumulants_of_bit(expit(tilted), expit(-tilted))
+    result = [(rows.free ** (r + 1) * of_bit[r]).sum(axis=1) for r in range(order)]
     result[0] = result[0] + rows.fixed
     return result
 
@@ -115,22 +111,19 @@ def solve(rows: Rows, y: Array) -> Array:
     for _ in range(_ITERATIONS):
         if not active.size:
             break
-        part = Rows(rows.terms[active], np.broadcast_to(rows.rates, rows.terms.shape)[active])
         at = point[active]
-        slope, curvature = derivatives(part, at)
+        slope, curvature = derivatives(rows.take(active), at)
         excess = slope - y[active]
-        high[active] = np.where(excess >= 0, at, high[active])
-        low[active] = np.where(excess <= 0, at, low[active])
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            new = at - excess / curvature
-        lower, upper = low[active], high[active]
-        outside = ~((new >= lower) & (new <= upper)) | ~np.isfinite(new)
+        upper = high[active] = np.where(excess >= 0, at, high[active])
+        lower = low[active] = np.where(excess <= 0, at, low[active])
         bracketed = np.isfinite(lower) & np.isfinite(upper)
         doubled = 2 * at + np.sign(-excess) / deviation[active]
-        far = ~bracketed & (np.abs(new) > np.abs(doubled))
-        with np.errstate(invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            new = at - excess / curvature
             middle = np.where(bracketed, 0.5 * lower + 0.5 * upper, doubled)
-        new = np.where(outside | far, middle, new)
+        inside = (new >= lower) & (new <= upper) & np.isfinite(new)
+        far = ~bracketed & (np.abs(new) > np.abs(doubled))
+        new = np.where(inside & ~far, new, middle)
         new = np.where(excess == 0, at, new)
         point[active] = new
         # 4 ulp: Newton's last step is of the size of the rounding error of K'
@@ -138,13 +131,11 @@ def solve(rows: Rows, y: Array) -> Array:
     return point
 
 
-@dataclass(frozen=True)
-class Point:
-    """What a saddlepoint approximation is made of, one value a row: s, w, u and the difference 1/u - 1/w."""
+class Point(NamedTuple):
+    """What a saddlepoint approximation is made of, one value a row; `difference` is 1/u - 1/w."""
 
     s: Array
     w: Array
-    u: Array
     difference: Array
     log_density: Array
 
@@ -172,13 +163,11 @@ def point(rows: Rows, y: Array, span: float = 0.0) -> Point:
             ratio = np.where(np.abs(half) < 1e-2, -half * (1 - 7 * half**2 / 60) / 6, (1 / np.sinh(half)) - 1 / half)
             difference = difference + ratio * span / (2 * deviation)
         log_density = -exponent - 0.5 * np.log(2 * math.pi * cumulants[1])
-    return Point(s, w, u, difference, log_density)
+    return Point(s, w, difference, log_density)
 
 
 def _tail(w: Array, difference: Array) -> Array:
-    density = np.exp(-0.5 * w**2) / math.sqrt(2 * math.pi)
-    result: Array = ndtr(-w) + density * difference
-    return result
+    return np.asarray(ndtr(-w) + np.exp(-0.5 * w**2) / math.sqrt(2 * math.pi) * difference)
 
 
 def _inside(rows: Rows, y: Array) -> tuple[NDArray[np.bool_], Array, Array]:
@@ -194,8 +183,7 @@ def tails(rows: Rows, y: Array, span: float = 0.0) -> tuple[Array, Array]:
     # on a lattice z > y is z >= y + span, judged half-way
     at = y + span / 2
     inside, low, high = _inside(rows, at)
-    upper = np.where(at < low, 1.0, 0.0)
-    lower = np.where(at < low, 0.0, 1.0)
+    lower, upper = np.where(at < low, 0.0, 1.0), np.where(at < low, 1.0, 0.0)
     log_low, log_high = rows.log_atoms()
     # at an end itself the atom there is known
     at_low = (at == low) & (low < high)
@@ -203,8 +191,7 @@ def tails(rows: Rows, y: Array, span: float = 0.0) -> tuple[Array, Array]:
     lower = np.where(at_low, np.exp(log_low), lower)
     index = np.flatnonzero(inside)
     if index.size:
-        part = Rows(rows.terms[index], np.broadcast_to(rows.rates, rows.terms.shape)[index])
-        found = point(part, at[index], span)
+        found = point(rows.take(index), at[index], span)
         # Two exact bounds hold the approximation where it breaks down, near an end with a heavy atom: neither tail is
         # smaller than the atom at its end, nor the tail away from the mean larger than Chernoff's exp(-w^2/2), which
         # meets that atom at the end itself.
@@ -230,6 +217,5 @@ def density(rows: Rows, y: Array) -> Array:
     result = np.where((low == high) & (y == low), np.inf, 0.0)
     index = np.flatnonzero(inside)
     if index.size:
-        part = Rows(rows.terms[index], np.broadcast_to(rows.rates, rows.terms.shape)[index])
-        result[index] = np.exp(point(part, y[index]).log_density)
+        result[index] = np.exp(point(rows.take(index), y[index]).log_density)
     return result

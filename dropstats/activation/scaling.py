@@ -17,28 +17,28 @@ Array = NDArray[np.float64]
 def _rates(p: Any) -> Array:
     """Return drop probabilities below 1, one or many, refusing what inverted dropout cannot scale."""
     array = _validate.finite(p, "p", ndim=(0, 1), shape="() or (k,)")
-    _validate.probabilities(array, array.shape[0]) if array.ndim else _validate.probability(array)
+    _validate.probabilities(array, array.size)
     if (array == 1).any():
         place = f" at index {int(np.argmax(array == 1))}" if array.ndim else ""
         raise ValueError(f"inverted scaling 1/(1 - p) is undefined at p = 1; got p = 1{place}")
     return array
 
 
+def _decay(weight_decay: float) -> float:
+    decay = _validate.number(weight_decay, "weight_decay")
+    if decay < 0:
+        raise ValueError(f"weight_decay must not be negative; got {weight_decay!r}")
+    return decay
+
+
 def variance_shift(
-    p: ArrayLike,
-    mean: float = 0.0,
-    variance: float = 1.0,
-    *,
-    correlation: float = 0.0,
-    n: int = 1,
-    cos2: float = 0.0,
+    p: ArrayLike, mean: float = 0.0, variance: float = 1.0, *, correlation: float = 0.0, n: int = 1, cos2: float = 0.0
 ) -> Any:
     """Return the variance in inference divided by the variance in training of a layer behind inverted dropout.
 
-    Of one neuron, or of a weighted sum of uncorrelated ones (case a of the source), with inputs of mean c and variance
-    v and keep probability q = 1 - p: ``v / ((c^2 + v)/q - c^2)``. Of a weighted sum of n inputs of pairwise
-    `correlation` rho, with cos^2 of the angle between the weights and the vector of ones (case b):
-    ``(v + r) / ((c^2 + v)/q - c^2 + r)``, ``r = rho v (n cos2 - 1)``.
+    Of one neuron, or of a weighted sum of uncorrelated ones, with inputs of mean c and variance v, and q = 1 - p:
+    ``v / ((c^2 + v)/q - c^2)`` (case a of the source). Of a weighted sum of n inputs of pairwise correlation rho:
+    ``(v + r) / ((c^2 + v)/q - c^2 + r)``, ``r = rho v (n cos2 - 1)`` (case b).
 
     Parameters
     ----------
@@ -47,11 +47,11 @@ def variance_shift(
     mean, variance : float
         Moments of an activation before dropout; the variance must be positive.
     correlation : float
-        Correlation between two activations, in [-1, 1]; 0 gives case a.
+        Correlation rho between two activations, in [-1, 1]; 0 gives case a.
     n : int
-        Number of inputs; used with `correlation`.
+        Number of inputs.
     cos2 : float
-        (sum w)^2 / (n sum w^2), in [0, 1]; used with `correlation`.
+        cos^2 of the angle between the weights and the vector of ones, (sum w)^2 / (n sum w^2), in [0, 1].
 
     Returns
     -------
@@ -62,9 +62,7 @@ def variance_shift(
     -----
     X. Li, S. Chen, X. Hu, J. Yang (2019). Understanding the disharmony between dropout and batch normalization by
     variance shift. Proc. IEEE/CVF Conference on Computer Vision and Pattern Recognition.
-    doi:10.1109/CVPR.2019.00279
-
-    For the shift of given weights over given inputs see `PreActivation.variance_shift`.
+    doi:10.1109/CVPR.2019.00279. For given weights and inputs see `PreActivation.variance_shift`.
 
     Examples
     --------
@@ -76,10 +74,8 @@ def variance_shift(
     0.403341289
     """
     q = 1 - _rates(p)
-    c, v, rho, cosine = (
-        float(_validate.finite(value, name, ndim=(0,), shape="()"))
-        for value, name in ((mean, "mean"), (variance, "variance"), (correlation, "correlation"), (cos2, "cos2"))
-    )
+    c, v = _validate.number(mean, "mean"), _validate.number(variance, "variance")
+    rho, cosine = _validate.number(correlation, "correlation"), _validate.number(cos2, "cos2")
     if v <= 0:
         raise ValueError(f"variance must be positive; got {variance!r}")
     if not -1 <= rho <= 1:
@@ -102,20 +98,16 @@ class EffectiveLearningRate:
 
     Attributes
     ----------
-    kept_unit : float or ndarray
-        lr/q, the step of a neuron that is kept, as multiple of the gradient at the same weights and errors.
-    mean_step : float or ndarray
-        lr, the mean over masks: the factor m/q has mean 1.
-    rms_step : float or ndarray
-        lr/sqrt(q), the root mean square over masks.
+    kept_unit, mean_step, rms_step : float or ndarray
+        Of the factor m/q of a step: lr/q, where the neuron is kept; lr, the mean over masks; lr/sqrt(q), the root mean
+        square.
     direct_equivalent : float or ndarray
         lr/q^2, the rate of plain gradient descent with direct dropout on outgoing weights V = W/q that makes the same
         function take the same steps. Incoming weights keep lr.
     weight_decay : float or ndarray
         q times the weight decay, its strength relative to lr/q: inverted dropout makes L2 weaker by q.
     direct_weight_decay : float or ndarray
-        q^2 times the weight decay, the strength on V that equals it on W; the decay of a step, lr times weight decay,
-        is unchanged.
+        q^2 times the weight decay, the strength on V that equals it on W; the decay of a step is unchanged.
     """
 
     kept_unit: Any
@@ -142,10 +134,6 @@ def effective_learning_rate(lr: float, p: ArrayLike, weight_decay: float = 0.0) 
     weight_decay : float
         Strength of L2, not negative.
 
-    Returns
-    -------
-    EffectiveLearningRate
-
     Examples
     --------
     >>> rate = effective_learning_rate(0.01, 0.5)
@@ -153,12 +141,10 @@ def effective_learning_rate(lr: float, p: ArrayLike, weight_decay: float = 0.0) 
     (0.02, 0.01, 0.014142, 0.04)
     """
     q = 1 - _rates(p)
-    rate = float(_validate.finite(lr, "lr", ndim=(0,), shape="()"))
-    decay = float(_validate.finite(weight_decay, "weight_decay", ndim=(0,), shape="()"))
+    rate = _validate.number(lr, "lr")
     if rate <= 0:
         raise ValueError(f"lr must be positive; got {lr!r}")
-    if decay < 0:
-        raise ValueError(f"weight_decay must not be negative; got {weight_decay!r}")
+    decay = _decay(weight_decay)
     steps = (rate / q, rate + 0 * q, rate / np.sqrt(q), rate / q**2, decay * q, decay * q**2)
     return EffectiveLearningRate(*map(scalar, steps))
 
@@ -178,10 +164,6 @@ def ridge_penalty(weights: ArrayLike, inputs: ArrayLike, law: Law, curvature: Ar
         Law of the masks on the inputs (or on the weights), with independent neurons and p < 1.
     curvature : array_like, broadcasting with ``inputs @ weights``, optional
         A'' of each prediction.
-
-    Returns
-    -------
-    float
 
     Notes
     -----
@@ -234,10 +216,7 @@ def ridge_solution(inputs: ArrayLike, targets: ArrayLike, law: Law, weight_decay
         raise ValueError(
             f"inputs and targets must have the same batch; got inputs of shape {x.shape}, targets of shape {y.shape}"
         )
-    decay = float(_validate.finite(weight_decay, "weight_decay", ndim=(0,), shape="()"))
-    if decay < 0:
-        raise ValueError(f"weight_decay must not be negative; got {weight_decay!r}")
+    decay = _decay(weight_decay)
     # column i of the sums x_bi m_i / q_i, whose variances over masks, added up, are (p_i/q_i) sum_b x_bi^2
     spread = PreActivation(np.eye(x.shape[1]), x, law).training.variance.sum(axis=0)
-    solution: Array = np.linalg.solve(x.T @ x + np.diag(spread + decay), x.T @ y).astype(np.float64)
-    return solution
+    return np.asarray(np.linalg.solve(x.T @ x + np.diag(spread + decay), x.T @ y))

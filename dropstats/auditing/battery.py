@@ -1,53 +1,40 @@
-"""The audit: the battery of tests on a recording, judged together."""
+"""The audit: evidence, findings, the judge, the report."""
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dropstats import _validate
-from dropstats.auditing import copies, counts, dependence, grouping, noise, values
-from dropstats.auditing.evidence import Evidence, independent, uniform_rate
-from dropstats.auditing.report import Report, Result, holm
-from dropstats.laws import AlphaDropout, Channels, GaussianDropout, Law, Layer
+from dropstats.auditing import checks, pictures, words
+from dropstats.auditing.checks import groups, rate
+from dropstats.auditing.evidence import Evidence
+from dropstats.auditing.finding import GROUP, Case, Check, Finding, not_applicable, too_small
+from dropstats.auditing.judge import Judged, explained, judge, passes
+from dropstats.auditing.noise import Read, read
+from dropstats.auditing.report import Report, Result
+from dropstats.laws import Layer
+from dropstats.laws.foreign import law_like
+from dropstats.recording import Recording
 
 if TYPE_CHECKING:
-    from dropstats.recording import Recording
+    from dropstats.laws import AlphaDropout, GaussianDropout, Law
 
-# (evidence, law) -> result; those of sums over neurons take an inflation as well
-Test = Callable[..., Result]
-
-# What fails is reported in this order, cause before consequence; `rate` and `mean` are judged after the others.
-TESTS: dict[str, Test] = {
-    "rate": counts.rate,
-    "positions": counts.positions,
-    "dispersion": counts.dispersion,
-    "pairs": dependence.pairs,
-    "lags": dependence.lags,
-    "stream": dependence.stream,
-    "duplicates": copies.duplicates,
-    "repeats": copies.repeats,
-    "rows": counts.rows,
-    "scale": values.scale,
-    "mean": values.mean,
-    "edges": values.edges,
-}
-
-# Tests of dependence: where one of them fails, the rate is judged by the effective number of neurons.
-_DEPENDENCE = ("dispersion", "pairs", "lags", "stream", "duplicates", "repeats")
-# Tests that a wrong rate would fail along with `rate`: they are judged at the observed rate as well.
-_AT_OBSERVED_RATE = ("positions", "dispersion", "pairs", "rows")
-# Tests of sums over neurons, whose variance dependence widens.
-_TAKE_INFLATION = ("rate", "positions", "lags", "rows", "mean")
-# Tests that look at whole masks; the others can do with masks of which some neurons are not known.
-_NEED_WHOLE_MASKS = (*_DEPENDENCE, "rows")
+_GROUPS = groups.CHECK.name
+# Names of the tests of an audit; under a law of groups there is one more, `groups`.
+TESTS = tuple(check.name for check in checks.OF_MASKS if check.name != _GROUPS)
+# What noise may fail by chance by its values, of the whole.
+_SHARE = 0.2
+# Correlations this many errors from 0 are beyond what chance leaves at any of very many lags.
+_BEYOND = 20
+# p-values above this are not judged at the observed rate as well.
+_UNEXCUSED = 0.05
 
 
 def audit(
     recording: Any,
-    law: Law | AlphaDropout | GaussianDropout | None = None,
+    law: "Law | AlphaDropout | GaussianDropout | None" = None,
     *,
     p: float | None = None,
     scaling: str = "inverted",
@@ -57,16 +44,17 @@ def audit(
 ) -> Report:
     """Decide whether recorded masks follow the law that an implementation declares.
 
-    Each test holds one side of the masks against its exact law, or a bound on it; Holm's correction keeps the
+    Each test compares one property of the masks with its exact law, or a bound on it; Holm's correction keeps the
     probability that any of them fails an implementation that follows its law to at most `false_alarm`. The tests are
-    `rate`, `positions`, `dispersion`, `pairs`, `lags`, `stream`, `duplicates`, `repeats`, `rows`, `scale`, `mean`
-    and `edges`; docs/audit.md says what each catches. Under a law of groups (`Channels`) neurons must also agree inside
-    a group, which `groups` judges, and the others look at one bit a group.
+    `rate`, `positions`, `dispersion`, `pairs`, `lags`, `serial`, `duplicates`, `overlaps`, `drift`, `scale`, `mean`
+    and `edges`; docs/audit.md says what each catches. Under a law that drops neurons in groups (`Channels`) these must
+    also agree inside a group, which `groups` judges, and the others look at one bit a group.
 
     Parameters
     ----------
     recording : Recording or array_like of shape (trials, ...)
-        Masks in the order of the calls, at least one. In an array 1 keeps, 0 drops.
+        Masks in the order of the calls, at least one. In an array of booleans or integers 1 keeps, 0 drops; one of
+        floats holds outputs on ones, unless all are 0 and 1.
     law : law, optional
         What is promised; `Layer(n, p)` by default. Against `AlphaDropout(p)` or `GaussianDropout(p)`, which are no
         laws of masks, give the outputs on ones, of shape (trials, ...).
@@ -103,73 +91,31 @@ def audit(
     >>> report["rate"].message
     'drops 0.5081 where 0.5 was declared (+1.6%), consistent with 65/128: one step of 1/128 too many, as <= for < gives'
     """
-    false_alarm = _validate.probability(false_alarm, "false_alarm")
-    if not 0 < false_alarm < 1:
-        raise ValueError(f"false_alarm must be in (0, 1); got {false_alarm!r}")
-    if isinstance(law, AlphaDropout | GaussianDropout):
+    false_alarm = _validate.open_probability(false_alarm, "false_alarm")
+    if getattr(law, "is_noise", False):
         if p is not None or tolerance is not None or scaling != "inverted":
             raise TypeError(f"audit against {law!r} takes neither p= nor scaling= nor tolerance=")
-        return _audit_noise(recording, law, false_alarm, tests)
-    recording, law = _asked(recording, law, p)
+        return _of_noise(recording, law, false_alarm, tests)
+    recording, declared = _asked(recording, law, p)
     if scaling not in ("inverted", "direct"):
         raise ValueError(f"scaling must be 'inverted' or 'direct'; got {scaling!r}")
     if tolerance is not None:
         tolerance = _validate.probability(tolerance, "tolerance")
-    names = _names(tests, (*TESTS, "groups") if grouping.grouped(law) else tuple(TESTS))
-    uniform = uniform_rate(law)
-    seen = Evidence(recording, false_alarm / len(names), scaling, tolerance, None if uniform is not None else law.rates)
-    if isinstance(law, Channels) and grouping.grouped(law):
-        results, notes = _judge_groups(seen, law, names, false_alarm)
-    else:
-        results, notes = _judge(seen, law, names, false_alarm)
-        notes += _fits(seen, law, results, false_alarm)
-    return Report(
-        trials=recording.trials,
-        n=recording.n,
-        p=float(np.mean(law.rates)) if uniform is None else uniform,
-        observed_rate=seen.rate,
-        false_alarm=false_alarm,
-        results=results,
-        source=recording.source,
-        notes=notes,
-        evidence=(seen, law),
-    )
+    grouped = declared.group_of is not None
+    chosen = _chosen(tests, [check for check in checks.OF_MASKS if grouped or check.name != _GROUPS])
+    whole = Case(Evidence(recording), declared, false_alarm / len(chosen), scaling, tolerance)
+    case, notes = _reduced(whole) if grouped else (whole, ())
+    judged, about = _judged(case, chosen, false_alarm)
+    notes += about if grouped else (*about, *_hint(case, judged, false_alarm))
+    return _report(whole, judged, false_alarm, notes, pictures.of_audit(whole))
 
 
-def _audit_noise(
-    outputs: Any, law: AlphaDropout | GaussianDropout, false_alarm: float, tests: Iterable[str] | None
-) -> Report:
-    """Audit outputs of noise by a bit of each, as a layer's masks, and by their values."""
-    found = noise.read(outputs, law)
-    values_judged = any(result.pvalue is not None for result in found.results)
-    # the moments take a fifth of what may go wrong by chance
-    share = 0.8 if values_judged else 1.0
-    names = tuple(TESTS) if tests is None else _names(tests, tuple(TESTS))
-    report = audit(found.masks, p=found.p, false_alarm=share * false_alarm, tests=names if found.ordered else "rate")
-    own = holm(found.results, (1 - share) * false_alarm)
-    own = tuple(result for result in own if tests is None or result.name in names)
-    others = (result for result in report.results if result.name in names and result.name not in ("scale", "mean"))
-    trials, n = (report.trials, report.n) if found.ordered else (outputs.trials, outputs.n)
-    return replace(
-        report,
-        trials=trials,
-        n=n,
-        p=law.p,
-        false_alarm=false_alarm,
-        results=(*own, *others),
-        notes=(found.note, *report.notes),
-        evidence=report.evidence if found.ordered else None,
-    )
-
-
-def _asked(recording: Any, law: Law | None, p: float | None) -> tuple["Recording", Law]:
+def _asked(recording: Any, law: Any, p: float | None) -> "tuple[Recording, Law]":
     """Return the recording and the law that it is held against."""
-    from dropstats.recording import Recording
-
-    if not isinstance(recording, Recording):
-        recording = Recording.from_masks(recording)
     if law is not None and p is not None:
         raise TypeError("audit takes law= or p=, not both")
+    law = None if law is None else law_like(law)
+    recording = Recording.of(recording)
     if recording.trials < 1 or recording.n < 1:
         raise ValueError(f"audit needs at least one mask of one neuron; got shape {(recording.trials, recording.n)}")
     if not recording.judged:
@@ -179,142 +125,195 @@ def _asked(recording: Any, law: Law | None, p: float | None) -> tuple["Recording
         if declared is None:
             raise ValueError("audit needs a declared p: the recording has none, so give p= or law=")
         law = Layer(recording.n, _validate.probability(declared))
+    part = law.part_of(recording.n) if law.n != recording.n else None
+    if part is not None:
+        recording = recording.neurons(part)
     if law.n != recording.n:
         raise ValueError(f"law must have the recording's {recording.n} neurons; got {law.n}")
     return recording, law
 
 
-def _names(tests: Iterable[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+def _chosen(tests: Iterable[str] | None, known: Sequence[Check]) -> tuple[Check, ...]:
+    """Return the tests of these names, in the order of reports."""
     if tests is None:
-        return known
+        return tuple(known)
     names = (tests,) if isinstance(tests, str) else tuple(tests)
     for name in names:
-        if name not in known:
-            raise ValueError(f"tests must be among {', '.join(known)}; got {name!r}")
+        if name not in [check.name for check in known]:
+            raise ValueError(f"tests must be among {', '.join(check.name for check in known)}; got {name!r}")
     if not names:
         raise ValueError("tests must name at least one test; got none")
-    return tuple(name for name in known if name in names)
+    return tuple(check for check in known if check.name in names)
 
 
-def _judge_groups(
-    seen: Evidence, law: Channels, names: tuple[str, ...], false_alarm: float
-) -> tuple[tuple[Result, ...], tuple[str, ...]]:
-    """Judge that neurons agree inside their groups, and one bit a group as a layer of independent groups."""
-    recording, split = grouping.reduced(seen.recording, law)
-    rates = None if uniform_rate(law.groups) is not None else law.groups.rates
-    part = Evidence(recording, seen.level, seen.scaling, seen.tolerance, rates)
-    judged, notes = _judge(part, law.groups, tuple(name for name in names if name in TESTS), false_alarm)
-    results = tuple(map(grouping.in_groups, judged))
-    if "groups" in names:
-        results = (grouping.agreement(seen, law, split), *results)
-    return results, (f"judged as {law.groups.n:,} groups of {law.size} neurons, one bit a group", *notes)
+def _reduced(whole: Case) -> tuple[Case, tuple[str, ...]]:
+    """Return the case of one bit a group, and a note that says so."""
+    recording, law = whole.law.reduce(whole.seen.recording)
+    case = whole.but(seen=Evidence(recording), law=law, unit=GROUP, whole=whole)
+    return case, (f"judged as {words.counted(law.n, 'group')} of neurons that are dropped together, one bit a group",)
 
 
-def _fits(seen: Evidence, law: Law, results: tuple[Result, ...], false_alarm: float) -> tuple[str, ...]:
-    """Return a note where masks that fail as single neurons drop whole groups."""
-    failing = [result.name for result in results if result.verdict == "fail"]
-    other = grouping.fitting(seen, law) if independent(law) and set(failing) & {*_DEPENDENCE, "rows"} else None
-    if other is None:
-        return ()
-    again, _ = _judge_groups(seen, other, tuple(TESTS), false_alarm)
-    still = ", ".join(result.name for result in again if result.verdict == "fail")
-    fit = f"they fit {other!r}" if not still else f"as {other!r} would, by which {still} still fail"
-    return (f"hint: these masks drop whole groups of {other.size} neurons: {fit}",)
+def _complete(case: Case) -> tuple[Case | None, tuple[str, ...]]:
+    """Return the case of the neurons known in every mask, and a note where these are not all."""
+    if case.seen.recording.known is None:
+        return case, ()
+    columns = np.flatnonzero(case.seen.neuron_trials == case.trials)
+    if not columns.size or not case.law.independent:
+        return None, ("no test of dependence: which neurons are dropped is not known in every mask",)
+    return case.of_neurons(columns), (
+        f"dependence is judged on the {columns.size:,} {case.unit.many} known in every mask, counted from 0",
+    )
 
 
-def _complete(seen: Evidence, law: Law) -> tuple[Evidence | None, Law, tuple[str, ...]]:
-    """Return the evidence of the neurons known in every mask, their law, and a note where these are not all."""
-    recording = seen.recording
-    if recording.known is None:
-        return seen, law, ()
-    columns = np.flatnonzero(seen.neuron_trials == seen.trials)
-    if not columns.size or not independent(law):
-        return None, law, ("no test of dependence: which neurons are dropped is not known in every mask",)
-    packed = np.packbits(recording.masks(0, recording.trials)[:, columns], axis=1)
-    part = replace(recording, n=columns.size, shape=(columns.size,), packed=packed, known=None)
-    rates: Any = law.rates[columns]
-    note = f"dependence is judged on the {columns.size:,} neurons known in every mask, counted from 0"
-    unlike = None if seen.rates is None else rates
-    return replace(seen, recording=part, rates=unlike), Layer(columns.size, rates), (note,)
+def _judged(case: Case, chosen: Sequence[Check], false_alarm: float) -> "tuple[list[Said], tuple[str, ...]]":
+    """Measure, judge once, and only then put into words."""
+    complete, notes = _complete(case)
+    asked = [(check, complete if check.whole_masks else case) for check in chosen]
+    found = [_measured(check, part) for check, part in asked]
+    pvalues = [one.finding.pvalue for one in found if one.check.dependence]
+    doubtful = any(p is not None and p <= case.level for p in pvalues)
+    if doubtful and complete is not None and case.law.independent:
+        effects = {"design_effect": design_effect(complete.seen), "mask_effect": mask_effect(complete.seen)}
+        for place, (check, part) in enumerate(asked):
+            if check.widened and part is not None and found[place].finding.pvalue is not None:
+                found[place] = _measured(check, part.but(**effects))
+    judged = judge([(one.check, one.finding) for one in found], false_alarm)
+    if sum(one.failed for one in judged) > 1:
+        judged = explained(judged, facts(case))
+    failing = {one.check.name for one in judged if one.failed}
+    said = [Said(verdict, one.case) for verdict, one in zip(judged, found, strict=True)]
+    if failing & {"positions", "drift"}:
+        said = [one._replace(case=one.case and one.case.but(even=False)) for one in said]
+    return said, notes
 
 
-def _judge(
-    seen: Evidence, law: Law, names: tuple[str, ...], false_alarm: float
-) -> tuple[tuple[Result, ...], tuple[str, ...]]:
-    """Run the tests, dependence first, and correct them for their number."""
-    complete, complete_law, notes = _complete(seen, law)
-    results: dict[str, Result] = {}
-    for name in names:
-        if name in _NEED_WHOLE_MASKS and complete is None:
-            results[name] = Result(name, "inconclusive", message="no neuron is known in every mask")
-        elif name in _NEED_WHOLE_MASKS:
-            assert complete is not None
-            results[name] = _at_either_rate(name, complete, complete_law)
-        elif name not in ("rate", "mean"):
-            results[name] = _at_either_rate(name, seen, law)
-    dependent = any(name in results and _doubtful(results[name], seen) for name in _DEPENDENCE)
-    inflation = counts.inflation(complete) if dependent and complete and independent(law) else 1.0
-    for name in ("positions", "rows"):
-        if inflation > 1 and name in results and results[name].pvalue is not None:
-            part, its_law = (complete, complete_law) if name == "rows" and complete else (seen, law)
-            results[name] = _at_either_rate(name, part, its_law, inflation)
-    within = counts.mask_inflation(complete) if inflation > 1 and complete else 1.0
-    if within > 1 and "lags" in results and complete:
-        results["lags"] = _run("lags", complete, complete_law, within)
-    if "rate" in names:
-        results["rate"] = counts.rate(seen, law, inflation)
-    if "mean" in names:
-        results["mean"] = values.mean(seen, law, max(inflation, counts.law_inflation(law)))
-    ordered = tuple(results[name] for name in names)
-
-    def again(name: str, level: float) -> str:
-        part, its_law = (complete, complete_law) if name in _NEED_WHOLE_MASKS and complete else (seen, law)
-        widened = {"mean": max(inflation, counts.law_inflation(law)), "lags": within}.get(name, inflation)
-        return _run(name, part.at_level(level), its_law, widened).message
-
-    judged = holm(ordered, false_alarm)
-    return tuple(_worded(a, b, seen.level, again) for a, b in zip(ordered, judged, strict=True)), notes
+def facts(case: Case) -> frozenset[str]:
+    """Return what is plain to see in the masks, by which one finding explains others."""
+    seen = case.seen
+    if seen.recording.known is not None:
+        return frozenset()
+    constant = bool(((seen.neuron_drops == 0) | (seen.neuron_drops == seen.trials)).any())
+    named = (("periodic", seen.period), ("together", seen.together[1]), ("constant", constant))
+    return frozenset(name for name, holds in named if holds)
 
 
-def _run(name: str, seen: Evidence, law: Law, inflation: float) -> Result:
-    """Run a test; those of counts take account of by how much dependence widens a variance."""
-    return TESTS[name](seen, law, inflation) if name in _TAKE_INFLATION else TESTS[name](seen, law)
+class _Measured(NamedTuple):
+    """A finding and the case that it is about."""
+
+    check: Check
+    finding: Finding
+    case: Case | None
 
 
-def _at_either_rate(name: str, seen: Evidence, law: Law, inflation: float = 1.0) -> Result:
-    """Return a test's result, at the observed rate where the declared one fails and that excuses it.
+def _measured(check: Check, case: Case | None) -> _Measured:
+    """Return a test's finding, at the observed rate where the declared one fails and that excuses it.
 
     The larger of the two p-values is at least the declared law's own, so that no false alarm is added.
     """
-    result = _run(name, seen, law, inflation)
-    if name not in _AT_OBSERVED_RATE or result.pvalue is None or result.pvalue > 0.05:
-        return result
-    if name == "positions" and uniform_rate(law) is None:
-        return result  # rates of some positions are what a law of unlike rates is about
-    observed = _observed_law(seen, law)
-    if observed is None:
-        return result
-    other = _run(name, seen, observed, inflation)
-    return result if other.pvalue is not None and result.pvalue >= other.pvalue else other
+    if case is None:
+        return _Measured(check, too_small("unknown"), None)
+    finding = _Measured(check, check.measure(case), case)
+    pvalue = finding.finding.pvalue
+    if not check.excused or pvalue is None or pvalue > _UNEXCUSED:
+        return finding
+    if check.excused == "by one rate" and case.law.rate is None:
+        return finding  # rates of some positions are what a law of unlike rates is about
+    if not case.law.independent or not rate.surely_off(case):
+        return finding
+    if case.seen.rate in (0.0, 1.0):  # evaluation mode is one finding, of the rate
+        alike = not_applicable("nothing is dropped" if case.seen.rate == 0 else "everything is dropped")
+        return _Measured(check, alike, case)
+    at_observed = case.at_observed_rates()
+    other = _Measured(check, check.measure(at_observed), at_observed)
+    return finding if other.finding.pvalue is not None and pvalue >= other.finding.pvalue else other
 
 
-def _doubtful(result: Result, seen: Evidence) -> bool:
-    return result.verdict == "fail" or (result.pvalue is not None and result.pvalue <= seen.level)
+def design_effect(seen: Evidence) -> float:
+    """Return by how much dependence widens the variance of the total, from the recording itself.
+
+    The spread of the masks' counts about their mean, times that of the neurons' counts, and where larger the sum of
+    the stream's plain correlations; at the observed rate, so that a wrong p does not pass for dependence.
+    """
+    p = seen.rate
+    if not 0 < p < 1:
+        return 1.0  # nothing varies: the total itself says all
+    by_neuron = float(np.var(seen.neuron_drops, ddof=1)) / (seen.trials * p * (1 - p)) if seen.n > 1 else 1.0
+    correlation = np.asarray(seen.stream_correlation[1:], dtype=np.float64)
+    plain = correlation[correlation > _BEYOND / np.sqrt(max(seen.stream.size, 1))]
+    return max(1.0, mask_effect(seen) * max(by_neuron, 1.0), 1 + 2 * float(plain.sum()))
 
 
-def _observed_law(seen: Evidence, law: Law) -> Law | None:
-    """Return the law at the observed rate where that is surely not the declared one."""
-    if not independent(law):
-        return None
-    low, high, _ = counts.total_tails(seen, law)
-    if 2 * min(low, high) > seen.level or not 0 < seen.rate < 1:
-        return None
-    observed: Law = counts.observed_law(seen, law)
-    return observed
+def mask_effect(seen: Evidence) -> float:
+    """Return by how much dependence within masks widens the variance of their counts, at least 1."""
+    p = seen.rate
+    if seen.trials < 2 or not 0 < p < 1:
+        return 1.0
+    return max(1.0, float(np.var(seen.mask_drops, ddof=1)) / (seen.n * p * (1 - p)))
 
 
-def _worded(before: Result, after: Result, level: float, again: Callable[[str, float], str]) -> Result:
-    """Return the result with the words of a failure where only Holm's later steps made it one."""
-    if after.verdict != "fail" or before.verdict == "fail" or before.pvalue is None or before.pvalue <= level:
-        return after
-    return replace(after, message=again(after.name, math.nextafter(before.pvalue, 1.0)))
+class Said(NamedTuple):
+    """A judged finding with the case that it is about, to be put into words."""
+
+    judged: Judged
+    case: Any
+
+    def result(self) -> Result:
+        """Return the finding in words, with its numbers."""
+        check, finding, verdict, adjusted, _ = self.judged
+        if self.case is None:
+            return Result(check.name, verdict, message="no neuron is known in every mask")
+        alone = finding.state == "not applicable"
+        message = finding["why"] if alone else check.explain(finding, self.case, self.judged.failed)
+        numbers = (finding.observed, finding.expected, finding.detectable)
+        return Result(check.name, verdict, finding.pvalue, adjusted, *numbers, message, self.judged.explained_by)
+
+
+def _hint(case: Case, judged: Sequence[Said], false_alarm: float) -> tuple[str, ...]:
+    """Return a note where masks that fail as single neurons drop whole groups."""
+    failing = [one.judged.check for one in judged if one.judged.failed]
+    other = groups.fitting(case) if case.law.independent and any(check.whole_masks for check in failing) else None
+    if other is None:
+        return ()
+    again, _ = _judged(_reduced(case.but(law=other))[0], checks.OF_MASKS, false_alarm)
+    still = ", ".join(one.judged.check.name for one in again if one.judged.failed)
+    fit = f"they fit {other!r}" if not still else f"as {other!r} would, by which {still} still fail"
+    size = other.n // other.reduced.n
+    return (f"hint: these masks drop whole groups of {words.counted(size, 'neuron')}: {fit}",)
+
+
+def _report(
+    case: Case, said: Sequence[Said], false_alarm: float, notes: tuple[str, ...], shown: Mapping[str, Any]
+) -> Report:
+    return Report(
+        trials=case.trials,
+        n=case.n,
+        p=case.expected_rate,
+        observed_rate=case.seen.rate,
+        false_alarm=false_alarm,
+        results=tuple(one.result() for one in said),
+        passed=passes([one.judged for one in said]),
+        source=case.seen.recording.source,
+        notes=notes,
+        pictures=shown,
+    )
+
+
+def _of_noise(outputs: Any, law: Any, false_alarm: float, tests: Iterable[str] | None) -> Report:
+    """Audit outputs of noise by a bit of each, as a layer's masks, and by their values."""
+    found: Read = read(outputs, law)
+    known = [check for check in checks.OF_MASKS if check.name != _GROUPS]
+    names = [check.name for check in _chosen(tests, known)]
+    of_values = [(check, check.measure(found.factors)) for check in found.checks]
+    # the values take a share of what may go wrong by chance
+    share = _SHARE if any(finding.pvalue is not None for _, finding in of_values) else 0.0
+    chosen = [
+        check for check in known if not check.values and check.name in names and (found.ordered or check is rate.CHECK)
+    ]
+    case = Case(Evidence(Recording.from_masks(found.masks)), Layer(found.masks.shape[1], found.p))
+    judged, notes = _judged(
+        case.but(level=(1 - share) * false_alarm / max(len(chosen), 1)), chosen, (1 - share) * false_alarm
+    )
+    values = judge(of_values, share * false_alarm)
+    said = [*(Said(one, found.factors) for one in values if tests is None or one.check.name in names), *judged]
+    report = _report(case, said, false_alarm, (found.note, *notes), pictures.of_audit(case) if found.ordered else {})
+    return replace(report, trials=found.trials, n=found.n, p=law.p)

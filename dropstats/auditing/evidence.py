@@ -1,8 +1,8 @@
-"""What the tests look at: sums over a recording, each formed once and when first asked for."""
+"""What the tests look at: sums over a recording, each formed once and when first asked for. They know no law."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,76 +10,38 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from dropstats.laws import Law
-
 if TYPE_CHECKING:
     from dropstats.recording import Recording
 
 Drops = NDArray[np.uint8]
 Ints = NDArray[np.int64]
-Words = NDArray[np.uint64]
+Floats = NDArray[np.float64]
+Hashes = NDArray[np.uint64]
 
 # Masks are unpacked in blocks of about this many neurons (bytes).
-_BLOCK = 2**26
+_BLOCK = 2**25
 # Up to this many neurons a recording is also held unpacked; beyond, the stream is looked at in stretches.
 _WHOLE = 2**27
+# Correlation along the stream is formed for at most this many neurons, the first ones.
+_STREAM = 2**26
 # Correlation over calls is formed for at most this many neurons times calls; beyond, on evenly spread neurons.
 _LAGS_WHOLE = 2**28
 # Odd 64-bit constants of Steele, Lea and Flood's SplitMix64 (2014), doi:10.1145/2660193.2660195
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
-def mix(words: Words) -> Words:
+def mix(words: Hashes) -> Hashes:
     """Return words with their bits well mixed, one to one (the finaliser of SplitMix64)."""
     words = (words ^ (words >> np.uint64(30))) * _MIX[1]
     words = (words ^ (words >> np.uint64(27))) * _MIX[2]
     return words ^ (words >> np.uint64(31))
 
 
-def uniform_rate(law: Law) -> float | None:
-    """Return the one drop probability of all neurons of a law, or None where they differ."""
-    rates = law.rates
-    if not rates.size:
-        return None
-    if rates.strides == (0,) or bool((rates == rates[0]).all()):
-        return float(rates[0])
-    return None
-
-
-def independent(law: Law) -> bool:
-    """Return whether the neurons of a law are dropped independently of each other."""
-    return bool(getattr(law, "independent", False))
-
-
-def _bits_set(packed: Drops) -> Ints:
-    """Return the number of ones in each row of packed bits."""
-    parts = [np.bitwise_count(packed[i : i + 4096]).sum(axis=1, dtype=np.int64) for i in range(0, len(packed), 4096)]
-    return np.concatenate(parts)
-
-
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """A recording with the sums over it that tests share, and what the audit was asked.
-
-    Attributes
-    ----------
-    recording : Recording
-        The masks.
-    level : float
-        Largest p-value at which a single test may come to fail: what "detectable" refers to.
-    scaling : {'inverted', 'direct'}
-        Whether kept values are scaled by 1 / (1 - p).
-    tolerance : float or None
-        Bias of the rate that does not matter to the user.
-    rates : ndarray or None
-        Declared rate of each neuron where these differ: correlations are then taken about them.
-    """
+    """A recording with the sums over it that tests share."""
 
     recording: "Recording"
-    level: float = 1e-4
-    scaling: str = "inverted"
-    tolerance: float | None = None
-    rates: NDArray[np.float64] | None = None
 
     @property
     def trials(self) -> int:
@@ -91,9 +53,14 @@ class Evidence:
         """Number of neurons in a mask."""
         return self.recording.n
 
+    @property
+    def whole(self) -> bool:
+        """Whether all masks may be held unpacked."""
+        return self.trials * self.n <= _WHOLE
+
     def blocks(self) -> Iterator[tuple[int, Drops]]:
         """Yield (first call, drops) of blocks of calls; drops are 1 where a neuron was dropped, of shape (k, n)."""
-        if "drops" in self.__dict__ or self.trials * self.n <= _WHOLE:
+        if self.whole:
             yield 0, self.drops
             return
         step = max(8, _BLOCK // max(self.n, 1) // 8 * 8)
@@ -115,40 +82,25 @@ class Evidence:
         """All masks unpacked, 1 where a neuron was dropped, shape (trials, n)."""
         return self._unpacked(0, self.trials)
 
-    @property
+    @cached_property
     def judged(self) -> int:
         """Number of neurons, over all masks, known to be dropped or kept."""
         return self.recording.judged
 
     @cached_property
-    def neuron_trials(self) -> Ints:
-        """In how many masks it is known of each neuron whether it was dropped, shape (n,)."""
-        if self.recording.known is None:
-            return np.broadcast_to(np.int64(self.trials), (self.n,))
-        known = np.zeros(self.n, np.int64)
-        for start in range(0, self.trials, 255):
-            known += self.recording.known_masks(start, start + 255).sum(axis=0, dtype=np.uint8)
-        return known
-
-    @property
-    def whole(self) -> bool:
-        """Whether all masks may be held unpacked."""
-        return self.trials * self.n <= _WHOLE
-
-    @cached_property
     def mask_drops(self) -> Ints:
         """Number of dropped neurons of each mask, shape (trials,)."""
-        known = self.recording.known
-        return (self.n if known is None else _bits_set(known)) - _bits_set(self.recording.packed)
+        return self.recording.mask_drops()
 
     @cached_property
     def neuron_drops(self) -> Ints:
         """How often each neuron was dropped, shape (n,)."""
-        sums = np.zeros(self.n, np.int64)
-        for _, drops in self.blocks():
-            for start in range(0, drops.shape[0], 255):  # 255 sums of bits fit a byte: many times faster than int64
-                sums += drops[start : start + 255].sum(axis=0, dtype=np.uint8)
-        return sums
+        return self.recording.neuron_drops()
+
+    @cached_property
+    def neuron_trials(self) -> Ints:
+        """In how many masks it is known of each neuron whether it was dropped, shape (n,)."""
+        return self.recording.neuron_trials()
 
     @cached_property
     def total(self) -> int:
@@ -161,7 +113,7 @@ class Evidence:
         return self.total / self.judged
 
     @cached_property
-    def mask_hashes(self) -> Words:
+    def mask_hashes(self) -> Hashes:
         """A 64-bit hash of each mask: equal masks have equal hashes, shape (trials,)."""
         hashes = np.zeros(self.trials, np.uint64)
         packed = self.recording.packed
@@ -176,7 +128,7 @@ class Evidence:
         return hashes
 
     @cached_property
-    def neuron_hashes(self) -> Words:
+    def neuron_hashes(self) -> Hashes:
         """A 64-bit hash of each neuron's history: neurons always dropped together have equal hashes, shape (n,)."""
         hashes = np.zeros(self.n, np.uint64)
         for _, drops in self.blocks():
@@ -188,31 +140,52 @@ class Evidence:
         return hashes
 
     @cached_property
+    def period(self) -> int:
+        """After how many calls all masks repeat, or 0."""
+        hashes = self.mask_hashes
+        again = np.flatnonzero(hashes[1:] == hashes[0]) + 1
+        return next((lag for lag in again[:64].tolist() if (hashes[lag:] == hashes[:-lag]).all()), 0)
+
+    @cached_property
     def lag_columns(self) -> Ints:
         """The neurons on which correlation over calls is formed: all, or evenly spread ones of a large recording."""
         count = min(self.n, max(1, _LAGS_WHOLE // self.trials))
         return np.arange(self.n) if count == self.n else np.linspace(0, self.n - 1, count).astype(np.int64)
 
+    def lag_correlation(self, rates: Floats | None = None) -> Floats:
+        """Return the correlation of masks k calls apart, k = 0, ..., trials - 1.
+
+        The mean of products of drops, standardised by each neuron's declared rate where `rates` are given, else by
+        the observed one.
+        """
+        key = None if rates is None else rates.tobytes()
+        if key not in self._lag_correlations:
+            self._lag_correlations[key] = self._correlated(rates)
+        return self._lag_correlations[key]
+
     @cached_property
-    def lag_correlation(self) -> NDArray[np.float64]:
-        """Correlation of masks k calls apart, k = 0, ..., trials - 1; mean of products of standardised drops."""
+    def _lag_correlations(self) -> dict[bytes | None, Floats]:
+        return {}
+
+    def _correlated(self, declared: Floats | None) -> Floats:
         columns = self.lag_columns
-        if self.rates is None:
+        if declared is None:
             rate = float(self.neuron_drops[columns].sum()) / (columns.size * self.trials)
-            rates = np.full(columns.size, rate, np.float32)
-        else:
-            rates = self.rates[columns].astype(np.float32)
+            declared = np.broadcast_to(rate, (self.n,))
+        rates = declared[columns].astype(np.float32)
         columns, rates = columns[(rates > 0) & (rates < 1)], rates[(rates > 0) & (rates < 1)]
         if not columns.size:
             return np.zeros(self.trials)
         deviations = np.sqrt(rates * (1 - rates))
         length = fft.next_fast_len(2 * self.trials - 1, real=True)
         power = np.zeros(length // 2 + 1)
-        step = max(1, _BLOCK // 16 // length)
+        step = max(1, _BLOCK // 8 // length)
         for start in range(0, columns.size, step):
             part = slice(start, start + step)
-            drops = self.columns(columns[part]).T.astype(np.float32)
-            transform = fft.rfft((drops - rates[part, None]) / deviations[part, None], length, axis=1)
+            chosen = columns[part]
+            drops = self.drops[:, chosen] if self.whole else self.recording.neurons(chosen).masks().view(np.uint8) ^ 1
+            standardised = (drops.T.astype(np.float32) - rates[part, None]) / deviations[part, None]
+            transform = fft.rfft(standardised, length, axis=1)
             power += (transform.real**2 + transform.imag**2).sum(axis=0, dtype=np.float64)
         sums = fft.irfft(power, length)[: self.trials]
         pairs = columns.size * np.arange(self.trials, 0, -1, dtype=np.float64)
@@ -221,7 +194,7 @@ class Evidence:
     @cached_property
     def together(self) -> tuple[str, int]:
         """What neurons always drop together: ("neighbours", group size), ("stride", s), ("all", n) or ("", 0)."""
-        if self.n < 2:
+        if self.n < 2 or not 0 < self.rate < 1:
             return "", 0
         differ = np.zeros(self.n - 1, np.uint8)
         for _, drops in self.blocks():
@@ -234,7 +207,7 @@ class Evidence:
         size = int(np.gcd.reduce(breaks)) if breaks.size else 0
         if size > 1 and breaks.size < self.n - 1:
             return "neighbours", size
-        if not breaks.size and 0 < self.rate < 1:
+        if not breaks.size:
             return "all", self.n
         stride = self._stride()
         return ("stride", stride) if stride else ("", 0)
@@ -249,43 +222,25 @@ class Evidence:
                 return int(stride)
         return 0
 
-    def columns(self, columns: Ints) -> Drops:
-        """Return the drops of some neurons, shape (trials, len(columns))."""
-        if columns.size and columns[-1] - columns[0] + 1 == columns.size:
-            if self.whole:
-                return self.drops[:, columns[0] : columns[-1] + 1]
-            first, last = int(columns[0]) // 8, int(columns[-1]) // 8
-            bits = np.unpackbits(self.recording.packed[:, first : last + 1], axis=1)
-            bits = bits[:, int(columns[0]) - 8 * first : int(columns[-1]) + 1 - 8 * first]
-            return np.asarray(bits ^ 1, dtype=np.uint8)
-        if self.whole:
-            return self.drops[:, columns]
-        packed, shift = self.recording.packed, (7 - columns % 8).astype(np.uint8)
-        return np.asarray(~(packed[:, columns // 8] >> shift) & 1, dtype=np.uint8)
-
     @cached_property
     def stream(self) -> Drops:
         """The masks one after the other, call by call, as one stream; the first part of a large recording."""
-        if self.whole:
-            return self.drops.reshape(-1)
-        calls = max(1, _WHOLE // self.n)
-        part = self.recording.masks(0, min(calls, self.trials)).view(np.uint8).reshape(-1)
-        return np.asarray(part[:_WHOLE] ^ 1, dtype=np.uint8)
+        return self.elements(0, min(_STREAM, self.trials * self.n))
 
     @cached_property
     def stream_correlation(self) -> NDArray[np.float32]:
         """Correlation of the stream with itself k neurons on, k = 0, ..., length / 2, circularly."""
         stream = self.stream
         rate = float(np.count_nonzero(stream)) / stream.size
-        # an even, smooth length: what is padded is at the mean and adds nothing
-        length = 2 * fft.next_fast_len(-(-stream.size // 2), real=True)
         if not 0 < rate < 1:
             return np.zeros(stream.size // 2 + 1, np.float32)
+        # an even, smooth length: what is padded is at the mean and adds nothing
+        length = 2 * fft.next_fast_len(-(-stream.size // 2), real=True)
         signal = np.zeros(length, np.float32)
         np.subtract(stream, np.float32(rate), out=signal[: stream.size], dtype=np.float32)
         signal /= np.float32(math.sqrt(rate * (1 - rate) * stream.size))
         transform = fft.rfft(signal, overwrite_x=True)
-        del signal
+        del signal  # as large as the transform
         np.square(transform.real, out=transform.real)
         transform.real += np.square(transform.imag)
         transform.imag = 0
@@ -294,14 +249,5 @@ class Evidence:
 
     def elements(self, start: int, stop: int) -> Drops:
         """Return the drops of neurons start, ..., stop - 1 of the stream."""
-        if self.whole:
-            return self.stream[start:stop]
         first, last = start // self.n, -(-stop // self.n)
-        part = self.recording.masks(first, last).view(np.uint8).reshape(-1) ^ 1
-        return np.asarray(part[start - first * self.n : stop - first * self.n], dtype=np.uint8)
-
-    def at_level(self, level: float) -> "Evidence":
-        """Return the same evidence for another level, its sums shared."""
-        other = replace(self, level=level)
-        other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("recording", "level")})
-        return other
+        return self.drops_of(first, last).reshape(-1)[start - first * self.n : stop - first * self.n]

@@ -1,10 +1,12 @@
-"""What an audit found: one result a test, and the report that holds them."""
+"""What an audit found, as plain data: one result a test, and the report that holds them."""
 
 import json
 import math
-import textwrap
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from dropstats.rendering import text
 
 Verdict = Literal["pass", "fail", "inconclusive", "not applicable"]
 
@@ -30,9 +32,11 @@ class Result:
     observed, expected : float or None
         The number that the test looks at, and its value under the law.
     detectable : float or None
-        Smallest departure from `expected` that the test would have seen with probability 0.9.
+        Smallest departure from `expected` that the test sees with probability 0.9.
     message : str
         The finding in words.
+    explained_by : str
+        Name of the failing test that this failure follows from; empty where it stands alone.
     """
 
     name: str
@@ -43,24 +47,17 @@ class Result:
     expected: float | None = None
     detectable: float | None = None
     message: str = ""
+    explained_by: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a dictionary of plain values; a number that is not finite becomes None."""
-        return {
-            "name": self.name,
-            "verdict": self.verdict,
-            "pvalue": _plain(self.pvalue),
-            "adjusted_pvalue": _plain(self.adjusted_pvalue),
-            "observed": _plain(self.observed),
-            "expected": _plain(self.expected),
-            "detectable": _plain(self.detectable),
-            "message": self.message,
-        }
+        names = ("name", "verdict", "pvalue", "adjusted_pvalue", "observed", "expected", "detectable", "message")
+        return {name: _plain(getattr(self, name)) for name in names}
 
 
 @dataclass(frozen=True)
 class Report:
-    """Results of an audit; print it for a table.
+    """Results of an audit; print it for a table, iterate for the results; it is true where the audit passed.
 
     Attributes
     ----------
@@ -74,10 +71,14 @@ class Report:
         Probability that any test fails an implementation that follows its law.
     results : tuple of Result
         One result a test.
+    passed : bool
+        True where no test fails and at least the rate, or what holds without exception, could be judged.
     source : str
         Where the recording comes from.
     notes : tuple of str
         What was sampled or left out.
+    pictures : mapping
+        Small arrays of what `plot` draws: not the masks.
     """
 
     trials: int
@@ -86,21 +87,22 @@ class Report:
     observed_rate: float
     false_alarm: float
     results: tuple[Result, ...]
+    passed: bool
     source: str = ""
     notes: tuple[str, ...] = ()
-    evidence: Any = field(default=None, repr=False, compare=False)
-
-    @property
-    def passed(self) -> bool:
-        """True where no test fails and at least the rate, or p = 0 or 1 itself, could be judged."""
-        verdicts = {result.name: result.verdict for result in self.results}
-        judged = [v for name, v in verdicts.items() if name in ("rate", "edges") or name not in _BATTERY]
-        return "fail" not in verdicts.values() and "pass" in judged
+    pictures: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def failures(self) -> tuple[Result, ...]:
-        """The results of the tests that fail."""
-        return tuple(result for result in self.results if result.verdict == "fail")
+        """The results of the tests that fail, causes before what they explain."""
+        failing = (result for result in self.results if result.verdict == "fail")
+        return tuple(sorted(failing, key=lambda result: bool(result.explained_by)))
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
 
     def __getitem__(self, name: str) -> Result:
         for result in self.results:
@@ -110,7 +112,8 @@ class Report:
         raise KeyError(f"no test named {name!r}; the report has {known}")
 
     def __str__(self) -> str:
-        return _table(self)
+        explained = {result.name: result.explained_by for result in self.results if result.explained_by}
+        return text.table(self.to_dict() | {"source": self.source, "notes": self.notes, "explained": explained})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dictionary of plain values, of a versioned layout."""
@@ -132,78 +135,26 @@ class Report:
     def plot(self, figure: Any = None) -> Any:
         """Return a matplotlib figure of what a person looks at first.
 
-        Dropped neurons a mask over the law, drop rate by position, the masks as an image, correlation by lag.
+        Of an audit: dropped neurons a mask over the law, drop rate by position, the first masks as an image,
+        correlation by lag. Of several streams: how each agrees with each, and two of them over calls apart.
 
         Parameters
         ----------
         figure : matplotlib Figure, optional
             Figure to draw into; a new one by default.
+
+        Raises
+        ------
+        ValueError
+            If the report holds nothing to draw.
         """
-        from dropstats.plots import audits
+        from dropstats.rendering import figures
 
-        return audits.report(self, figure)
-
-
-_BATTERY = (
-    *("rate", "positions", "dispersion", "pairs", "lags", "stream"),
-    *("duplicates", "repeats", "rows", "scale", "mean", "edges", "groups", "shape"),
-)
+        return figures.draw(self.to_dict() | {"source": self.source}, self.pictures, figure)
 
 
-def holm(results: tuple[Result, ...], false_alarm: float) -> tuple[Result, ...]:
-    """Return the results with Holm's adjusted p-values, failing where these are at most `false_alarm`.
-
-    A verdict that is not statistical (no p-value) stays as it is.
-
-    Notes
-    -----
-    S. Holm (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6,
-    65-70.
-    """
-    order = sorted(
-        (i for i, result in enumerate(results) if result.pvalue is not None), key=lambda i: results[i].pvalue or 0.0
-    )
-    judged = list(results)
-    largest = 0.0
-    for rank, i in enumerate(order):
-        result = results[i]
-        assert result.pvalue is not None
-        largest = max(largest, min(1.0, (len(order) - rank) * result.pvalue))
-        verdict = "fail" if largest <= false_alarm else result.verdict
-        judged[i] = replace(result, adjusted_pvalue=largest, verdict=verdict)
-    return tuple(judged)
-
-
-def _plain(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _number(value: float | None) -> str:
-    if value is None or not math.isfinite(value):
-        return ""
-    if value == int(value) and abs(value) < 1e7:
-        return f"{int(value):,}"
-    return f"{value:.4g}"
-
-
-# Width of the findings in the table: with the numbers before them a line has 118 characters.
-_FINDING = 62
-
-
-def _table(report: Report) -> str:
-    """Return the report as text: one line that says it all, then one line, or a few, a test."""
-    declared = "" if report.p is None else f", p = {report.p:.6g}"
-    failing = ", ".join(result.name for result in report.failures)
-    verdict = f"FAILED ({failing})" if failing else "passed" if report.passed else "nothing could be judged"
-    neurons = "neuron" if report.n == 1 else "neurons"
-    lines = [f"Audit of {report.trials:,} masks of {report.n:,} {neurons}{declared}: {verdict}"]
-    lines += [f"  {line}" for line in (report.source, *report.notes) if line]
-    lines += ["", f"  {'test':<10} {'verdict':<14} {'p adjusted':>10} {'observed':>9} {'expected':>9}   finding"]
-    for r in report.results:
-        shown = "" if r.adjusted_pvalue is None else f"{r.adjusted_pvalue:.2g}"
-        word = "FAIL" if r.verdict == "fail" else r.verdict
-        head = f"  {r.name:<10} {word:<14} {shown:>10} {_number(r.observed):>9} {_number(r.expected):>9}   "
-        finding = textwrap.wrap(r.message, _FINDING) or [""]
-        lines += [(head + finding[0]).rstrip(), *(" " * len(head) + line for line in finding[1:])]
-    lines += ["", f"  A correct implementation fails here with probability {report.false_alarm:g} at most."]
-    return "\n".join(lines)
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: a number that is not finite becomes None."""
+    if isinstance(value, str) or value is None:
+        return value
+    return float(value) if math.isfinite(value) else None

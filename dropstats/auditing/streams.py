@@ -1,281 +1,302 @@
-"""Audit of several recordings against each other: ranks, layers, seeds, forward and recomputed, eager and compiled."""
+"""Several streams held against each other: how they agree neuron by neuron, and which of their masks are equal."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
+from numpy.typing import NDArray
 
-from dropstats import _validate
-from dropstats.auditing import comparing, nulls, stream_wording
-from dropstats.auditing.copies import Stretch, _equal_windows, _follow
+from dropstats.auditing import nulls
 from dropstats.auditing.evidence import Evidence
-from dropstats.auditing.report import Report, Result, holm
+from dropstats.laws import Layer
 
 if TYPE_CHECKING:
-    pass
-
-
-def audit_streams(
-    streams: Mapping[Any, Any],
-    expect: str = "independent",
-    *,
-    p: float | None = None,
-    false_alarm: float = 1e-3,
-) -> Report:
-    """Decide whether the masks of several streams are independent of each other, or identical, as they should be.
-
-    Independent should be the streams of data-parallel ranks, of layers, of seeds; identical those of
-    a forward pass and its recomputation, of eager and compiled code, of tensor-parallel ranks.
-
-    - `agreement`: two streams' masks of one call agree in Bin(N, p^2 + q^2) of N neurons (exact, two-sided; with a
-      wrong rate, given the two rates), for every pair of streams;
-    - `copies`: a mask of one stream is that of another at whatever call (conservative);
-    - `overlaps`: a stretch of one stream occurs in another at whatever place (conservative, a union bound);
-    - `transposed`, for streams with keys (layer, step): the masks of (i, j) and (j, i) agree as independent ones do;
-    - `identical`, instead of all these, for streams that should be: not a bit differs.
-
-    Parameters
-    ----------
-    streams : mapping of a name, or of a pair (layer, step), to a Recording or an array of masks
-        At least two, of masks of one number of neurons. Of unequally many calls the first common ones are compared.
-    expect : {'independent', 'identical'}
-    p : float, optional
-        Declared drop probability, in place of the recordings' own.
-    false_alarm : float
-        Probability, in (0, 1), that streams which are as expected fail.
-
-    Returns
-    -------
-    Report
-        Print it for a table.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there are fewer than two streams, or their masks differ in shape.
-
-    Examples
-    --------
-    >>> from dropstats import Layer
-    >>> layer = Layer(1000, 0.1)
-    >>> ranks = {f"rank {k}": layer.sample(100, rng=seed) for k, seed in enumerate((1, 2, 1))}
-    >>> print(audit_streams(ranks, p=0.1)["agreement"].message)
-    rank 0 and rank 2 have identical masks
-    """
-    if expect not in ("independent", "identical"):
-        raise ValueError(f"expect must be 'independent' or 'identical'; got {expect!r}")
-    false_alarm = _validate.probability(false_alarm, "false_alarm")
-    if not 0 < false_alarm < 1:
-        raise ValueError(f"false_alarm must be in (0, 1); got {false_alarm!r}")
-    seen = _streams(streams, p)
-    if expect == "identical":
-        results: tuple[Result, ...] = (_identical(seen),)
-    else:
-        tests = [agreement, equal_masks, overlaps] + ([transposed] if seen.grid else [])
-        seen = replace(seen, level=false_alarm / len(tests))
-        results = holm(tuple(test(seen) for test in tests), false_alarm)
-    drops, judged = sum(r.dropped for r in seen.recordings), sum(r.judged for r in seen.recordings)
-    rates = {recording.p for recording in seen.recordings}
-    return Report(
-        trials=seen.trials,
-        n=seen.n,
-        p=rates.pop() if len(rates) == 1 else None,
-        observed_rate=drops / judged if judged else math.nan,
-        false_alarm=false_alarm,
-        results=results,
-        source=f"{len(seen.names)} streams: {stream_wording.listed(seen.names)}",
-        notes=seen.notes,
-        evidence=seen,
-    )
-
-
-def _streams(streams: Any, p: float | None) -> comparing.Streams:
-    """Return the recordings, made comparable."""
+    from dropstats.laws import Law
     from dropstats.recording import Recording
 
-    if not isinstance(streams, Mapping):
-        raise TypeError(f"streams must be a mapping of names to recordings; got {type(streams).__name__}")
-    if len(streams) < 2:
-        raise ValueError(f"streams must be at least two; got {len(streams)}")
-    keys = tuple(streams)
-    names = tuple(f"({', '.join(map(str, key))})" if isinstance(key, tuple) else str(key) for key in keys)
-    given = [one if isinstance(one, Recording) else Recording.from_masks(one) for one in streams.values()]
-    for name, one in zip(names, given, strict=True):
-        if one.n != given[0].n or not one.n:
-            raise ValueError(
-                f"streams must have masks of one number of neurons, at least 1; got {given[0].n} in {names[0]!r} "
-                f"and {one.n} in {name!r}"
-            )
-    if p is not None:
-        p = _validate.probability(p)
-        given = [replace(one, p=p) for one in given]
+Pair = tuple[int, int]
+Ints = NDArray[np.int64]
+
+# Bytes of packed masks that are compared at a time.
+_BLOCK = 2**24
+# At most this many pairs of streams are compared element by element; of more, evenly spread ones.
+_PAIRS = 20_000
+# Of the neurons that are independent, those of these many rates are compared, the most frequent first.
+_STRATA = 8
+# Lags of calls at which it is looked at how streams agree anyway.
+_LAGS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Streams:
+    """Recordings to be held against each other.
+
+    Attributes
+    ----------
+    names : tuple of str
+    keys : tuple
+        What the caller named them.
+    given : tuple of Recording
+        The masks as they are, of equally many calls.
+    calls : tuple of int
+        How many calls each stream made.
+    laws : tuple of Law or None
+        What each declares; None where it declares nothing.
+    notes : tuple of str
+        What was left out.
+    level : float
+        p-value at which a single test may fail.
+    """
+
+    names: tuple[str, ...]
+    keys: tuple[Hashable, ...]
+    given: tuple["Recording", ...]
+    calls: tuple[int, ...]
+    laws: tuple["Law | None", ...]
     notes: tuple[str, ...] = ()
-    trials = min(one.trials for one in given)
-    if any(one.trials > trials for one in given):
-        longest = max(one.trials for one in given)
-        notes = (f"compared over the first {trials:,} calls, which all streams have (the longest has {longest:,})",)
-        given = [comparing.calls(one, trials) for one in given]
-    return comparing.Streams(names, tuple(given), keys, comparing.transposed_pairs(keys), notes)
+    level: float = 1e-3
 
+    @property
+    def trials(self) -> int:
+        """Number of masks of each stream."""
+        return self.given[0].trials
 
-def _judge(seen: comparing.Streams, name: str, pairs: list[comparing.Pair]) -> tuple[Result, list[comparing.Agreement]]:
-    """Return the worst agreement among pairs, by Bonferroni, and the agreements that are significant."""
-    level = seen.level / len(pairs)
-    found = [comparing.compare(seen, pair) for pair in pairs]
-    pvalues = [comparing.agreement_pvalue(seen, one, level) for one in found]
-    for k, one in enumerate(found):
-        if pvalues[k] <= level and 0 < one.agree < one.size:
-            pvalues[k] = comparing.agreement_pvalue(seen, one, level, comparing.inflation(seen, one.pair))
-    # of equally small p-values the one farthest off
-    worst = min(
-        range(len(found)),
-        key=lambda k: (pvalues[k], -abs(found[k].rate - (comparing.expected_agreement(seen, pairs[k]) or 0))),
-    )
-    one, pvalue = found[worst], min(1.0, pvalues[worst] * len(pairs))
-    expected = comparing.expected_agreement(seen, one.pair)
-    if expected is None:
-        expected = one.expected_given
-    if expected in (0.0, 1.0):
-        return Result(name, "not applicable", message="all masks are alike at these rates"), []
-    if one.size * math.log(max(expected, 1 - expected)) > math.log(level / 2):
-        message = f"{one.size:,} neurons are too few: even complete agreement could be chance"
-        return Result(name, "inconclusive", pvalue, None, one.rate, expected, None, message), []
-    detectable = nulls.detectable_rate(expected, one.size, level)
-    off = [agreement for agreement, value in zip(found, pvalues, strict=True) if value <= level]
-    result = Result(name, "pass", pvalue, None, one.rate, expected, detectable)
-    return result, off or [one]
+    @cached_property
+    def reduced(self) -> "tuple[tuple[Recording, Law | None], ...]":
+        """The recordings with one bit a group, and the laws of these bits."""
+        pairs = zip(self.given, self.laws, strict=True)
+        return tuple((one, None) if law is None else law.reduce(one) for one, law in pairs)
 
+    @cached_property
+    def free(self) -> Ints | None:
+        """The neurons that all streams have and that are independent of each other in each; None where all are."""
+        width = min(one.n for one, _ in self.reduced)
+        columns = None if all(one.n == width for one, _ in self.reduced) else np.arange(width)
+        for _, law in self.reduced:
+            if law is not None and law.apart is not None:
+                columns = law.apart if columns is None else np.intersect1d(columns, law.apart)
+        return columns
 
-def agreement(seen: comparing.Streams) -> Result:
-    """Null: two streams' masks of one call are independent: Bin(N, p^2 + q^2) neurons agree. Exact, two-sided."""
-    pairs, total = comparing.all_pairs(len(seen.names))
-    result, off = _judge(seen, "agreement", pairs)
-    if not off:
-        return result
-    if result.pvalue is not None and result.pvalue <= seen.level:
-        return replace(result, message=stream_wording.agreement(seen, off))
-    which = "the two streams" if total == 1 else f"{len(pairs):,} pairs of streams"
-    message = f"{which} agree as independent ones do"
-    if total > len(pairs):
-        message += f" ({total:,} pairs in all)"
-    return replace(result, message=message + _would_have_seen(result))
+    @cached_property
+    def recordings(self) -> tuple["Recording", ...]:
+        """The masks of the neurons that are compared one by one."""
+        whole = (one for one, _ in self.reduced)
+        return tuple(whole) if self.free is None else tuple(one.neurons(self.free) for one in whole)
 
+    @property
+    def n(self) -> int:
+        """Number of neurons that are compared in a mask."""
+        return self.recordings[0].n
 
-def _would_have_seen(result: Result) -> str:
-    return "" if result.detectable is None else f"; would have seen {result.detectable:.2g} more or less"
+    @property
+    def size(self) -> int:
+        """Number of neurons of each stream that are compared."""
+        return self.trials * self.n
 
+    @cached_property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Sums over each stream."""
+        return tuple(map(Evidence, self.recordings))
 
-def transposed(seen: comparing.Streams) -> Result:
-    """Null: the mask of layer i at step j is independent of that of layer j at step i. Exact, two-sided.
+    @property
+    def alike(self) -> bool:
+        """Whether all neurons of each stream are independent and of one rate, as far as is declared."""
+        return all(law is None or (law.independent and law.rate is not None) for _, law in self.reduced)
 
-    Catches keys into which layer and step enter alike, such as a seed of layer + step.
-    """
-    result, off = _judge(seen, "transposed", list(seen.grid))
-    if not off:
-        return result
-    if result.pvalue is not None and result.pvalue <= seen.level:
-        same = [one for one in off if one.agree == one.size]
-        a, b = (seen.keys[index] for index in (same or off)[0].pair)
-        what = "are identical" if same else f"agree in {100 * off[0].rate:.4g}% of neurons"
-        count = f" ({len(same or off):,} of {len(seen.grid):,} such pairs)"
-        return replace(
-            result, message=f"masks of (layer, step) {a} and {b} {what}{count}{stream_wording.seed(seen, same)}"
+    @property
+    def one_width(self) -> bool:
+        """Whether the masks of all streams are equally wide."""
+        return len({one.n for one, _ in self.reduced}) == 1
+
+    @cached_property
+    def strata(self) -> "tuple[Streams, ...]":
+        """The streams of the neurons that have one rate in each of them, the most frequent ones first."""
+        laws = [law for _, law in self.reduced]
+        if all(law is None or law.rate is not None for law in laws):
+            return (self if self.free is None else self._of(None, [None if law is None else law.rate for law in laws]),)
+        chosen = np.arange(self.n) if self.free is None else self.free
+        rates = np.stack([np.full(chosen.size, np.nan) if law is None else law.rates[chosen] for law in laws])
+        kinds, where, sizes = np.unique(rates, axis=1, return_inverse=True, return_counts=True, equal_nan=False)
+        certain = ((kinds == 0) | (kinds == 1)).any(axis=0)
+        order = np.argsort(-sizes * ~certain, kind="stable")[:_STRATA]
+        where = where.reshape(-1)
+        return tuple(
+            self._of(np.flatnonzero(where == k), [None if math.isnan(p) else p for p in kinds[:, k].tolist()])
+            for k in order.tolist()
+            if not certain[k]
         )
-    which = "the transposed pair agrees as an independent one does"
-    if len(seen.grid) > 1:
-        which = f"{len(seen.grid):,} transposed pairs agree as independent ones do"
-    return replace(result, message=which + _would_have_seen(result))
+
+    def _of(self, columns: Ints | None, rates: "list[float | None]") -> "Streams":
+        """Return the streams of some of the neurons that are compared, of one rate in each stream."""
+        given = self.recordings if columns is None else tuple(one.neurons(columns) for one in self.recordings)
+        laws = tuple(None if p is None else Layer(given[0].n, p) for p in rates)
+        return replace(self, given=given, laws=laws)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it is not known of some neurons if they were dropped."""
+        return any(recording.known is not None for recording in self.given)
+
+    @cached_property
+    def grid(self) -> tuple[Pair, ...]:
+        """The streams (i, j) and (j, i), i < j, of keys (layer, step)."""
+        places = grid_places(self.keys)
+        if places is None:
+            return ()
+        at = {place: index for index, place in enumerate(places)}
+        return tuple((index, at[j, i]) for (i, j), index in at.items() if i < j and (j, i) in at)
+
+    @cached_property
+    def mask_hashes(self) -> NDArray[np.uint64]:
+        """A hash of every whole mask, shape (streams, trials)."""
+        return np.stack([Evidence(one).mask_hashes for one, _ in self.reduced])
 
 
-def equal_masks(seen: comparing.Streams) -> Result:
-    """Null: a mask of one stream equals one of another, at any two calls, as rarely as chance has it. Conservative.
+def grid_places(keys: tuple[Hashable, ...]) -> list[tuple[int, int]] | None:
+    """Return the places (i, j) of keys (layer, step) in their grid: the numbers themselves, or where they come."""
+    if not all(isinstance(key, tuple) and len(key) == 2 for key in keys):
+        return None
+    pairs: list[Any] = list(keys)
+    if all(isinstance(part, int | np.integer) for pair in pairs for part in pair):
+        return [(int(i), int(j)) for i, j in pairs]
+    order: tuple[dict[Any, int], dict[Any, int]] = ({}, {})
+    return [(order[0].setdefault(i, len(order[0])), order[1].setdefault(j, len(order[1]))) for i, j in pairs]
 
-    Given its number of drops y, each of the C(n, y) placings of a mask is equally likely, whatever the rate. So the
-    expected number of equal pairs is the sum over y of the pairs with y drops each, divided by C(n, y), and the
-    p-value is Markov's bound.
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two streams agree: of `size` neurons known in both, `agree`; dropped in the first, the second."""
+
+    pair: Pair
+    size: int
+    agree: int
+    first: int
+    second: int
+
+    @property
+    def rate(self) -> float:
+        """Share of neurons that agree."""
+        return self.agree / self.size if self.size else math.nan
+
+    @property
+    def correlation(self) -> float:
+        """Correlation of dropping in the one stream and in the other; 0 where one of them is constant."""
+        return (self.rate - self.expected_given) / 2 / self.spread if self.spread else 0.0
+
+    @property
+    def spread(self) -> float:
+        """Product of the standard deviations of a neuron of the one stream and of the other."""
+        a, b = self.first / max(self.size, 1), self.second / max(self.size, 1)
+        return math.sqrt(a * (1 - a) * b * (1 - b))
+
+    @property
+    def expected_given(self) -> float:
+        """Expected share of neurons that agree, given how many each stream dropped."""
+        a, b = self.first / max(self.size, 1), self.second / max(self.size, 1)
+        return a * b + (1 - a) * (1 - b)
+
+
+def compare(seen: Streams, pair: Pair) -> Agreement:
+    """Return how the masks of two streams agree, call by call."""
+    return compare_masks(pair, *(seen.recordings[index] for index in pair))
+
+
+def compare_masks(pair: Pair, a: "Recording", b: "Recording") -> Agreement:
+    """Return how masks of two recordings agree, call by call."""
+    step = max(1, _BLOCK // max(a.packed.shape[1], 1))
+    size = differ = first = second = 0
+    for start in range(0, a.trials, step):
+        rows = slice(start, start + step)
+        x, y = a.packed[rows], b.packed[rows]
+        known = None if a.known is None and b.known is None else _both(a.known, b.known, rows)
+        if known is not None:
+            x, y = x & known, y & known
+        judged = x.shape[0] * a.n if known is None else _ones(known)
+        size += judged
+        differ += _ones(x ^ y)
+        first += judged - _ones(x)
+        second += judged - _ones(y)
+    return Agreement(pair, size, size - differ, first, second)
+
+
+def _both(a: NDArray[np.uint8] | None, b: NDArray[np.uint8] | None, rows: slice) -> NDArray[np.uint8]:
+    parts = [known[rows] for known in (a, b) if known is not None]
+    return parts[0] if len(parts) == 1 else parts[0] & parts[1]
+
+
+def _ones(bits: NDArray[np.uint8]) -> int:
+    return int(np.bitwise_count(bits).sum(dtype=np.int64))
+
+
+def expected_agreement(seen: Streams, pair: Pair) -> float | None:
+    """Return the probability that a neuron agrees in two independent streams, or None where p is not declared."""
+    laws = [seen.reduced[index][1] for index in pair]
+    if any(law is None for law in laws):
+        return None
+    p, r = (np.asarray(law.rates if law.rate is None else law.rate) for law in laws if law is not None)
+    if seen.free is not None:
+        p, r = (rates if rates.ndim == 0 else rates[seen.free] for rates in (p, r))
+    return float(np.mean(p * r + (1 - p) * (1 - r)))
+
+
+def compare_apart(seen: Streams, pair: Pair, lag: int) -> Agreement:
+    """Return how a mask of the first stream agrees with that of the second `lag` calls later."""
+    a, b = (seen.recordings[index] for index in pair)
+    first = a.calls(max(-lag, 0), seen.trials - max(lag, 0))
+    second = b.calls(max(lag, 0), seen.trials - max(-lag, 0))
+    return compare_masks((0, 1), first, second)
+
+
+def design_effect(seen: Streams, pair: Pair) -> float:
+    """Return by how much the agreement of two streams varies more than that of independent neurons.
+
+    The mean squared correlation, in its variances, of masks of different calls, which nothing but dependence within the
+    streams (channels dropped whole, frozen masks, dead neurons) makes large; 1 where that could be chance, or there are
+    too few calls to tell.
     """
-    if comparing.unknown(seen):
-        return Result("copies", "not applicable", message="some neurons are not known to be dropped or kept")
-    drops = np.stack([Evidence(recording).mask_drops for recording in seen.recordings])
-    expected = 0.0
-    for y in np.unique(drops):
-        per_stream = (drops == y).sum(axis=1).astype(np.float64)
-        log_cells = special.gammaln(seen.n + 1) - special.gammaln(y + 1) - special.gammaln(seen.n - y + 1)
-        expected += (per_stream.sum() ** 2 - (per_stream**2).sum()) / 2 * math.exp(-max(log_cells, 0.0))
-    first, second = comparing.equal_pairs(comparing.mask_hashes(seen))
-    pairs = len(seen.names) * (len(seen.names) - 1) // 2
-    if expected > seen.level * pairs * seen.trials:
-        message = f"masks of so few neurons are equal anyway: {expected:,.3g} pairs expected to"
-        return Result("copies", "inconclusive", None, None, float(first.size), expected, None, message)
-    pvalue = min(1.0, expected / first.size) if first.size else 1.0
-    if pvalue <= seen.level:
-        message = stream_wording.copies(seen, first, second)
-    else:
-        message = "no mask of one stream is one of another" if not first.size else "no more equal masks than by chance"
-    return Result("copies", "pass", pvalue, None, float(first.size), expected, None, message)
+    lags = np.unique(np.linspace(1, seen.trials - 1, min(_LAGS, seen.trials - 1)).astype(np.int64))
+    if lags.size < _LAGS // 4 or seen.unknown:
+        return 1.0
+    found = [compare_apart(seen, pair, -lag) for lag in lags.tolist()]
+    if not all(one.spread for one in found):
+        return 1.0
+    squares = [one.size * one.correlation**2 for one in found]
+    # a mean of squares of standard normals has standard deviation sqrt(2 / k)
+    mean = float(np.mean(squares))
+    return mean if mean > 1 + 5 * math.sqrt(2 / lags.size) else 1.0
 
 
-def overlaps(seen: comparing.Streams) -> Result:
-    """Null: no long stretch of one stream occurs in another. Conservative (a union bound), one-sided, linear time.
+def agreement_pvalue(found: Agreement, effect: float = 1.0) -> float:
+    """Return the p-value of the number dropped in both streams, given how many each drops; exact whatever the rates.
 
-    As in the test `repeats` of `audit`, over the streams one after the other.
+    With `effect`, as of that many times fewer neurons.
     """
-    if comparing.unknown(seen):
-        return Result("overlaps", "not applicable", message="some neurons are not known to be dropped or kept")
-    together = replace(
-        seen.recordings[0],
-        trials=seen.trials * len(seen.names),
-        packed=np.concatenate([recording.packed for recording in seen.recordings]),
-    )
-    evidence = Evidence(together, seen.level)
-    size = together.trials * seen.n
-    rates = [r for one in seen.recordings for r in (one.p, one.dropped / max(one.judged, 1)) if r is not None]
-    kind = 1 if float(np.mean(rates)) <= 0.5 else 0
-    # the largest of the declared and the observed rates: agreement is likeliest there
-    s = min(max(rates) if kind else 1 - min(rates), 0.75)
-    if not min(rates) < 1 or not max(rates) > 0:
-        return Result("overlaps", "not applicable", message="all masks are alike at this rate")
-    log_places = 2 * math.log(size) + 2 * math.log(s) - math.log(2)
-    log_agree = math.log(s / (2 - s))
-    window = max(4, math.ceil((log_places - math.log(seen.level)) / -log_agree))
-    if window / s > seen.size / 4:
-        message = f"streams of {seen.size:,} neurons are too short"
-        return Result("overlaps", "inconclusive", message=message)
-    positions, partners, sampled = _equal_windows(evidence, kind, window)
-    note = f" (one window in {sampled} looked at)" if sampled > 1 else ""
-    across = positions // seen.size != partners // seen.size
-    if not across.any():
-        message = f"no stretch of {math.ceil(window / s):,} neurons is in two streams{note}"
-        return Result("overlaps", "pass", 1.0, None, 0.0, 0.0, None, message)
-    stretches = _follow(evidence, positions[across], partners[across])
-    longest = max((_within(stretch, seen.size) for stretch in stretches), key=lambda stretch: stretch.length)
-    drops = evidence.elements(longest.first, longest.first + longest.length)
-    pvalue = math.exp(min(0.0, log_places + (int(np.count_nonzero(drops == kind)) - 1) * log_agree))
-    message = stream_wording.overlaps(seen, longest) + note
-    return Result("overlaps", "pass", pvalue, None, float(longest.length), 0.0, None, message)
+    size, first, second = int(found.size / effect), round(found.first / effect), round(found.second / effect)
+    # agree = size - first - second + 2 both
+    both = (round(found.agree / effect) - size + first + second) // 2
+    return float(nulls.two_sided(*nulls.shared_tails(size, first, second, both)))
 
 
-def _within(stretch: Stretch, size: int) -> Stretch:
-    """Return the longest part of a stretch that is in one stream, each time, and in two different ones."""
-    ends = {0, stretch.length}
-    for place in (stretch.first, stretch.second):
-        ends |= set(range(-place % size, stretch.length, size))
-    cuts = sorted(ends)
-    parts = [Stretch(stretch.first + a, stretch.second + a, b - a) for a, b in pairwise(cuts)]
-    return max(parts, key=lambda part: part.length * (part.first // size != part.second // size))
+def all_pairs(streams: int) -> tuple[list[Pair], int]:
+    """Return all pairs, or evenly spread ones of very many, and how many there are."""
+    total = streams * (streams - 1) // 2
+    if total <= _PAIRS:
+        return list(combinations(range(streams), 2)), total
+    first, second = np.triu_indices(streams, 1)
+    chosen = np.linspace(0, total - 1, _PAIRS).astype(np.int64)
+    return list(zip(first[chosen].tolist(), second[chosen].tolist(), strict=True)), total
 
 
-def _identical(seen: comparing.Streams) -> Result:
-    """Null: all streams have the same masks. Not a bit may differ: there is no p-value."""
-    found = [comparing.compare(seen, (0, k)) for k in range(1, len(seen.names))]
-    worst = min(found, key=lambda one: one.rate)
-    if not worst.size:
-        return Result("identical", "inconclusive", message="no neuron is known in two streams")
-    if worst.agree == worst.size:
-        message = f"all {len(seen.names)} streams have the same {seen.trials:,} masks"
-        return Result("identical", "pass", None, None, 1.0, 1.0, None, message)
-    return Result("identical", "fail", None, None, worst.rate, 1.0, None, stream_wording.identical(seen, worst, found))
+def equal_pairs(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places (stream * trials + call) of equal masks of different streams, each with the one before."""
+    flat = hashes.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    same = np.flatnonzero(flat[order[1:]] == flat[order[:-1]])
+    first, second = order[same], order[same + 1]
+    apart = np.flatnonzero(first // hashes.shape[1] != second // hashes.shape[1])
+    apart = apart[np.argsort(first[apart], kind="stable")]
+    return first[apart], second[apart]

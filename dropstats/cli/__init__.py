@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
-A command is a function that adds its parser to the others and names the function that runs it; one line of
-``_COMMANDS`` registers it. Bad input ends with exit status 2 and one line on stderr.
+A command is a module with SUMMARY, EXAMPLES, add_arguments(parser) and run(arguments); ``_COMMANDS`` lists them. Bad
+input ends with exit status 2 and one line on stderr.
 """
 
 import os
@@ -11,20 +11,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import dropstats
-from dropstats.cli.asking import add_prob, add_simulate
-from dropstats.cli.auditing import add_audit, add_plan
-from dropstats.cli.common import Parser, one_line
-from dropstats.cli.summary import add_layer
+from dropstats.cli import audit, layer, monitor, plan, prob, simulate
+from dropstats.cli.common import Parser, add_command, one_line
 
 _PROG = "dropstats"
-_COMMANDS = (add_prob, add_simulate, add_audit, add_plan, add_layer)
+_COMMANDS = (prob, simulate, audit, monitor, plan, layer)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0 is success, 1 an audit that finds a departure, 2 bad input, 130 an interrupt from the keyboard, 141 a reader
-    that closed the pipe.
+    0 is success, 1 an audit or a monitor that finds a departure, 2 bad input, 130 an interrupt from the keyboard, 141
+    a reader that closed the pipe.
 
     Parameters
     ----------
@@ -73,6 +71,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"{_PROG} {dropstats.__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for add in _COMMANDS:
-        add(commands)
+    for module in _COMMANDS:
+        add_command(commands, module)
     return parser

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dropstats.laws import Law
 
 # Below this a probability is printed from its logarithm: doubles lose digits at 2.2e-308 and end at 5e-324.
-SMALLEST_PRINTED = 1e-300
+_SMALLEST_PRINTED = 1e-300
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,43 +23,44 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
 
 
-Commands = argparse._SubParsersAction  # public in all but name: what add_subparsers returns
-
-
 def one_line(message: str) -> str:
     """Return a message without line breaks."""
     return " ".join(message.split())
 
 
-def command(commands: "Commands[Any]", name: str, run: Any, summary: str, examples: str) -> Parser:
-    """Add the parser of a command that is run by ``run(arguments)``."""
+def add_command(commands: Any, module: Any) -> None:
+    """Add the command of a module: its SUMMARY, EXAMPLES, add_arguments(parser) and run(arguments)."""
     parser: Parser = commands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"examples:\n{examples}",
+        module.__name__.rpartition(".")[2],
+        help=module.SUMMARY,
+        description=f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.",
+        epilog=f"examples:\n{module.EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
-    return parser
+    module.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=module.run)
 
 
-def add_layer_arguments(parser: Parser) -> None:
+def add_layer_arguments(parser: Parser, nargs: str | None = None) -> None:
     """Take N and P."""
-    parser.add_argument("n", type=integer, metavar="N", help="number of neurons; 1e6 is taken too")
-    parser.add_argument("p", type=number, metavar="P", help="probability that a neuron is dropped, in [0, 1]")
+    parser.add_argument("n", nargs=nargs, type=integer, metavar="N", help="number of neurons; 1e6 is taken too")
+    probability = "probability that a neuron is dropped, in [0, 1]"
+    parser.add_argument("p", nargs=nargs, type=number, metavar="P", help=probability)
 
 
 def add_law_arguments(parser: Parser) -> None:
     """Take N and P, or any law."""
-    parser.add_argument("n", nargs="?", type=integer, metavar="N", help="number of neurons; 1e6 is taken too")
-    parser.add_argument(
-        "p", nargs="?", type=number, metavar="P", help="probability that a neuron is dropped, in [0, 1]"
-    )
-    parser.add_argument(
-        "--law", metavar="LAW", help="any law, as in Python, instead of N P: 'Channels(64, 8 * 8, 0.2)'"
-    )
+    add_layer_arguments(parser, nargs="?")
+    law = "any law, as in Python, instead of N P: 'Channels(64, 8 * 8, 0.2)'"
+    parser.add_argument("--law", metavar="LAW", help=law)
+
+
+def add_default(parser: Parser, name: str, default: float, metavar: str, words: str) -> None:
+    """Take a number that has a default."""
+    words = f"{words}; %(default)g by default"
+    parser.add_argument(name, type=number, default=default, metavar=metavar, help=words)
 
 
 def law_of(arguments: argparse.Namespace) -> "Law":
@@ -99,7 +100,8 @@ def number(text: str) -> float:
 
 def named(law: "Law") -> dict[str, Any]:
     """Return what JSON says of a law beside n: the p of a plain layer, else the law itself."""
-    return {"p": law.p} if type(law) is dropstats.Layer and isinstance(law.p, float) else {"law": repr(law)}
+    plain = law.rate is not None and law == dropstats.Layer(law.n, law.rate)
+    return {"p": law.rate} if plain else {"law": repr(law)}
 
 
 def finite(value: float, spec: str) -> str:
@@ -107,29 +109,29 @@ def finite(value: float, spec: str) -> str:
     return format(value, spec) if math.isfinite(value) else "-"
 
 
-def format_probability(probability: float, log: float) -> str:
+def format_probability(probability: float, log: float, digits: int = 12) -> str:
     """Return a probability in decimal, below 1e-300 as a power of ten from its natural logarithm.
 
     >>> format_probability(0.0, -100_000 * math.log(2))
     '1.00100e-30103'
     """
-    if probability >= SMALLEST_PRINTED or log == -math.inf:
-        return f"{probability:.12g}"
+    if probability >= _SMALLEST_PRINTED or log == -math.inf:
+        return f"{probability:.{digits}g}"
     log10 = log / math.log(10)
     exponent = math.floor(log10)
-    # Log tails are right to 1e-11 of themselves, so the mantissa loses as many digits as the exponent has.
-    digits = 11 - len(str(-exponent))
-    if digits < 1:
+    # Log tails are right to 1e-11 of themselves, so the mantissa loses as many decimals as the exponent has digits.
+    decimals = 10 - len(str(-exponent))
+    if decimals < 0:
         return f"1e{round(log10)}"
-    mantissa = f"{10 ** (log10 - exponent):.{digits - 1}f}"
+    mantissa = f"{10 ** (log10 - exponent):.{decimals}f}"
     if mantissa.startswith("10"):  # 9.99... rounded up
-        mantissa, exponent = f"{1:.{digits - 1}f}", exponent + 1
+        mantissa, exponent = f"{1:.{decimals}f}", exponent + 1
     return f"{mantissa}e{exponent}"
 
 
 def print_json(**fields: object) -> None:
     """Print one JSON object; a number that is not finite, which JSON cannot write, becomes null."""
-    finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
-    }
-    print(json.dumps(finite, allow_nan=False))
+    for name, value in fields.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            fields[name] = None
+    print(json.dumps(fields, allow_nan=False))

@@ -45,6 +45,7 @@ class AlphaDropout:
 
     p: float
     is_noise: ClassVar[bool] = True
+    two_valued: ClassVar[bool] = True
 
     def __init__(self, p: Any) -> None:
         object.__setattr__(self, "p", _validate.below_one(p))

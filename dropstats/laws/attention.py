@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dropstats import _validate
-from dropstats.laws.base import Independent
+from dropstats.laws.base import Independent, Ints
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
@@ -62,6 +62,13 @@ class AttentionDropout(Independent):
     def n(self) -> int:
         """Number of attention probabilities that are not masked already."""
         return self.queries * (self.queries + 1) // 2 if self.causal else self.queries * self.keys
+
+    def part_of(self, n: int) -> Ints | None:
+        """Return the lower triangle of a causal mask that was recorded whole; see `LawMethods.part_of`."""
+        if not self.causal or n != self.queries * self.keys:
+            return None
+        rows, columns = np.tril_indices(self.queries)
+        return np.asarray(rows * self.keys + columns, dtype=np.int64)
 
     @cached_property
     def empty_rows(self) -> "Count":

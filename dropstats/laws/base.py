@@ -4,7 +4,6 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
@@ -14,7 +13,6 @@ from dropstats import _validate, bits
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
-    from dropstats.recording import Recording
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,6 +30,8 @@ class LawMethods:
     """  # noqa: D205
 
     is_noise: ClassVar[bool] = False
+    # whether implementations may divide what they keep by the share that this very mask keeps
+    count_normalised: ClassVar[bool] = False
 
     if TYPE_CHECKING:
 
@@ -209,6 +209,15 @@ class LawMethods:
             log_p, log_q = np.log(p), np.log1p(-p)
         return np.asarray(np.where(kept, log_q, log_p).sum(axis=1))
 
+    @property
+    def nominal_rate(self) -> float | None:
+        """The one drop probability that implementations scale by; None where it differs from neuron to neuron."""
+        return self.rate
+
+    def part_of(self, n: int) -> Ints | None:
+        """Return the neurons of a recording of n that the law is about; None where it knows of no such recording."""
+        return None
+
     @cached_property
     def log_prob_equal(self) -> float:
         """Natural log of the probability that two independent masks are equal, or an upper bound of it."""
@@ -220,6 +229,25 @@ class LawMethods:
         """Yield the rates that occur, each with its number of neurons."""
         return rate_counts(self.rates)
 
+    def total(self, masks: int) -> "Count | None":
+        """Return the law of the number of neurons dropped over so many masks; None where it has no closed form."""
+        from dropstats import counts
+
+        if self.independent:
+            return counts.of_rates((p, number * masks) for p, number in self._rate_counts())
+        return self.dropped if masks == 1 and self.has_counts else None
+
+    def shared(self, pairs: int = 1) -> "Count | None":
+        """Return the law of the number of neurons dropped in both of two masks, over so many pairs of masks.
+
+        None where it has no closed form.
+        """
+        from dropstats import counts
+
+        if self.independent:
+            return counts.of_rates((p * p, number * pairs) for p, number in self._rate_counts())
+        return None
+
     @cached_property
     def group_of(self) -> Ints | None:
         """The group of each neuron, 0 to m - 1, where groups are dropped as one; None where none has two neurons."""
@@ -230,11 +258,11 @@ class LawMethods:
         """The law of one bit a group; the law itself where no neurons are dropped as one."""
         return self
 
-    def reduce(self, recording: "Recording") -> tuple["Recording", "LawMethods"]:
+    def reduce(self, recording: Any) -> tuple[Any, "LawMethods"]:
         """Return the recording with one bit a group, and the law of these bits."""
         if self.group_of is None:
             return recording, self
-        return recording.by_group(self.group_of), self.reduced  # type: ignore[attr-defined]
+        return recording.by_group(self.group_of), self.reduced
 
     def _arguments(self) -> tuple[Any, ...]:
         """Return what the law is made from."""
@@ -332,66 +360,6 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
     """Return the array, made read-only."""
     array.flags.writeable = False
     return array
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class _Adapter(LawMethods):
-    """A law of somebody else's, of which only some words are asked: its own where it has them, else the defaults."""
-
-    _law: Any
-
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_") and has(self._law, name):
-            return getattr(self._law, name)
-        return super().__getattribute__(name)
-
-    def __repr__(self) -> str:
-        return repr(self._law)
-
-
-def is_law(value: Any) -> bool:
-    """Return whether a value is a law, or an object that has the least a law must have."""
-    if isinstance(value, type):
-        return False
-    return isinstance(value, LawMethods) or all(has(value, word) for word in ("n", "rates", "dropped", "sample"))
-
-
-def law_like(value: Any, name: str = "law") -> Law:
-    """Return a law as it is, and any other object that answers ``n``, ``rates``, ``dropped``, ``sample`` as a law.
-
-    Raises
-    ------
-    TypeError
-        If it is neither.
-    """
-    if not is_law(value):
-        raise TypeError(
-            f"{name} must be a law, such as Layer(n, p) or Channels(channels, size, p); got {_validate.show(value)} "
-            f"of type {type(value).__name__}"
-        )
-    return value if isinstance(value, LawMethods) else _Adapter(value)
-
-
-def independent_law(value: Any, name: str) -> Law:
-    """Return a law for what is called `name`, which needs neurons that are dropped independently of each other."""
-    law = law_like(value)
-    if not law.independent:
-        raise ValueError(
-            f"{name} needs a law whose neurons are dropped independently of each other; got {_validate.show(value)}, "
-            "whose neurons depend on each other"
-        )
-    return law
-
-
-def parts_of(law: Any) -> tuple[Law, ...]:
-    """Return the parts of a network; none of any other law, of one that knows of no parts, and of None."""
-    return getattr(law, "parts", ())
-
-
-def has(law: Any, word: str) -> bool:
-    """Return whether an object has an attribute, without computing it, as hasattr would."""
-    missing = object()
-    return getattr_static(law, word, missing) is not missing
 
 
 def sampling(n: int, size: Any, rng: _validate.RNG) -> tuple[int, np.random.Generator]:

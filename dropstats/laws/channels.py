@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
@@ -153,9 +153,20 @@ class Channels(LawMethods):
     @cached_property
     def dropped(self) -> "Count":
         """Law of the number of dropped neurons: `size` times that of dropped groups."""
+        return cast("Count", self._scaled(self.groups.dropped))
+
+    def total(self, masks: int) -> "Count | None":
+        """Return the law of the number of neurons dropped over so many masks."""
+        return self._scaled(self.groups.total(masks))
+
+    def shared(self, pairs: int = 1) -> "Count | None":
+        """Return the law of the number of neurons dropped in both of two masks, over so many pairs of masks."""
+        return self._scaled(self.groups.shared(pairs))
+
+    def _scaled(self, groups: "Count | None") -> "Count | None":
         from dropstats import counts
 
-        return self.groups.dropped if self.size == 1 else counts.Scaled(self.groups.dropped, self.size)
+        return groups if groups is None or self.size == 1 else counts.Scaled(groups, self.size)
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
         """Return bool masks of shape (size, n), True = kept; see `Layer.sample`."""

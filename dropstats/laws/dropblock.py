@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class DropBlock(LawMethods):
     block: int
     gamma: float
     seeds: str
+    count_normalised: ClassVar[bool] = True
 
     def __init__(
         self, height: int, width: int, block: int, p: Any = None, gamma: Any = None, seeds: str = "inside"

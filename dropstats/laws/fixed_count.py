@@ -69,6 +69,16 @@ class FixedCount(LawMethods):
 
         return counts.point_mass(self.n, self.k)
 
+    def total(self, masks: int) -> "Count":
+        """Return the law of the number of neurons dropped over so many masks: always k each."""
+        from dropstats import counts
+
+        return counts.point_mass(self.n * masks, self.k * masks)
+
+    def shared(self, pairs: int = 1) -> "Count | None":
+        """Return the law of the number of neurons dropped in both of two masks: hypergeometric, for one pair."""
+        return self.among(self.k) if pairs == 1 else None
+
     def among(self, m: int) -> "Count":
         """Return the law of the number dropped among m neurons chosen beforehand: a hypergeometric law.
 

@@ -38,6 +38,7 @@ class GaussianDropout:
 
     p: float
     is_noise: ClassVar[bool] = True
+    two_valued: ClassVar[bool] = False
 
     def __init__(self, p: Any) -> None:
         object.__setattr__(self, "p", _validate.below_one(p))

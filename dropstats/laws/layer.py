@@ -163,6 +163,11 @@ class RoundedLayer(Layer):
             object.__setattr__(self, name, value)
 
     @property
+    def nominal_rate(self) -> float | None:
+        """The declared drop probability, by which implementations scale; None where it is one for each neuron."""
+        return self.declared if isinstance(self.declared, float) else None
+
+    @property
     def bias(self) -> float | Floats:
         """Real minus declared drop probability."""
         return self.p - self.declared

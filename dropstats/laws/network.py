@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dropstats import _validate
-from dropstats.laws.base import Floats, Ints, Law, LawMethods, Masks, frozen, law_like, sampling
+from dropstats.laws.base import Floats, Ints, Law, LawMethods, Masks, frozen, sampling
+from dropstats.laws.foreign import law_like
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
@@ -43,6 +44,11 @@ class Network(LawMethods):
         parts = tuple(law_like(law, f"law {index} of a network") for index, law in enumerate(laws))
         object.__setattr__(self, "parts", parts)
         _validate.neurons(sum(law.n for law in parts), "the network's n")
+
+    @property
+    def count_normalised(self) -> bool:  # type: ignore[override]
+        """Whether implementations may divide what they keep by the share that this very mask keeps."""
+        return bool(self.parts) and all(law.count_normalised for law in self.parts)
 
     @property
     def independent(self) -> bool:
@@ -82,6 +88,14 @@ class Network(LawMethods):
     def variance(self) -> float:
         """Variance of the number of dropped neurons, exact: the sum over the parts."""
         return math.fsum(law.variance for law in self.parts)
+
+    def total(self, masks: int) -> "Count | None":
+        """Return the law of the number of neurons dropped over so many masks: that of the sum over the parts."""
+        return _sum_of(law.total(masks) for law in self.parts)
+
+    def shared(self, pairs: int = 1) -> "Count | None":
+        """Return the law of the number of neurons dropped in both of two masks: that of the sum over the parts."""
+        return _sum_of(law.shared(pairs) for law in self.parts)
 
     def _placed(self) -> Iterator[tuple[int, Law]]:
         """Yield each part with the place of its first neuron."""
@@ -191,3 +205,11 @@ class Network(LawMethods):
 
     def _arguments(self) -> tuple[Law, ...]:
         return self.parts
+
+
+def _sum_of(laws: "Iterator[Count | None]") -> "Count | None":
+    """Return the law of a sum of independent counts; None where one of them is."""
+    from dropstats import counts
+
+    parts = list(laws)
+    return None if any(law is None for law in parts) else counts.add(*(law for law in parts if law is not None))

@@ -19,7 +19,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure as Figure  # the caller who wants no pyplot, such as the command line
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
 from dropstats import comparison
@@ -47,8 +47,7 @@ def style() -> AbstractContextManager[None]:
     ...     figure = Figure()
     """
     sheet = Path(__file__).with_name("dropstats.mplstyle")
-    context: AbstractContextManager[None] = matplotlib.style.context(sheet, after_reset=True)
-    return context
+    return matplotlib.style.context(sheet, after_reset=True)
 
 
 def check_picture_path(path: str | os.PathLike[str]) -> Path:
@@ -122,12 +121,22 @@ def _count_axes(ax: Axes) -> None:
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def _stand_on_zero(ax: Axes) -> None:
-    """Let the y axis begin at 0 and reach over all that has been drawn."""
+def _probability_axes(ax: Axes) -> None:
+    """Label the axes; let the y axis begin at 0 and reach over all that has been drawn."""
+    _count_axes(ax)
     ax.set_ylabel("probability")
     if ax.get_yscale() == "linear":
         ax.autoscale(axis="y")
         ax.set_ylim(bottom=0)
+
+
+def _residual_axes(ax: Axes, values: NDArray[np.float64]) -> float:
+    """Shade three standard errors about 0, let the y axis reach over the finite values, and return its limit."""
+    ax.axhspan(-_BAND, _BAND, color=SHADE, alpha=0.15, linewidth=0)
+    ax.axhline(0, color=EXACT, linewidth=1)
+    limit = max(1.15 * float(np.abs(values[np.isfinite(values)]).max(initial=0)), _BAND + 1.5)
+    ax.set_ylim(-limit, limit)
+    return limit
 
 
 def pmf(law: Law, ax: Target = None, *, tally: Tally | None = None, **kwargs: Any) -> Axes:
@@ -137,18 +146,12 @@ def pmf(law: Law, ax: Target = None, *, tally: Tally | None = None, **kwargs: An
 
     Parameters
     ----------
-    law : law
-        Such as ``Layer(1024, 0.5)``.
-    ax : Axes, Figure, SubFigure or None
-        Where to draw; see the module.
+    law, ax
+        As for `overlay`.
     tally : Tally, optional
         The counts that it holds are drawn as well, however improbable they are.
     **kwargs
         For the patch that is drawn, a ``matplotlib.patches.StepPatch``.
-
-    Returns
-    -------
-    Axes
     """
     if tally is None:
         edges, probability = comparison.cells(law, *comparison.window(law, None, 1e-4))
@@ -160,8 +163,7 @@ def pmf(law: Law, ax: Target = None, *, tally: Tally | None = None, **kwargs: An
         label = "exact law" if widths[0] == 1 else f"exact law, cells of {widths[0]:,}"
         look: dict[str, Any] = {"fill": True, "facecolor": EXACT + "40", "edgecolor": EXACT, "linewidth": 1.0}
         axes.stairs(probability / widths, edges - 0.5, **(look | {"label": label} | kwargs))
-        _count_axes(axes)
-        _stand_on_zero(axes)
+        _probability_axes(axes)
     return axes
 
 
@@ -174,10 +176,8 @@ def frequencies(law: Law, tally: Tally, ax: Target = None, **kwargs: Any) -> Axe
 
     Parameters
     ----------
-    law, tally
+    law, tally, ax
         As for `overlay`.
-    ax : Axes, Figure, SubFigure or None
-        Where to draw; see the module.
     **kwargs
         For ``Axes.errorbar``.
     """
@@ -191,8 +191,7 @@ def frequencies(law: Law, tally: Tally, ax: Target = None, **kwargs: Any) -> Axe
     look |= {"label": f"{tally.trials:,} masks ± 2 standard errors"}
     with _canvas(ax) as (axes, *_):
         axes.errorbar(seen.counts[shown], heights[shown], errors[shown], **(look | kwargs))
-        _count_axes(axes)
-        _stand_on_zero(axes)
+        _probability_axes(axes)
     return axes
 
 
@@ -204,10 +203,8 @@ def residuals(law: Law, tally: Tally, ax: Target = None) -> Axes:
     seen = comparison.groups(law, tally)
     counts, values = seen.counts, seen.residuals
     finite = np.isfinite(values)
-    limit = max(1.15 * np.abs(values[finite]).max(initial=0), _BAND + 1.5)
     with _canvas(ax) as (axes, *_):
-        axes.axhspan(-_BAND, _BAND, color=SHADE, alpha=0.15, linewidth=0)
-        axes.axhline(0, color=EXACT, linewidth=1)
+        limit = _residual_axes(axes, values)
         if values.size == 1:
             axes.text(0.5, 0.75, "too little to judge", transform=axes.transAxes, ha="center", va="center")
         else:
@@ -217,7 +214,7 @@ def residuals(law: Law, tally: Tally, ax: Target = None) -> Axes:
             axes.legend(handles=axes.plot(counts[~finite], edge, "^", color="black", label="impossible by the law"))
         _count_axes(axes)
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.set(ylabel="residual in\nstandard errors", ylim=(-limit, limit))
+        axes.set_ylabel("residual in\nstandard errors")
     return axes
 
 
@@ -241,11 +238,6 @@ def overlay(law: Law, tally: Tally, ax: Target = None) -> Axes:
     -------
     Axes
         The upper panel; its figure is ``.figure``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `tally` is no tally, is empty, or has another number of neurons than the law.
 
     Examples
     --------
@@ -314,13 +306,11 @@ def moments(laws: Sequence[Law], tallies: Sequence[Tally], ax: Target = None) ->
     apart = np.array([comparison.moment_residuals(law, tally) for law, tally in zip(laws, tallies, strict=True)])
     nudge = 0.12 * np.min(np.diff(np.unique(rates)), initial=0.1)
     with _canvas(ax) as (axes, *_):
-        axes.axhspan(-_BAND, _BAND, color=SHADE, alpha=0.15, linewidth=0)
-        axes.axhline(0, color=EXACT, linewidth=1)
+        _residual_axes(axes, apart)
         for index, (name, marker) in enumerate(zip(MOMENTS, "os^D", strict=True)):
             label = "excess kurtosis" if name == "kurtosis" else name
             axes.plot(rates + (index - 1.5) * nudge, apart[:, index], marker, markersize=5, label=label)
-        limit = max(1.15 * np.abs(apart[np.isfinite(apart)]).max(initial=0), _BAND + 1.5)
-        axes.set(xlabel="drop probability p", ylabel="empirical − exact,\nin standard errors", ylim=(-limit, limit))
+        axes.set(xlabel="drop probability p", ylabel="empirical − exact,\nin standard errors")
         axes.legend(loc="upper center", ncols=4)
     return axes
 
@@ -353,9 +343,8 @@ def tail(law: Law, tally: Tally, ax: Target = None, *, smallest: float = 1e-30) 
         upper.semilogy(k, expected, color=EXACT, label="exact law")
         upper.semilogy(k, 10.0**normal, "--", color=APPROXIMATE, label="normal approximation")
         upper.fill_between(k[likely], *band.T, color=SHADE, alpha=0.3, linewidth=0, label="99 % band")
-        upper.semilogy(
-            k[seen > 0], seen[seen > 0], "o", color=SIMULATED, markersize=2.2, label=f"{tally.trials:,} masks"
-        )
+        look: dict[str, Any] = {"color": SIMULATED, "markersize": 2.2, "label": f"{tally.trials:,} masks"}
+        upper.semilogy(k[seen > 0], seen[seen > 0], "o", **look)
         _count_axes(upper)
         upper.set(xlabel="k", ylabel="P(at least k dropped)")
         upper.legend(loc="lower left")

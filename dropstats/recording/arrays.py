@@ -1,10 +1,12 @@
-"""Arrays of any library, read where they are: numpy's, torch's, jax's, tensorflow's, keras'.
+"""Arrays of any library, read where they are: numpy's, torch's, jax's, tensorflow's, keras', paddle's, mlx', cupy's.
 
-Operators (``!=``, ``==``, ``abs``) mean the same in all of them; what differs is gathered here.
+Operators (``!=``, ``==``, ``abs``) mean the same in all of them. What differs is gathered here, by what an array can do
+rather than by whose it is: how a dtype is written, how values come to the host, how they are cast and reshaped.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 from math import prod
 from typing import Any
@@ -17,6 +19,27 @@ from dropstats import _validate
 # Neurons read at a time: temporaries stay at a few tens of MiB.
 # A multiple of 8, so that pieces end at whole bytes.
 SLICE = 2**22
+# What other names of dtypes stand for; what is wider than a double is read as one.
+_DTYPES = {
+    "bool_": "bool",
+    "half": "float16",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "fp32": "float32",
+    "float": "float32",
+    "fp64": "float64",
+    "double": "float64",
+    "longdouble": "float64",
+    "float96": "float64",
+    "float128": "float64",
+}
+_NARROW = ("float16", "bfloat16", "float8")
+# How an array that can do this comes to the host, in turn.
+_TO_HOST: dict[str, Callable[[Any], Any]] = {
+    "detach": lambda array: array.detach().cpu(),  # torch, paddle
+    "numpy": lambda array: array.numpy(),  # torch, paddle, tensorflow
+    "get": lambda array: array.get(),  # cupy, which np.asarray refuses
+}
 
 
 def array(value: Any) -> Any:
@@ -32,62 +55,48 @@ def array(value: Any) -> Any:
 
 
 def dtype(array: Any) -> str:
-    """Return the dtype's name as numpy writes it, whatever the library."""
-    name = getattr(array.dtype, "name", None)
-    return str(name if name is not None else array.dtype).removeprefix("torch.")
+    """Return the dtype's name as numpy writes it, whatever the library: `torch.float32`, `FLOAT32`, `VarType.FP32`."""
+    return _name(array.dtype)
+
+
+@lru_cache(maxsize=64)  # numpy takes 20 us to name one
+def _name(dtype: Any) -> str:
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or dtype
+    last = str(name).rpartition(".")[2].lower()
+    return _DTYPES.get(last, last)
 
 
 def host(array: Any) -> NDArray[Any]:
-    """Return an array of booleans as numpy's."""
-    if hasattr(array, "detach"):
-        array = array.detach().cpu().numpy()
+    """Return an array of booleans, or of numbers that numpy knows, as numpy's."""
+    for ability, move in _TO_HOST.items():
+        if hasattr(array, ability) and library(array) != "pandas":  # whose get takes a key
+            array = move(array)
     return np.asarray(array)
 
 
 def floats(array: Any) -> NDArray[np.float64]:
     """Return the values as float64 of numpy: for a handful, or where they are many and different."""
-    if hasattr(array, "detach"):  # torch: numpy knows no bfloat16
-        array = array.detach().cpu().double()
-    if hasattr(array, "numpy"):  # tensorflow: np.asarray fails on a single bfloat16
-        array = array.numpy()
-    return np.asarray(array).astype(np.float64)
+    return host(wide(array)).astype(np.float64)
 
 
 def wide(array: Any) -> Any:
-    """Return the values in at least float32, in their library."""
-    if dtype(array) in ("float32", "float64"):
+    """Return floats in at least 32 bits, in their library, for narrower ones not every library can compare or move."""
+    if not dtype(array).startswith(_NARROW):
         return array
-    if hasattr(array, "detach"):
+    if hasattr(array, "detach"):  # torch, paddle
         return array.float()
-    if hasattr(array, "astype"):
+    if not hasattr(array, "astype"):
+        return sys.modules["tensorflow"].cast(array, "float32")
+    try:
         return array.astype("float32")
-    return sys.modules["tensorflow"].cast(array, "float32")
+    except TypeError:  # mlx: its own dtypes, not their names
+        return array.astype(sys.modules[type(array.dtype).__module__].float32)
 
 
 def flat(array: Any) -> Any:
     """Return the values of an array of shape (k, ...) as (k, n)."""
     shape = (int(array.shape[0]), prod(map(int, array.shape[1:])))
     return array.reshape(shape) if hasattr(array, "reshape") else sys.modules["tensorflow"].reshape(array, shape)
-
-
-def resolution(dtype: str) -> float:
-    """Return the spacing of the dtype's numbers above 1, twice the largest rounding error."""
-    if dtype == "bfloat16":
-        return 2.0**-7
-    try:
-        return float(np.finfo(dtype).eps)
-    except (ValueError, TypeError):  # an 8-bit float, an integer
-        return 2.0**-2 if "float8" in dtype else 0.0
-
-
-def smallest(dtype: str) -> float:
-    """Return the smallest positive number of the dtype: the spacing of its numbers near 0."""
-    if dtype == "bfloat16":
-        return 2.0**-133
-    try:
-        return float(np.finfo(dtype).smallest_subnormal)
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def library(array: Any) -> str:
@@ -100,7 +109,8 @@ def origin(array: Any) -> str:
     name = library(array)
     if name == "numpy":
         return ""
-    version = getattr(sys.modules.get(name), "__version__", "")
+    modules = (sys.modules.get(name), sys.modules.get(f"{name}.core"))  # mlx has its version in the second
+    version = next(filter(None, (getattr(module, "__version__", "") for module in modules)), "")
     device = str(getattr(array, "device", "")).rpartition("device:")[2]  # tensorflow: /job:localhost/.../device:CPU:0
     return " ".join(filter(None, (name, version, device)))
 
@@ -155,10 +165,3 @@ def blocks(values: Any, name: str) -> Blocks:
         advice = "; give a single mask in a list" if len(shape) == 1 and shape[0] else ""
         raise ValueError(f"{name} must have shape (trials, ...), trials >= 1; got shape {shape}{advice}")
     return Blocks([whole], shape[0], name)
-
-
-def bit_count(packed: NDArray[np.uint8]) -> int:
-    """Return the number of 1 bits."""
-    step = max(1, SLICE // max(packed.shape[1], 1))
-    pieces = (packed[start : start + step] for start in range(0, packed.shape[0], step))
-    return sum(int(np.bitwise_count(piece).sum(dtype=np.int64)) for piece in pieces)

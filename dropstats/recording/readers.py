@@ -6,14 +6,23 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dropstats import _validate, formats
 from dropstats.recording import arrays
+from dropstats.recording.factor import Factor
+from dropstats.recording.inputs import InputBins, Inputs, binned, edges
+from dropstats.recording.packing import Rows
+from dropstats.recording.values import Scales
 
 Bits = NDArray[np.bool_]
 
-# Distinct values of kept ones that are told apart; dropout makes one, a broken one a handful.
-MAX_SCALES = 1000
-# Distinct values of a piece that are looked for one by one in the array's library; beyond, the values move.
-_QUICK_SCALES = 4
+# Counts of values that broke a rule, or were too many; and all fields that values fill, where nothing is known of them.
+COUNTS = ("other_scales", "unscaled", "nonzero", "nans", "infs", "nan_inputs", "nan_inputs_dropped")
+NO_VALUES: dict[str, Any] = {
+    **dict.fromkeys(COUNTS, 0),
+    **dict.fromkeys(("scales", "dtype", "neuron_scales", "input_bins")),
+    "scale_tolerance": 0.0,
+    "distinct_scales": 0,
+}
 # Pairs (input, output) from which the scale is estimated where inputs are not ones.
 _SAMPLE = 2**16
 
@@ -21,14 +30,23 @@ _SAMPLE = 2**16
 class Reader(Protocol):
     """Reads pieces of masks or outputs; sums up what else it saw."""
 
-    def check(self, trials: int, shape: tuple[int, ...]) -> None:
-        """Raise ValueError where what the reader holds does not go with outputs of this shape."""
-
-    def read(self, rows: slice, columns: slice, values: Any) -> tuple[Bits, Bits]:
+    def read(self, rows: slice, columns: slice, values: Any, inputs: Any = None) -> tuple[Bits, Bits]:
         """Return which neurons were kept, and of which it is known."""
 
     def found(self) -> dict[str, Any]:
         """Return the fields of a Recording that the values have filled."""
+
+
+def read(blocks: arrays.Blocks, reader: Reader, p: float | None, source: str, inputs: Any = None) -> dict[str, Any]:
+    """Return the fields of the Recording of blocks, packed piece by piece."""
+    p = None if p is None else _validate.probability(p)
+    given = Inputs(inputs, blocks.trials, blocks.shape)
+    written = Rows(blocks.n, blocks.trials)
+    for rows, columns, values in blocks.pieces():
+        written.write(rows, columns, *reader.read(rows, columns, values, given.piece(rows, columns)))
+    packed, known = written.read(blocks.trials)
+    fields = {"trials": blocks.trials, "n": blocks.n, "shape": blocks.shape, "p": p, "packed": packed, "known": known}
+    return {**fields, "source": source or arrays.origin(blocks.first), **reader.found()}
 
 
 def _all(shape: tuple[int, ...]) -> Bits:
@@ -42,11 +60,9 @@ def _count(bits: Bits) -> int:
 class MaskReader:
     """Reads masks: booleans, or 0 and 1."""
 
-    def check(self, trials: int, shape: tuple[int, ...]) -> None:
-        """Accept every shape."""
-
-    def read(self, rows: slice, columns: slice, values: Any) -> tuple[Bits, Bits]:
+    def read(self, rows: slice, columns: slice, values: Any, inputs: Any = None) -> tuple[Bits, Bits]:
         """Return which neurons were kept; of all it is known."""
+        values = arrays.wide(values)
         if arrays.dtype(values) == "bool":  # which tensorflow does not compare with 0
             kept: Bits = arrays.host(values)
         else:
@@ -67,93 +83,61 @@ class MaskReader:
 class OutputReader:
     """Reads outputs of dropout on inputs of ones, or on given inputs."""
 
-    def __init__(self, inputs: Any) -> None:
-        self._inputs = inputs if inputs is None or arrays.listed(inputs) else arrays.array(inputs)
-        self._dtype: str | None = None
-        self._scales: Counter[float] = Counter()
-        self._scale: float | None = None
+    def __init__(self) -> None:
+        self._dtype = ""
+        self._scales = Scales()
+        self._factor: Factor | None = None
+        self._scaled = 0
+        self._bins: InputBins | None = None
         self._seen: Counter[str] = Counter()
-        self._tolerance = 0.0
 
-    def read(self, rows: slice, columns: slice, values: Any) -> tuple[Bits, Bits]:
+    def read(self, rows: slice, columns: slice, values: Any, inputs: Any = None) -> tuple[Bits, Bits]:
         """Return which neurons were kept, and of which it is known."""
-        self._dtype = arrays.dtype(values)
-        if self._inputs is None:
-            return self._read_ones(values)
-        inputs = self._piece_of_inputs(rows, columns)
-        if arrays.library(inputs) != arrays.library(values) or arrays.dtype(inputs) != self._dtype:
+        dtype = arrays.dtype(values)
+        if dtype == "bool" and inputs is None:
+            self._dtype = self._dtype or dtype
+            return arrays.host(values), _all(tuple(map(int, values.shape)))
+        # of several dtypes the coarsest, which says how far rounding may go
+        before, self._dtype = self._dtype, max(self._dtype or dtype, dtype, key=formats.resolution)
+        values = arrays.wide(values)
+        if inputs is None:
+            return self._read_ones(columns, values)
+        if self._factor is None or self._dtype != before:
+            # an input of more digits may have been rounded to the outputs' dtype before it was multiplied, by half a
+            # spacing at the input, which can be a whole one at the output
+            self._factor = Factor(self._dtype, 3 if _finer(arrays.dtype(inputs), self._dtype) else 1)
+        inputs = arrays.wide(inputs)
+        if arrays.library(inputs) != arrays.library(values) or arrays.dtype(inputs) != arrays.dtype(values):
             inputs, values = arrays.floats(inputs), arrays.floats(values)
         with np.errstate(all="ignore"):  # infinite inputs, and products beyond the largest number
-            return self._read_given(values, inputs)
+            return self._read_given(values, inputs, self._factor)
 
     def found(self) -> dict[str, Any]:
         """Return the scales, the dtype and what broke a rule; nothing for boolean outputs."""
         if self._dtype == "bool":
             return {}
+        if self._factor is None:
+            return {"dtype": self._dtype, **self._scales.found(), **self._seen}
+        factor, tolerance = self._factor.value()
+        several = self._bins is not None and np.count_nonzero(self._bins.known) > 1
         return {
-            "scales": dict(self._scales.most_common()),
-            "scale_tolerance": self._tolerance,
             "dtype": self._dtype,
+            "scales": {factor: self._scaled} if self._scaled else {},
+            "scale_tolerance": tolerance,
+            "distinct_scales": int(self._scaled > 0),
+            "input_bins": self._bins if several else None,
             **self._seen,
         }
 
-    def check(self, trials: int, shape: tuple[int, ...]) -> None:
-        """Raise ValueError unless the inputs have the shape of the outputs or of one of them."""
-        given = self._inputs
-        if given is None:
-            return
-        if isinstance(given, list | tuple):
-            shapes = {tuple(map(int, arrays.array(one).shape)) for one in given}
-            if shapes == {shape} and len(given) == trials:
-                return
-            if len(shapes) > 1:
-                raise ValueError(f"inputs must all have one shape, {shape}; got {sorted(shapes)}")
-            given = self._inputs = np.asarray(given)
-        got = tuple(map(int, given.shape))
-        if got not in ((trials, *shape), shape):
-            raise ValueError(f"inputs must have the outputs' shape {(trials, *shape)} or {shape}; got {got}")
-        self._shared = got == shape
-
-    def _piece_of_inputs(self, rows: slice, columns: slice) -> Any:
-        if not isinstance(self._inputs, list | tuple):
-            return arrays.flat(self._inputs[None] if self._shared else self._inputs[rows])[:, columns]
-        pieces = [arrays.flat(arrays.array(one)[None])[:, columns] for one in self._inputs[rows]]
-        return pieces[0] if len(pieces) == 1 else np.concatenate([arrays.floats(piece) for piece in pieces])
-
-    def _read_ones(self, y: Any) -> tuple[Bits, Bits]:
-        if self._dtype == "bool":
-            return arrays.host(y), _all(tuple(map(int, y.shape)))
+    def _read_ones(self, columns: slice, y: Any) -> tuple[Bits, Bits]:
         kept = arrays.host(y != 0)
         known = arrays.host(y == y)  # NaN alone is not itself: neither an exact 0 nor a scale
         self._seen["nans"] += known.size - _count(known)
         kept = kept & known
-        self._count_scales(y, kept)
+        self._scales.add(columns, y, kept)
         return kept, known
 
-    def _count_scales(self, y: Any, kept: Bits) -> None:
-        """Count the distinct values at kept places, the first few without moving the others."""
-        found: Counter[float] = Counter()
-        rest = kept
-        for _ in range(_QUICK_SCALES):
-            at = int(rest.argmax()) if rest.size else 0
-            if not rest.size or not rest.flat[at]:
-                break
-            value = y[divmod(at, rest.shape[1])]
-            same = arrays.host(y == value) & rest
-            found[float(arrays.floats(value))] += _count(same)
-            rest = rest & ~same
-        else:
-            values, counts = np.unique(arrays.floats(y)[rest], return_counts=True)
-            found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-        self._seen["infs"] += found[np.inf] + found[-np.inf]
-        for number, count in found.items():
-            if number in self._scales or len(self._scales) < MAX_SCALES:
-                if count:
-                    self._scales[number] += count
-            else:
-                self._seen["other_scales"] += count
-
-    def _read_given(self, y: Any, x: Any) -> tuple[Bits, Bits]:
+    def _read_given(self, y: Any, x: Any, factor: Factor) -> tuple[Bits, Bits]:
         nonzero = arrays.host(y != 0)
 
         def spread(bits: Any) -> Bits:
@@ -169,42 +153,43 @@ class OutputReader:
         self._seen["nan_inputs"] += _count(~number_input)
         self._seen["nan_inputs_dropped"] += _count(~number_input & ~nonzero)
         self._seen["unscaled"] += _count(kept & infinite_input & ~infinite)
-        self._check_scale(y, x, kept & ~infinite & ~infinite_input)
+        self._check_scale(y, x, kept & ~infinite & ~infinite_input, factor)
+        self._bin(x, kept, known)
         return kept, known
 
-    def _check_scale(self, y: Any, x: Any, kept: Bits) -> None:
-        """Count where kept outputs are scale * input within rounding, by the scale of the first of them."""
+    def _check_scale(self, y: Any, x: Any, kept: Bits, factor: Factor) -> None:
+        """Count where kept outputs are scale * input within rounding."""
         if not kept.any():
             return
-        dtype = str(self._dtype)
-        if self._scale is None:
-            row = int(kept.any(axis=1).argmax())
-            places = np.flatnonzero(kept[row])[:_SAMPLE]
-            left, right = int(places[0]), int(places[-1]) + 1
-            xs, ys = np.broadcast_arrays(
-                arrays.floats(x[min(row, int(x.shape[0]) - 1), left:right]), arrays.floats(y[row, left:right])
-            )
-            chosen = kept[row, left:right]
-            self._scale, self._tolerance = _scale(xs[chosen], ys[chosen], arrays.resolution(dtype))
-        wide_y, wide_x = arrays.wide(y), arrays.wide(x)
-        # one rounding of the scale and one of the product, half a spacing each, at either side
-        allowed = abs(wide_y) * (2 * arrays.resolution(dtype)) + arrays.smallest(dtype)
-        right_ones = _count(arrays.host(abs(wide_y - wide_x * self._scale) <= allowed) & kept)
-        self._scales[self._scale] += right_ones
+        if factor.pairs < _SAMPLE:
+            factor.add(*_pairs(y, x, kept, _SAMPLE - factor.pairs))
+        scale, tolerance = factor.value()
+        # the rounding of the product, that of an input given in more digits, and those of what is formed here
+        wide, least = formats.resolution(arrays.dtype(y)), formats.smallest(self._dtype) * (1 + abs(scale))
+        allowed = abs(y) * (formats.resolution(self._dtype) + wide + tolerance) + least
+        right_ones = _count(arrays.host(abs(y - x * scale) <= allowed) & kept)
+        self._scaled += right_ones
         self._seen["unscaled"] += _count(kept) - right_ones
 
+    def _bin(self, x: Any, kept: Bits, known: Bits) -> None:
+        """Count by the value of the input; the first call says where the bins are."""
+        values = arrays.host(x)
+        at = edges(values[0][known[0]]) if self._bins is None else self._bins.edges
+        found = binned(values, kept, known, at)
+        self._bins = found if self._bins is None else self._bins + found
 
-def _scale(x: NDArray[np.float64], y: NDArray[np.float64], resolution: float) -> tuple[float, float]:
-    """Return the factor from inputs to kept outputs and its relative uncertainty."""
-    large = np.abs(x) >= np.median(np.abs(x))  # away from subnormal numbers, whose products have few digits
-    x, y = x[large], y[large]
-    mantissas = np.unique(np.abs(np.frexp(x)[0]))
-    middle = float(np.median(y / x))
-    if mantissas.size == 1 and mantissas[0] == 0.5:  # powers of two: no product was rounded
-        return middle, 0.0
-    close = np.abs(y / x - middle) <= 2 * resolution * abs(middle)
-    factor = float(np.sum(x[close] * y[close]) / np.sum(x[close] ** 2)) if close.any() else middle
-    # A rounding error is uniform over a spacing, sd = resolution / sqrt(12), and independent for distinct
-    # mantissas; four standard deviations of their mean, and never more than the largest error.
-    # At least the rounding of these sums themselves.
-    return factor, float(max(2.0**-50, min(resolution / 2, 4 * resolution / np.sqrt(12 * mantissas.size))))
+
+def _finer(dtype: str, other: str) -> bool:
+    return formats.resolution(dtype) < formats.resolution(other)
+
+
+def _pairs(y: Any, x: Any, kept: Bits, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return some of a piece's inputs and kept outputs, from the first kept one on, at most about `count`."""
+    row = int(kept.any(axis=1).argmax())
+    columns = slice(int(kept[row].argmax()), kept.shape[1])
+    columns = slice(columns.start, min(columns.stop, columns.start + count))
+    rows = slice(row, row + max(1, count // (columns.stop - columns.start)))
+    chosen = kept[rows, columns]
+    shared = int(x.shape[0]) == 1
+    xs = np.broadcast_to(arrays.floats(x[0:1] if shared else x[rows])[:, columns], chosen.shape)
+    return xs[chosen], arrays.floats(y[rows, columns])[chosen]

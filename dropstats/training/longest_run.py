@@ -30,12 +30,6 @@ class LongestRun(Steps):
 
     `TrainingRun.longest_run` and `TrainingRun.longest_run_of_any` make it.
 
-    Attributes
-    ----------
-    pieces : tuple of (float, int)
-        The drop probabilities, and how many neurons have each.
-    steps : int
-
     Notes
     -----
     P(L >= k) = sum_{j >= 1} (-1)^(j+1) p^(jk) q^(j-1) (C(T-jk, j-1) + q C(T-jk, j)) (A. de Moivre, 1738) while the
@@ -96,16 +90,13 @@ class LongestRun(Steps):
         last = min(self.steps, math.ceil(reach) + 1)
         tails = self._tails if len(self.pieces) <= _FEW_RATES else self._interpolated(last)
         mean = self._sum(tails, last, last, lambda k, below, reaching: reaching)
-        # around the mean, from both tails, so that a small variance keeps its digits
         centre = math.floor(mean)
-        spread = self._sum(
-            tails,
-            last,
-            centre,
-            lambda k, below, reaching: np.where(
-                k < centre + 0.5, (2 * (centre - k) + 1) * below, (2 * (k - centre) - 1) * reaching
-            ),
-        )
+
+        def squared(k: Array, below: Array, reaching: Array) -> Array:
+            """Around the mean, from both tails, so that a small variance keeps its digits."""
+            return np.where(k < centre + 0.5, (2 * (centre - k) + 1) * below, (2 * (k - centre) - 1) * reaching)
+
+        spread = self._sum(tails, last, centre, squared)
         if last > _ADDED:
             spread += 1 / 12  # what the integral leaves out where the slope jumps by 2: Euler-Maclaurin's 2/24
         return mean, max(spread - (mean - centre) ** 2, 0.0)
@@ -159,7 +150,7 @@ def _run_tails(p: Array, steps: int, k: Array) -> tuple[Array, Array]:
     possible = (k > 0) & (k < steps + 1)
     reaching = np.where((k <= 0) | (possible & (p == 1)), 1.0, 0.0)
     below = 1 - reaching
-    possible = possible & (p > 0) & (p < 1)
+    possible &= (p > 0) & (p < 1)
     with np.errstate(under="ignore", divide="ignore", invalid="ignore"):
         log_p, q = np.log(p), 1 - p
         expected = np.where(possible, steps * q * np.exp(k * log_p), np.inf)

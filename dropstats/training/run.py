@@ -4,21 +4,18 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _numerics, _validate
+from dropstats import _numerics, _validate, counts
 from dropstats._numerics import log1mexp
 from dropstats.laws import Law
-from dropstats.laws.base import independent_law
+from dropstats.laws.foreign import independent_law
 from dropstats.training import subnetworks
 from dropstats.training.longest_run import LongestRun
-from dropstats.training.times import WaitingTime
-
-if TYPE_CHECKING:
-    from dropstats.counts import Count
+from dropstats.training.times import WaitingTime, log_rates
 
 Array = NDArray[np.float64]
 
@@ -68,7 +65,7 @@ class TrainingRun:
         numbers: Counter[float] = Counter()
         for p, number in self.law._rate_counts():
             numbers[p] += number
-        return tuple(sorted((p, number) for p, number in numbers.items() if number))
+        return tuple(sorted((+numbers).items()))
 
     def _rate(self, neuron: int | None) -> float:
         """Drop probability of one neuron, or of any where all are equal."""
@@ -76,9 +73,8 @@ class TrainingRun:
             raise ValueError("the law has no neurons")
         if neuron is None:
             if len(self._pieces) > 1:
-                raise ValueError(
-                    f"neuron= must say which one: the law's neurons have {len(self._pieces)} different rates"
-                )
+                rates = len(self._pieces)
+                raise ValueError(f"neuron= must say which one: the law's neurons have {rates} different rates")
             return self._pieces[0][0]
         return float(self.law.rates[_validate.integer(neuron, "neuron", minimum=0, maximum=self.law.n - 1)])
 
@@ -99,32 +95,23 @@ class TrainingRun:
         one = rates[:1] if rates.strides == (0,) else rates
         with np.errstate(divide="ignore", under="ignore"):
             powers = np.exp(self.steps * (np.log(one) if dropped else np.log1p(-one)))
-        result = np.broadcast_to(powers[0], rates.shape) if one is not rates and powers.size else powers
-        result.flags.writeable = False
-        return result
+        return np.broadcast_to(powers, rates.shape)
 
     @cached_property
-    def never_dropped(self) -> "Count":
+    def never_dropped(self) -> counts.Count:
         """Law of the number of neurons that no step drops, a frozen scipy distribution."""
         return self._never(dropped=False)
 
     @cached_property
-    def never_kept(self) -> "Count":
+    def never_kept(self) -> counts.Count:
         """Law of the number of neurons that no step keeps, a frozen scipy distribution."""
         return self._never(dropped=True)
 
     def _log_never(self, *, dropped: bool) -> list[tuple[float, int]]:
         """Log-probability of a neuron of each rate to be always dropped, or always kept."""
-        pairs = []
-        for p, number in self._pieces:
-            chance = p if dropped else 1 - p
-            logarithm = -math.inf if chance == 0 else math.log(p) if dropped else math.log1p(-p)
-            pairs.append((self.steps * logarithm, number))
-        return pairs
+        return [(self.steps * log_rates(p)[0 if dropped else 1], number) for p, number in self._pieces]
 
-    def _never(self, *, dropped: bool) -> "Count":
-        from dropstats import counts
-
+    def _never(self, *, dropped: bool) -> counts.Count:
         return counts.of_rates([(math.exp(log), number) for log, number in self._log_never(dropped=dropped)])
 
     @property
@@ -146,15 +133,8 @@ class TrainingRun:
 
         A coupon collector's wait, which does not depend on `steps`; its mean is sum_t 1 - prod_i (1 - q_i^t).
 
-        Parameters
-        ----------
-        what : {'dropped', 'kept', 'both'}
-
-        Returns
-        -------
-        WaitingTime
-            With scipy's names: mean, std, cdf, sf, pmf, ppf, median, interval. The mean is infinite where some neuron
-            is never dropped (kept).
+        It has scipy's names: mean, std, cdf, sf, pmf, ppf, median, interval. The mean is infinite where some neuron is
+        never dropped (kept).
 
         Examples
         --------
@@ -176,11 +156,6 @@ class TrainingRun:
         ----------
         neuron : int, optional
             Which neuron; needed where their rates differ.
-
-        Returns
-        -------
-        LongestRun
-            With scipy's names: mean, std, cdf, sf, pmf, ppf, median, interval.
 
         Examples
         --------
@@ -232,8 +207,7 @@ class TrainingRun:
         --------
         >>> from dropstats import Layer
         >>> run = TrainingRun(Layer(64, 0.1), 748)
-        >>> import math
-        >>> round(run.prob_all_distinct, 6), round(math.exp(-run.expected_equal_pairs), 6)
+        >>> round(run.prob_all_distinct, 6), round(float(np.exp(-run.expected_equal_pairs)), 6)
         (0.499381, 0.426696)
         """
         return math.exp(subnetworks.log_all_distinct(self._pieces, self.steps))
@@ -249,10 +223,8 @@ class TrainingRun:
     # --- two masks -----------------------------------------------------------------------------------------------
 
     @cached_property
-    def hamming(self) -> "Count":
+    def hamming(self) -> counts.Count:
         """Law of the number of neurons in which two masks differ, Bin(n, 2pq) for equal rates."""
-        from dropstats import counts
-
         return counts.of_rates([(2 * p * (1 - p), number) for p, number in self._pieces])
 
     @cached_property
@@ -274,17 +246,14 @@ class TrainingRun:
         With u_i = 1 - (1 - r_i)^2 and g_i = 1 - u_i (1 - s), prod g_i is the generating function of U, and
         1/(1 + V) = int_0^1 s^V ds, 1/(1 + V)^2 = int_0^1 -log(s) s^V ds, which turn both moments into one integral.
         """
-        r = np.array([rate for rate, number in pieces if rate > 0])
-        m = np.array([number for rate, number in pieces if rate > 0], dtype=np.float64)
+        r, m = np.array([piece for piece in pieces if piece[0] > 0], dtype=np.float64).reshape(-1, 2).T
         if not r.size:
             return Similarity(math.nan, math.nan)
         if r.min() == 1:  # the same neurons every time
             return Similarity(1.0, 0.0)
-        u = r * (2 - r)
         with np.errstate(divide="ignore"):
-            log_empty = float(np.sum(2 * m * np.log1p(-r)))
-        some = -math.expm1(log_empty)
-        y, s, weights, minus_log_s = _unit_nodes(float(np.sum(m * u)))
+            some = -math.expm1(float(np.sum(2 * m * np.log1p(-r))))
+        y, s, weights, minus_log_s = _unit_nodes(float(np.sum(m * r * (2 - r))))
         size = max(1, 2**18 // y.size)
         blocks = [(r[i : i + size, None], m[i : i + size]) for i in range(0, r.size, size)]  # of bounded memory
         log_generating, hits = np.zeros(y.size), np.zeros(y.size)
@@ -311,10 +280,12 @@ class TrainingRun:
 
     # --- weights -------------------------------------------------------------------------------------------------
 
-    def weight_updates(self, following: Law, neuron: int | None = None, following_neuron: int | None = None) -> "Count":
+    def weight_updates(
+        self, following: Law, neuron: int | None = None, following_neuron: int | None = None
+    ) -> counts.Count:
         """Return the law of the number of steps in which a weight to a neuron of the following layer gets a gradient.
 
-        It does where both its ends are kept: Bin(T, q q').
+        It does where both its ends are kept: Bin(T, q q'), a frozen scipy distribution.
 
         Parameters
         ----------
@@ -323,11 +294,6 @@ class TrainingRun:
         neuron, following_neuron : int, optional
             The weight's ends; needed where rates differ.
 
-        Returns
-        -------
-        Count
-            A frozen scipy distribution; ``pmf(0)`` is the probability that the weight is never updated.
-
         Examples
         --------
         >>> from dropstats import Layer
@@ -335,8 +301,6 @@ class TrainingRun:
         >>> round(float(updates.mean()), 6), round(float(updates.pmf(0)), 8)
         (8.0, 3.656e-05)
         """
-        from dropstats import counts
-
         p, other = self._rate(neuron), TrainingRun(following, self.steps)._rate(following_neuron)
         both = (1 - p) * (1 - other)
         if both <= 0.5:

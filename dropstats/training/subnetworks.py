@@ -6,14 +6,13 @@ number of masks in it, up to 2^n, is never needed itself.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
-from dropstats import _numerics
+from dropstats import _numerics, counts
+from dropstats._numerics import log1mexp
 
 Array = NDArray[np.float64]
 Pieces = tuple[tuple[float, int], ...]
@@ -54,9 +53,7 @@ class Classes:
 
 
 def classes(pieces: Pieces, steps: float) -> Classes:
-    """Return the classes that are met within `steps` steps, or raise where they are too many."""
-    from dropstats import counts
-
+    """Return the classes that are met within `steps` steps, all of them if infinite; raise where they are too many."""
     mass, log_mask = np.ones(1), np.zeros(1)
     for p, number in pieces:
         if not 0 < p < 1:
@@ -77,6 +74,8 @@ def classes(pieces: Pieces, steps: float) -> Classes:
 
 def _window(p: float, number: int, steps: float) -> tuple[int, int]:
     """Counts of dropped neurons outside of which all together have less than _NEGLIGIBLE / steps (Bernstein)."""
+    if steps == math.inf:
+        return 0, number
     log_level = math.log(2 * max(steps, 1) / _NEGLIGIBLE)
     reach = math.sqrt(2 * number * p * (1 - p) * log_level) + 2 * log_level / 3 + 1
     return max(0, math.floor(number * p - reach)), min(number, math.ceil(number * p + reach))
@@ -89,8 +88,7 @@ def expected_distinct(pieces: Pieces, steps: int) -> float:
     log_largest = sum(number * math.log(max(p, 1 - p)) for p, number in pieces)
     # sum_k (-1)^(k+1) C(T, k) lambda_k, whose terms fall at least like (T max P)^k / k!
     if math.log(steps) + log_largest < math.log(1e-3):
-        terms = []
-        log_choose = 0.0
+        terms, log_choose = [], 0.0
         for k in range(1, min(steps, 8) + 1):
             log_choose += math.log((steps - k + 1) / k)
             terms.append((-1) ** (k + 1) * math.exp(log_choose + log_power_sum(pieces, k)))
@@ -177,8 +175,7 @@ def _log_distinct_contour(found: Classes, steps: int) -> float:
         small = np.abs(z) < 1e-2
         safe = np.where(small, 1.0, z)
         series = z * (-1 / 2 + z * (1 / 3 + z * (-1 / 4 + z * (1 / 5 + z * (-1 / 6 + z * (1 / 7 - z / 8))))))
-        result: Array = np.where(small, series, np.log1p(safe) / safe - 1)
-        return result
+        return np.asarray(np.where(small, series, np.log1p(safe) / safe - 1))
 
     radius = _saddle_radius(mass, mask, steps)
     scale = radius / steps
@@ -243,7 +240,10 @@ def steps_until_every(pieces: Pieces) -> float:
     masks = math.fsum(number * math.log(2) for _, number in free)
     if -rarest + math.log(masks + 60) > 700:
         return math.inf  # beyond 1e304 steps
-    found = _all_classes(free)
+    if (size := math.prod(number + 1 for _, number in free)) > _CLASSES:
+        many = f"masks of this law fall into {size} classes of equal probability"
+        raise ValueError(f"{many}; at most {_CLASSES} are done")
+    found = classes(pieces, math.inf)
     log_number = np.log(found.mass) - found.log_mask
     end = math.exp(-rarest) * (masks + 60)
     nodes, weights = _numerics.logarithmic(1e-3, end)
@@ -252,28 +252,8 @@ def steps_until_every(pieces: Pieces) -> float:
         x = nodes[start : start + 4096]
         exponent = -found.mask[None, :] * x[:, None]
         with np.errstate(divide="ignore", over="ignore", under="ignore"):
-            each = _numerics.log1mexp(exponent)
             # log of -log(1 - e^y), which is y itself once e^y is below 1e-13
-            log_each = np.where(exponent < -30, exponent, np.log(-np.minimum(each, -0.0)))
+            log_each = np.where(exponent < -30, exponent, np.log(-np.minimum(log1mexp(exponent), -0.0)))
             missing = -np.sum(np.exp(log_number + log_each), axis=1)
         value += float(np.sum(weights[start : start + 4096] * -np.expm1(missing)))
     return value
-
-
-def _all_classes(pieces: Sequence[tuple[float, int]]) -> Classes:
-    """Return every class, the rarest as well."""
-    size = math.prod(number + 1 for _, number in pieces)
-    if size > _CLASSES:
-        raise ValueError(
-            f"masks of this law fall into {size} classes of equal probability; at most {_CLASSES} are done"
-        )
-    from scipy.special import gammaln
-
-    log_number, log_mask = np.zeros(1), np.zeros(1)
-    for p, number in pieces:
-        j = np.arange(number + 1, dtype=np.float64)
-        log_choose = gammaln(number + 1) - gammaln(j + 1) - gammaln(number - j + 1)
-        log_number = np.add.outer(log_number, log_choose).ravel()
-        log_mask = np.add.outer(log_mask, j * math.log(p) + (number - j) * math.log1p(-p)).ravel()
-    mass = np.exp(log_number + log_mask - logsumexp(log_number + log_mask))
-    return Classes(mass, log_mask)

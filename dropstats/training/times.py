@@ -46,13 +46,14 @@ class Steps:
         """Return P(X = k); 0 where k is not whole."""
         at = np.asarray(k, dtype=np.float64)
         whole = (at == np.floor(at)) & (at >= 0)
-        below, above = (np.asarray(tail) for tail in self._at(np.where(whole, at, 0) - 1))
-        lower, upper = (np.asarray(tail) for tail in self._at(np.where(whole, at, 0)))
+        safe = np.where(whole, at, 0)
+        (below, above), (lower, upper) = self._at(safe - 1), self._at(safe)
         # the difference of the smaller pair of tails keeps its digits
-        mass = np.where(whole, np.where(upper < 0.5, above - upper, lower - below), 0.0)
+        mass = np.where(whole, np.where(np.less(upper, 0.5), above - upper, lower - below), 0.0)
         return _unwrap(np.where(np.isnan(at), np.nan, mass))
 
     def _at(self, k: ArrayLike) -> tuple[Any, Any]:
+        """P(X <= k) and P(X > k)."""
         at = np.floor(np.asarray(k, dtype=np.float64)) + 1
         flat = np.maximum(at, 0).ravel()
         parts = [self._tails(flat[i : i + CHUNK]) for i in range(0, max(flat.size, 1), CHUNK)]
@@ -112,7 +113,7 @@ def _unwrap(array: Any) -> Any:
     return array if np.ndim(array) else float(array)
 
 
-def _log_rates(p: float) -> tuple[float, float]:
+def log_rates(p: float) -> tuple[float, float]:
     """Logarithms of p and 1 - p."""
     return (math.log(p) if p > 0 else -math.inf), (math.log1p(-p) if p < 1 else -math.inf)
 
@@ -122,14 +123,8 @@ class WaitingTime(Steps):
     """Law of the first step by which every neuron has been dropped, or kept, or both: a coupon collector's wait.
 
     P(X <= t) = prod_i (1 - q_i^t) for 'dropped', with p for 'kept', and prod_i (1 - p_i^t - q_i^t) for 'both'.
-    `TrainingRun.steps_until_all` makes it. Its mean sum_t P(X > t) is added up term by term, or, where it is longer
-    than 4096 terms, from there on by the Euler-Maclaurin formula.
-
-    Attributes
-    ----------
-    pieces : tuple of (float, int)
-        The drop probabilities, and how many neurons have each.
-    what : {'dropped', 'kept', 'both'}
+    `TrainingRun.steps_until_all` makes it. Its mean sum_t P(X > t) is added up term by term, beyond 4096 terms by the
+    Euler-Maclaurin formula.
     """
 
     pieces: Pieces
@@ -139,7 +134,7 @@ class WaitingTime(Steps):
         """log P(X <= t): the sum over neurons of log(1 - P(not yet))."""
         total = np.zeros(t.shape)
         for p, number in self.pieces:
-            log_p, log_q = _log_rates(p)
+            log_p, log_q = log_rates(p)
             with np.errstate(invalid="ignore", divide="ignore"):
                 if self.what == "both":
                     slow, fast = max(log_p, log_q) * t, min(log_p, log_q) * t
@@ -154,7 +149,7 @@ class WaitingTime(Steps):
 
     def _tails(self, k: Array) -> tuple[Array, Array]:
         # X >= k means X > k - 1
-        log_done = self._log_missing(np.ceil(k) - 1) if self._count() else np.zeros(k.shape)
+        log_done = self._log_missing(np.ceil(k) - 1)
         return np.where(k <= 0, 0.0, np.exp(log_done)), np.where(k <= 0, 1.0, -np.expm1(log_done))
 
     def _count(self) -> int:
@@ -166,7 +161,7 @@ class WaitingTime(Steps):
 
     def _slowest(self) -> float:
         """Smallest rate at which a neuron's chance to be still missing decays."""
-        logs = [_log_rates(p) for p, _ in self.pieces]
+        logs = [log_rates(p) for p, _ in self.pieces]
         if self.what == "both":
             return min(-max(pair) for pair in logs)
         return min(-pair[1 if self.what == "dropped" else 0] for pair in logs)

@@ -1,0 +1,153 @@
+"""The audit of several streams: held against each other, not against a law."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dropstats import _validate
+from dropstats.auditing import checks, pictures, words
+from dropstats.auditing.battery import Said
+from dropstats.auditing.finding import not_applicable
+from dropstats.auditing.judge import explained, judge, passes
+from dropstats.auditing.report import Report
+from dropstats.auditing.streams import Streams
+from dropstats.laws import Layer
+from dropstats.laws.foreign import law_like
+from dropstats.recording import Recording
+
+if TYPE_CHECKING:
+    from dropstats.laws import Law
+
+_UNKNOWN = "some neurons are not known to be dropped or kept"
+
+
+def audit_streams(
+    streams: Mapping[Any, Any],
+    expect: str = "independent",
+    *,
+    p: float | None = None,
+    law: "Law | Mapping[Any, Law] | Sequence[Law] | None" = None,
+    false_alarm: float = 1e-3,
+) -> Report:
+    """Decide whether the masks of several streams are independent of each other, or identical, as they should be.
+
+    Independent should be the streams of data-parallel ranks, of layers, of seeds; identical those of
+    a forward pass and its recomputation, of eager and compiled code, of tensor-parallel ranks.
+
+    - `agreement`: how many neurons two streams both drop is hypergeometric, given how many each drops (exact,
+      two-sided, whatever the rates), and their counts do not vary together over the calls; for every pair of streams;
+    - `duplicates`: a mask of one stream is that of another at whatever call (conservative);
+    - `overlaps`: a stretch of one stream occurs in another at whatever place (conservative, a union bound);
+    - `transposed`, for streams with keys (layer, step): the masks of (i, j) and (j, i) agree as independent ones do;
+    - `identical`, instead of all these, for streams that should be: not a bit differs.
+
+    Parameters
+    ----------
+    streams : mapping of a name, or of a pair (layer, step), to a Recording or an array of masks
+        At least two. Of unequally many calls the first common ones are compared, of masks of different widths the
+        first common neurons, and the streams as they follow. Streams that should be identical must have one width, and
+        a call that one of them lacks is a failure.
+    expect : {'independent', 'identical'}
+    p : float, optional
+        Declared drop probability, in place of the recordings' own.
+    law : law, or a mapping or sequence of one for each stream, optional
+        What the streams declare, where that is no layer of one p: of groups one bit each is compared, of neurons that
+        depend on each other those that do not, of rates that differ the neurons of each rate.
+    false_alarm : float
+        Probability, in (0, 1), that streams which are as expected fail.
+
+    Returns
+    -------
+    Report
+        Print it for a table.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are fewer than two streams, or their masks differ in shape.
+
+    Examples
+    --------
+    >>> from dropstats import Layer
+    >>> layer = Layer(1000, 0.1)
+    >>> ranks = {f"rank {k}": layer.sample(100, rng=seed) for k, seed in enumerate((1, 2, 1))}
+    >>> print(audit_streams(ranks, p=0.1)["agreement"].message)
+    rank 0 and rank 2 have identical masks
+    """
+    if expect not in ("independent", "identical"):
+        raise ValueError(f"expect must be 'independent' or 'identical'; got {expect!r}")
+    false_alarm = _validate.open_probability(false_alarm, "false_alarm")
+    identical = expect == "identical"
+    seen = _streams(streams, p, law, identical)
+    chosen = [c for c in (checks.OF_COPIES if identical else checks.OF_STREAMS) if c.name != "transposed" or seen.grid]
+    seen = replace(seen, level=false_alarm / len(chosen))
+    found = [(c, not_applicable(_UNKNOWN) if c.whole_masks and seen.unknown else c.measure(seen)) for c in chosen]
+    judged = explained(judge(found, false_alarm), frozenset())
+    drops, known = (sum(getattr(one, name) for one in seen.given) for name in ("dropped", "judged"))
+    rates = {None if law is None else law.rate for law in seen.laws}
+    return Report(
+        trials=seen.trials,
+        n=seen.given[0].n,
+        p=rates.pop() if len(rates) == 1 else None,
+        observed_rate=drops / known if known else float("nan"),
+        false_alarm=false_alarm,
+        results=tuple(Said(one, seen).result() for one in judged),
+        passed=passes(judged),
+        source=f"{len(seen.names)} streams: {words.listed(seen.names)}",
+        notes=seen.notes,
+        pictures=pictures.of_streams(seen, identical),
+    )
+
+
+def _streams(streams: Any, p: float | None, law: Any, identical: bool) -> Streams:
+    """Return the recordings, made comparable."""
+    if not isinstance(streams, Mapping):
+        raise TypeError(f"streams must be a mapping of names to recordings; got {type(streams).__name__}")
+    if len(streams) < 2:
+        raise ValueError(f"streams must be at least two; got {len(streams)}")
+    keys = tuple(streams)
+    names = tuple(f"({', '.join(map(str, key))})" if isinstance(key, tuple) else str(key) for key in keys)
+    given = [Recording.of(one) for one in streams.values()]
+    for name, one in zip(names, given, strict=True):
+        if not one.n or (identical and one.n != given[0].n):
+            raise ValueError(
+                f"streams must have masks of at least one neuron, identical ones of one number of neurons; got "
+                f"{given[0].n} in {names[0]!r} and {one.n} in {name!r}"
+            )
+    laws = _laws(keys, names, given, p, law)
+    calls = tuple(one.trials for one in given)
+    notes: tuple[str, ...] = ()
+    if max(calls) > min(calls):
+        common = (
+            f"compared over the first {min(calls):,} calls, which all streams have (the longest has {max(calls):,})"
+        )
+        notes, given = (common,), [one.calls(0, min(calls)) for one in given]
+    if len({one.n for one in given}) > 1:
+        width = min(one.n for one in given)
+        notes += (f"neurons are compared one by one over the first {width:,}, which all masks have",)
+    return Streams(names, keys, tuple(given), calls, laws, notes)
+
+
+def _laws(
+    keys: tuple[Any, ...], names: tuple[str, ...], given: Sequence[Recording], p: float | None, law: Any
+) -> "tuple[Law | None, ...]":
+    """Return what each stream declares: its law, or a layer of its p; None where it declares nothing."""
+    if law is None:
+        rates = [one.p for one in given] if p is None else [_validate.probability(p)] * len(given)
+        return tuple(None if rate is None else Layer(one.n, rate) for one, rate in zip(given, rates, strict=True))
+    if p is not None:
+        raise TypeError("audit_streams takes law= or p=, not both")
+    if isinstance(law, Mapping):
+        if set(law) != set(keys):
+            raise ValueError(f"law must have the streams' names {list(keys)!r}; got {list(law)!r}")
+        declared = [law_like(law[key], f"law of {name}") for key, name in zip(keys, names, strict=True)]
+    elif isinstance(law, list | tuple):
+        if len(law) != len(keys):
+            raise ValueError(f"law must be one, or one for each of {len(keys)} streams; got {len(law)}")
+        declared = [law_like(one, f"law of {name}") for one, name in zip(law, names, strict=True)]
+    else:
+        declared = [law_like(law)] * len(keys)
+    for name, one, masks in zip(names, declared, given, strict=True):
+        if one.n != masks.n:
+            raise ValueError(f"law of {name} must have its {masks.n} neurons; got {one.n}")
+    return tuple(declared)

@@ -1,0 +1,125 @@
+"""Familiar mistakes: from observed numbers to the mechanism that gives just these; no masks, laws or verdicts."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+from dropstats.auditing import nulls
+
+# A cause is named where the observed rate could come from it with at least this probability.
+_CONSISTENT = 0.01
+
+# Grids on which implementations compare, and what they compare with.
+_GRIDS = (
+    (7, "a comparison with bfloat16 uniforms"),
+    (8, "an 8-bit threshold"),
+    (10, "a comparison with float16 uniforms"),
+    (16, "a 16-bit threshold"),
+)
+
+
+def of_rate(observed: float, p: float, neurons: float, dtype: str | None = None, bare: bool = False) -> str:
+    """Return the most familiar cause consistent with an observed rate, or an empty string.
+
+    Where the outputs' dtype has uniforms of its own, a rounding that these give is put down to them alone. `bare` masks
+    carry no values, so that it is not known whether their 1 keeps.
+
+    Examples
+    --------
+    >>> of_rate(39 / 128, 0.3, neurons=1e7, dtype="bfloat16")
+    'consistent with 39/128: p rounded up to a multiple of 1/128, as a comparison with bfloat16 uniforms gives'
+    """
+    if observed == 0:
+        return "nothing is dropped: dropout is off, as in evaluation"
+    if observed == 1:
+        return "everything is dropped"
+    count = round(observed * neurons)
+    for candidate, cause in _rates(p, dtype, bare):
+        if candidate != p and 0 < candidate < 1 and nulls.binomial(count, round(neurons), candidate) >= _CONSISTENT:
+            return cause
+    return ""
+
+
+def _rates(p: float, dtype: str | None, bare: bool) -> Iterator[tuple[float, str]]:
+    """Yield rates that known mistakes turn p into, from the most familiar on."""
+    yield 1 - p, "looks like keep probability given as p" + (", or like masks in which 1 means dropped" if bare else "")
+    roundings: dict[tuple[float, str], list[tuple[str, int, str]]] = {}
+    for bits, how in _GRIDS:
+        steps = 2**bits
+        up, down = math.ceil(p * steps), math.floor(p * steps)
+        if up == down:
+            step = f"one step of 1/{steps}"
+            yield (up + 1) / steps, f"consistent with {up + 1}/{steps}: {step} too many, as <= for < gives"
+            yield (up - 1) / steps, f"consistent with {up - 1}/{steps}: {step} too few, as < for <= gives"
+            continue
+        for k, way in sorted(((up, "up"), (down, "down")), key=lambda pair: abs(pair[0] / steps - p)):
+            roundings.setdefault((k / steps, way), []).append((f"{k}/{steps}", steps, how))
+    for (candidate, way), grids in roundings.items():
+        own = [grid for grid in grids if dtype and f" {dtype} " in grid[2]]
+        fractions, steps_, hows = zip(*(own or grids)[:2], strict=True)
+        multiple = " or ".join(f"1/{step}" for step in steps_)
+        yield (
+            candidate,
+            f"consistent with {' = '.join(fractions)}: p rounded {way} to a multiple of {multiple}, "
+            f"as {' or '.join(hows)} gives",
+        )
+    yield 1 - (1 - p) ** 2, "consistent with 1 - (1 - p)^2: dropout looks applied twice"
+    yield (1 + p) / 2, "consistent with (1 + p)/2: looks like zeros of a ReLU counted as dropped"
+    yield p * p, "consistent with p^2: two masks look combined"
+    yield p / 2, "consistent with p/2"
+
+
+def of_scale(value: float, p: float, observed_rate: float) -> str:
+    """Return what gives this scale where 1 / (1 - p) is right, or an empty string.
+
+    Examples
+    --------
+    >>> of_scale(10.0, 0.1, observed_rate=0.1)
+    '1/p: keep probability given as p'
+    """
+    q = 1 - p
+    causes = (
+        (1.0, "kept values are not scaled (as direct scaling has it)"),
+        (1 / p if p else math.inf, "1/p: keep probability given as p"),
+        (1 / q**2, "scaled twice"),
+        (q, "multiplied by 1 - p instead of divided"),
+        (1 + p, "1 + p in place of 1/(1 - p)"),
+        (p, "the scale is p"),
+        (1 / (1 - observed_rate) if observed_rate < 1 else math.inf, "1/(1 - r) of the rate r observed"),
+    )
+    return next((cause for candidate, cause in causes if near(value, candidate)), "")
+
+
+def near(value: float, other: float) -> bool:
+    """Return whether two scales agree to half a unit in the last place of bfloat16."""
+    return math.isfinite(other) and abs(value - other) <= 2**-8 * abs(other)
+
+
+def of_factor_variance(variance: float, p: float, draws: int) -> str:
+    """Return what gives this variance of a Gaussian factor where p / (1 - p) is right, or an empty string."""
+    q = 1 - p
+    right = p / q
+    causes = ((p, "p"), (p * q, "p (1 - p)"), (p * p, "p^2"), (right**2, "(p/(1 - p))^2"), (q / p, "(1 - p)/p"))
+    error = 4 * math.sqrt(2 / draws)
+    return next((what for v, what in causes if abs(variance / v - 1) < error and v != right), "")
+
+
+def of_two_values(values: Mapping[float, int] | None, alpha_prime: float) -> float | None:
+    """Return the p of alpha dropout whose two values on ones these are; None where they are no such values.
+
+    A kept one becomes a + b and a dropped one a alpha' + b, with a = (q + alpha'^2 p q)^(-1/2) and b = -a p alpha'.
+    """
+    if not values or len(values) != 2 or not min(values) < 0 < max(values):
+        return None
+    low, high = min(values), max(values)
+    # (a + b) / (a - a alpha') = (1 - p alpha') / (1 - alpha')
+    p = (1 - high / (high - low) * (1 - alpha_prime)) / alpha_prime
+    if not 0 < p < 1:
+        return None
+    a = 1 / math.sqrt(1 - p + alpha_prime**2 * p * (1 - p))
+    # two values, one unknown: the other must fit, to the rounding of bfloat16
+    return p if abs(a * (1 - p * alpha_prime) - high) < 0.01 * high else None
+
+
+def of_equal_masks(calls: int, pairs: int) -> float:
+    """Return of about how many equally likely masks `calls` draws leave so many equal pairs."""
+    return calls * (calls - 1) / 2 / pairs

@@ -1,0 +1,203 @@
+"""Test `duplicates`: equal masks are as rare as the law has it."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from dropstats.auditing import causes, nulls, words
+from dropstats.auditing.evidence import Evidence
+from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
+from dropstats.auditing.streams import Streams, equal_pairs
+from dropstats.laws import Layer
+
+# Masks whose probability is formed at a time hold about this many neurons.
+_BLOCK = 2**24
+
+
+def measure(case: Case) -> Finding:
+    """Null: masks are independent, so equal ones are as rare as the law has it. Conservative, one-sided.
+
+    Given the number of drops y of a mask, its C(n, y) placings are equally likely; the number of masks that equal an
+    earlier one is then at most a sum of independent Bernoulli variables of (i - 1) / C(n, y), i the i-th mask with y
+    drops, whose tail is bounded after Chernoff. So neither a wrong rate nor few neurons or a small p (when equal masks
+    are common) raise an alarm. Where rates differ: Markov's bound on the number of equal pairs. Where neurons depend on
+    each other: a bound from the probability of each mask that was seen. Catches frozen seeds, periods, replayed steps,
+    few seeds. Needs that equal masks be rare.
+    """
+    if case.trials < 2:
+        return too_small("one mask")
+    law = case.law
+    if not law.independent:
+        return _of_dependent(case)
+    ordered = np.sort(case.seen.mask_hashes)
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    sizes = np.diff(starts, append=ordered.size)
+    pairs = float((sizes * (sizes - 1.0) / 2).sum())
+    log_pairs = math.log(case.trials) + math.log(case.trials - 1) - math.log(2)
+    expected = math.exp(min(log_pairs + law.log_prob_equal, 700.0))
+    if law.rate is None:
+        mean = expected
+        pvalue = min(1.0, expected / pairs) if pairs else 1.0
+    else:
+        mean = expected_repeats(case.n, case.seen.mask_drops)
+        pvalue = nulls.event_bound(int(case.trials - sizes.size), mean)
+    fields: dict[str, Any] = {"pvalue": pvalue, "observed": pairs, "expected": expected}
+    return too_small("common", **fields) if mean > case.trials / 4 else Finding(**fields)
+
+
+def _of_dependent(case: Case) -> Finding:
+    """Judge how many masks equal an earlier one by the probability that the law gives each mask, or a bound on it.
+
+    Masks that drop nothing, or everything, are left to the test of dispersion. Where the law forbids a mask, its
+    probability is taken as that of all masks with as many drops, equally likely.
+    """
+    drops = case.seen.mask_drops
+    _, first, where = np.unique(case.seen.mask_hashes, return_index=True, return_inverse=True)
+    ordinary = (drops > 0) & (drops < case.n)
+    again = ordinary & (first[where] != np.arange(case.trials))
+    log_chance = np.concatenate([case.law.log_prob_mask(masks) for masks in _blocks(case)])
+    log_chance = np.where(np.isneginf(log_chance), -log_placings(case.n, drops.astype(np.float64)), log_chance)
+    new = np.zeros(case.trials)
+    new[first] = np.exp(log_chance[first]) * ordinary[first]
+    # the conditional chance of each mask to equal an earlier one, given these
+    expected = float(np.minimum(1.0, np.cumsum(new)[:-1]).sum())
+    pvalue = nulls.repeats_bound(int(again.sum()), expected)
+    fields: dict[str, Any] = {"pvalue": pvalue, "observed": float(again.sum()), "expected": expected}
+    return too_small("common", **fields) if expected > case.trials / 4 else Finding(**fields)
+
+
+def _blocks(case: Case) -> Iterator[NDArray[np.bool_]]:
+    step = max(1, _BLOCK // case.n)
+    for start in range(0, case.trials, step):
+        yield case.seen.recording.masks(start, start + step)
+
+
+def expected_repeats(n: int, mask_drops: NDArray[np.int64]) -> float:
+    """Return the sum of min(1, (i - 1) / C(n, y)) over masks: a bound on the expected number of repeated masks."""
+    drops, masks = np.unique(mask_drops, return_counts=True)
+    y = drops.astype(np.float64)
+    cells = np.exp(np.minimum(log_placings(n, y), 700.0))
+    # gammaln leaves C(n, 0) = C(n, n) = 1 off by its rounding
+    cells = np.where((y == 0) | (y == n), 1.0, cells * (1 - 1e-9))
+    h = masks.astype(np.float64)
+    within = np.minimum(h, np.floor(cells) + 1)  # from here on each mask may repeat with certainty
+    return float((within * (within - 1) / 2 / cells + (h - within)).sum())
+
+
+def log_placings(n: int, drops: Any) -> Any:
+    """Return log C(n, drops)."""
+    return special.gammaln(n + 1.0) - special.gammaln(drops + 1) - special.gammaln(n - drops + 1)
+
+
+def explain(finding: Finding, case: Case, failed: bool) -> str:
+    """Say which masks are equal."""
+    if finding.state == "too small" and not failed:
+        if finding["why"] == "one mask":
+            return "a single mask has no other to compare with"
+        return f"masks repeat anyway at this size: {finding.expected:,.0f} equal pairs are expected"
+    if failed:
+        return _departure(finding, case)
+    return "no two masks are equal" if not finding.observed else "no more equal masks than expected by chance"
+
+
+def _departure(finding: Finding, case: Case) -> str:
+    if again := words.repeating(case):
+        return again
+    hashes, pairs = case.seen.mask_hashes, int(finding.observed or 0)
+    order = np.argsort(hashes, kind="stable")
+    at = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    first, second = min(zip(order[at].tolist(), order[at + 1].tolist(), strict=True))
+    text = f"calls {first:,} and {second:,} have the same mask"
+    if pairs > 1:
+        text += f" ({pairs:,} equal pairs, {finding.expected:.2g} expected)"
+    lag = order[at + 1] - order[at]
+    if at.size > 2 and (lag == 1).all():
+        return f"{text}: calls in a row share a mask"
+    if np.unique(hashes[order[at]]).size >= 3 and at.size >= 3 and not (lag == lag[0]).all():
+        text += f": as if drawn from about {words.about(causes.of_equal_masks(case.trials, pairs))} seeds"
+    return text
+
+
+CHECK = Check("duplicates", measure, explain, dependence=True, whole_masks=True)
+
+
+# ---- several streams -------------------------------------------------------------------------------------------------
+
+
+def measure_streams(seen: Streams) -> Finding:
+    """Null: a mask of one stream equals one of another, at any two calls, as rarely as chance has it. Conservative.
+
+    Given its number of drops y, each of the C(n, y) placings of a mask is equally likely, whatever the rate. So the
+    expected number of equal pairs is the sum over y of the pairs with y drops each, divided by C(n, y), and the
+    p-value is Markov's bound. Where rates differ, or neurons depend on each other, as for one stream: from the
+    probability that the law gives to each mask of an earlier stream.
+    """
+    if not seen.one_width:
+        return not_applicable("masks of different widths are never equal")
+    first, second = equal_pairs(seen.mask_hashes)
+    fields: dict[str, Any] = {"observed": float(first.size)}
+    if not seen.alike:
+        repeated, expected = _across(seen)
+        pvalue, common = nulls.repeats_bound(repeated, expected), expected > seen.trials / 4
+    else:
+        drops = np.stack([one.mask_drops() for one, _ in seen.reduced])
+        width, count, expected = seen.reduced[0][0].n, len(seen.names), 0.0
+        for y in np.unique(drops):
+            per_stream = (drops == y).sum(axis=1).astype(np.float64)
+            log_cells = float(log_placings(width, float(y)))
+            expected += (per_stream.sum() ** 2 - (per_stream**2).sum()) / 2 * math.exp(-max(log_cells, 0.0))
+        common = expected > seen.level * count * (count - 1) / 2 * seen.trials
+        pvalue = min(1.0, expected / first.size) if first.size else 1.0
+    if common:
+        return too_small("common", expected=expected, **fields)
+    return Finding(pvalue, expected=expected, numbers={"first": first, "second": second}, **fields)
+
+
+def _across(seen: Streams) -> tuple[int, float]:
+    """Return how many masks are those of an earlier stream, and the sum of the chances of that.
+
+    Masks that drop nothing, or everything, are left aside, as for one stream.
+    """
+    repeated, expected = 0, 0.0
+    earlier: dict[int, float] = {}
+    for (recording, law), hashes in zip(seen.reduced, seen.mask_hashes, strict=True):
+        case = Case(Evidence(recording), law if law is not None else Layer(recording.n, 0.5))
+        drops = case.seen.mask_drops
+        ordinary = (drops > 0) & (drops < case.n)
+        chance = np.exp(np.concatenate([case.law.log_prob_mask(masks) for masks in _blocks(case)]))
+        repeated += sum(one in earlier for one in hashes[ordinary].tolist())
+        expected += case.trials * min(1.0, math.fsum(earlier.values()))
+        earlier |= dict(zip(hashes[ordinary].tolist(), chance[ordinary].tolist(), strict=True))
+    return repeated, expected
+
+
+def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
+    """Say which masks of different streams are equal, by the most common lag of calls."""
+    if finding.state == "too small":
+        return f"masks of so few neurons are equal anyway: {finding.expected:,.3g} pairs expected to"
+    if not failed:
+        none = "no mask of one stream is one of another"
+        return "no more equal masks than expected by chance" if finding.observed else none
+    trials, first, second = seen.trials, finding["first"], finding["second"]
+    found = np.stack([first // trials, second // trials, second % trials - first % trials], axis=1)
+    kinds, counts = np.unique(found, axis=0, return_counts=True)
+    a, b, lag = kinds[int(np.argmax(counts))].tolist()
+    count, common = int(counts.max()), trials - abs(lag)
+    if count < 2 or count < common // 2:
+        places = [(seen.names[place // trials], place % trials) for place in (int(first[0]), int(second[0]))]
+        text = " and ".join(f"{name} at call {call:,}" for name, call in places)
+        return f"{text} have the same mask ({words.counted(first.size, 'such pair')})"
+    behind, ahead = (b, a) if lag > 0 else (a, b)
+    if lag == 0:
+        text = f"{seen.names[a]} and {seen.names[b]} have the same masks"
+    else:
+        text = f"{seen.names[behind]} has {seen.names[ahead]}'s masks {words.counted(abs(lag), 'call')} later"
+    more = f"; {first.size:,} equal pairs in all" if first.size > count else ""
+    return f"{text} ({count:,} of {common:,}{more})"
+
+
+STREAMS = Check("duplicates", measure_streams, explain_streams, decides=True, whole_masks=True)

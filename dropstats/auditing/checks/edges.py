@@ -1,0 +1,58 @@
+"""Test `edges`: what must hold without exception holds."""
+
+import math
+
+import numpy as np
+
+from dropstats.auditing import words
+from dropstats.auditing.checks.scale import kept_values
+from dropstats.auditing.finding import Case, Check, Finding, not_applicable
+
+
+def measure(case: Case) -> Finding:
+    """Null: p = 0 drops nothing, p = 1 keeps nothing, and dropped places are exactly 0, never NaN. Exact.
+
+    A failure is certain: there is no p-value. Catches `<=` for `<` at the ends, masks applied by multiplying
+    infinities, leaks. Needs one neuron of rate 0 or 1, or values.
+    """
+    recording, rate = case.seen.recording, case.law.rate
+    dropped = kept = 0
+    zero = one = False
+    if rate is None or rate in (0.0, 1.0):
+        rates, counts = case.law.rates, case.seen.neuron_drops
+        of_zero, of_one = rates == 0, rates == 1
+        zero, one = bool(of_zero.any()), bool(of_one.any())
+        dropped, kept = int(counts[of_zero].sum()), int((case.seen.neuron_trials[of_one] - counts[of_one]).sum())
+    multiplied = 0
+    if rate and not recording.nan_inputs_dropped:
+        chance = recording.nan_inputs * math.log1p(-min(rate, 1 - 1e-16))
+        multiplied = recording.nan_inputs if chance < math.log(case.level) else 0
+    found = {"dropped": dropped, "kept": kept, "nans": recording.nans, "infs": recording.infs}
+    found |= {"nonzero": recording.nonzero, "multiplied": multiplied}
+    if not any(found.values()) and not zero and not one and kept_values(case) is None:
+        return not_applicable(f"no {case.unit.one} of p = 0 or 1, and no values")
+    observed = float(np.sum([count for name, count in found.items() if name != "multiplied"]))
+    return Finding(None, observed, 0.0, broken=any(found.values()), numbers=found | {"zero": zero, "one": one})
+
+
+def explain(finding: Finding, case: Case, failed: bool) -> str:
+    """Say what was seen that must never be."""
+    if not failed:
+        held = ["p = 0 drops nothing"] * finding["zero"] + ["p = 1 keeps nothing"] * finding["one"]
+        return " and ".join(held) or "no NaN, no infinity"
+    unit, found = case.unit, []
+    for name, what in (("dropped", "of p = 0"), ("kept", "of p = 1")):
+        if finding[name]:
+            verb = "is" if finding[name] == 1 else "are"
+            found.append(f"{words.counted(finding[name], unit.one, unit.many)} {what} {verb} {name}")
+    for name, what in (("nans", "NaN"), ("infs", "infinite"), ("nonzero", "not 0 where the input is 0")):
+        if finding[name]:
+            verb = "is" if finding[name] == 1 else "are"
+            found.append(f"{words.counted(finding[name], 'output')} {verb} {what}")
+    if finding["multiplied"]:
+        inputs = "groups of NaN inputs" if unit.one == "group" else "NaN inputs"
+        found.append(f"none of {finding['multiplied']:,} {inputs} became 0: dropped by multiplying")
+    return "; ".join(found)
+
+
+CHECK = Check("edges", measure, explain, decides=True)

@@ -1,0 +1,133 @@
+"""Test `lags`: the masks of different calls are independent of each other."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dropstats.auditing import nulls, words
+from dropstats.auditing.checks.rate import surely_off
+from dropstats.auditing.evidence import Evidence
+from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
+
+# The lags that stand out most in the screen are judged exactly: more would add nothing, as one is enough to fail.
+_JUDGED = 4
+# Laws of unlike rates are convolved mask by mask up to this many neurons in all, beyond for so many distinct rates.
+_CONVOLVED, _DISTINCT = 2**22, 64
+# At most so many calls, the first ones, are looked at.
+_CALLS = 2**23
+
+
+def measure(case: Case) -> Finding:
+    """Null: masks of different calls are independent. Exact on two halves of disjoint pairs of calls, Bonferroni.
+
+    The correlation of masks k calls apart, for every k, screens by FFT; the lags that stand out most are judged by the
+    number of neurons dropped in both calls, given the drops, over calls with floor(t / k) even, and odd. Where rates
+    differ, or exactly k of n are dropped, by the law of that number; of other laws on neurons that are independent.
+    Catches sticky and repeated masks. Needs enough neurons to see equal masks.
+    """
+    if case.trials > _CALLS:
+        case = case.but(seen=Evidence(case.seen.recording.calls(0, _CALLS)))
+    case = _judgeable(case)
+    seen, rate = case.seen, case.law.rate
+    if rate in (0.0, 1.0) or not 0 < seen.rate < 1:
+        return not_applicable("all masks are alike at this rate")
+    if case.trials < 2:
+        return too_small("one mask")
+    correlation = seen.lag_correlation(None if rate is not None else case.law.rates)
+    error = 1 / np.sqrt(case.n * np.arange(case.trials, 0, -1, dtype=np.float64))
+    standing_out = np.abs(correlation) / error
+    standing_out[0] = 0
+    judged = np.argsort(standing_out)[-_JUDGED:][::-1]
+    tested = 2 * (case.trials - 1)
+    best, lag = min((_pvalue(case, int(k)), int(k)) for k in judged if k)
+    pvalue = min(1.0, best * tested)
+    if case.mask_effect > 1:  # neurons of a mask that depend on each other agree, or not, together
+        widened = nulls.normal_two_sided(float(correlation[lag] / error[lag]) / math.sqrt(case.mask_effect))
+        pvalue = max(pvalue, min(1.0, widened * tested))
+    pairs = case.n * max(case.trials // 2, 1)
+    detectable = nulls.detectable_correlation(pairs / case.mask_effect, case.level / tested)
+    observed = float(correlation[lag])
+    numbers = {"lag": lag, "neurons": case.n, "screened": seen.lag_columns.size, "calls": case.trials}
+    fields: dict[str, Any] = {"pvalue": pvalue, "observed": observed, "expected": 0.0, "numbers": numbers}
+    return too_small("neurons", **fields) if detectable > 1 else Finding(detectable=detectable, **fields)
+
+
+def _judgeable(case: Case) -> Case:
+    """Return the case of the neurons whose number dropped in both of two calls has a law."""
+    if case.law.shared() is None or (not case.law.independent and surely_off(case)):
+        case = case.apart
+    if case.law.rate is not None or case.n * case.trials <= _CONVOLVED:
+        return case
+    if case.law.independent and np.unique(case.law.rates).size > _DISTINCT:
+        return case.of_neurons(np.linspace(0, case.n - 1, max(1, _CONVOLVED // case.trials)).astype(np.int64))
+    return case
+
+
+def _pvalue(case: Case, lag: int) -> float:
+    """Return the smaller exact p-value of the two halves of disjoint pairs of calls `lag` apart."""
+    pairs_of_calls = case.trials - lag
+    packed, dropped = case.seen.recording.packed, case.seen.mask_drops
+    kept_both = np.empty(pairs_of_calls, np.int64)
+    for start in range(0, pairs_of_calls, 4096):
+        stop = min(start + 4096, pairs_of_calls)
+        together = packed[start:stop] & packed[start + lag : stop + lag]
+        kept_both[start:stop] = np.bitwise_count(together).sum(axis=1, dtype=np.int64)
+    drops = dropped[:pairs_of_calls] + dropped[lag:]
+    both = kept_both - case.n + drops
+    half = np.arange(pairs_of_calls) // lag % 2
+    best = 1.0
+    for side in (0, 1):
+        chosen = half == side
+        calls = int(chosen.sum())
+        if not calls:
+            continue
+        if case.law.rate is not None and case.law.independent:
+            pvalue = nulls.paired(calls * case.n, int(drops[chosen].sum()), int(both[chosen].sum()))
+        else:
+            pvalue = _by_law(case, calls, int(both[chosen].sum()))
+            if pvalue <= case.level and case.law.independent:  # a wrong rate must not pass for dependence
+                pvalue = max(pvalue, _by_law(case.at_observed_rates(), calls, int(both[chosen].sum())))
+        best = min(best, pvalue)
+    return best
+
+
+def _by_law(case: Case, calls: int, both: int) -> float:
+    """Return the exact p-value of the neurons dropped in both of two calls, over `calls` disjoint pairs of calls."""
+    law = case.law
+    if case.n * calls > _CONVOLVED and (every := law.shared(calls)) is not None:
+        return float(nulls.two_sided(*nulls.count_tails(every, both)))
+    one: Any = law.shared()
+    pmf = np.asarray(one.pmf(np.arange(case.n + 1)), dtype=np.float64)
+    return float(nulls.two_sided(*nulls.count_sum_tails(pmf, calls, both)))
+
+
+def explain(finding: Finding, case: Case, failed: bool) -> str:
+    """Say how masks of different calls are related."""
+    if finding.numbers.get("why") == "one mask":
+        return "a single mask has no other to compare with"
+    if failed:
+        text = departure(finding["lag"], float(finding.observed or 0), case)
+    elif finding.state == "too small":
+        return f"{case.trials * finding['neurons']:,} {case.unit.many} are too few to see even equal masks"
+    else:
+        text = f"detects a correlation of masks of {finding.detectable:.2g} at a short lag (power 0.9)"
+    if finding["neurons"] < case.n:
+        text += f" (judged on {words.counted(finding['neurons'], case.unit.one, case.unit.many)})"
+    elif finding["calls"] < case.trials:
+        text += f" (first {finding['calls']:,} calls)"
+    elif finding["screened"] < case.n:
+        text += f" (screened on {finding['screened']:,} {case.unit.many})"
+    return text
+
+
+def departure(lag: int, observed: float, case: Case) -> str:
+    """Say how masks some calls apart are related."""
+    if again := words.repeating(case):
+        return again
+    if lag == 1:
+        return f"a mask carries over to the next call: they correlate by {observed:.3g}"
+    return f"masks {lag:,} calls apart correlate by {observed:.3g}"
+
+
+CHECK = Check("lags", measure, explain, dependence=True, whole_masks=True, widened=True)

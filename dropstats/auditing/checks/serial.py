@@ -1,0 +1,97 @@
+"""Test `serial`: neurons k apart in the stream of all masks, one after the other, are independent."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropstats.auditing import nulls, words
+from dropstats.auditing.checks import lags
+from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
+
+# The lags that stand out most in the screen are judged exactly.
+_JUDGED = 4
+# Neurons of the shortest stream that is judged.
+_SHORTEST = 1000
+
+
+def measure(case: Case) -> Finding:
+    """Null: neurons k apart in the stream of all masks are independent. Exact on two halves, Bonferroni over lags.
+
+    The correlation at every k up to half the stream screens by FFT; the lags that stand out most are judged by the
+    number of disjoint pairs dropped together, given the drops. Where rates differ, or neurons depend on each other, the
+    streams are those of independent neurons of one rate, the most frequent rates first; Bonferroni. Catches groups of
+    neighbours, offsets of counters that overlap, periods of a generator. Needs 1,000 neurons.
+    """
+    streams = [one for one in case.streams if 0 < one.seen.rate < 1 and one.law.rate not in (0.0, 1.0)]
+    if not streams:
+        return not_applicable(f"no {case.unit.one} differs from another at this rate")
+    longest = max(one.seen.stream.size for one in streams)
+    streams = [one for one in streams if one.seen.stream.size >= _SHORTEST]
+    if not streams:
+        return too_small("short", numbers={"size": longest})
+    return min((_of_stream(one, len(streams)) for one in streams), key=lambda finding: finding.pvalue or 0.0)
+
+
+def _of_stream(case: Case, streams: int) -> Finding:
+    flat = case.seen.stream
+    correlation = np.abs(case.seen.stream_correlation)
+    correlation[0] = 0
+    judged = np.argpartition(correlation, -_JUDGED)[-_JUDGED:]
+    tested = 2 * (correlation.size - 1) * streams
+    best, lag = min((_pvalue(flat, int(k)), int(k)) for k in judged if k)
+    observed = float(case.seen.stream_correlation[lag])
+    detectable = nulls.detectable_correlation(flat.size / 2, case.level / tested)
+    numbers: dict[str, Any] = {"lag": lag, "size": flat.size, "case": case}
+    return Finding(min(1.0, best * tested), observed, 0.0, detectable, numbers=numbers)
+
+
+def _pvalue(flat: NDArray[np.uint8], lag: int) -> float:
+    """Return the smaller exact p-value of the two halves of disjoint pairs of neurons `lag` apart."""
+    both, drops = flat[:-lag] & flat[lag:], flat[:-lag] + flat[lag:]
+    best = 1.0
+    for side in (0, 1):
+        # the pairs i with floor(i / lag) even, or odd
+        whole, rest = divmod(both.size, 2 * lag)
+        size = whole * lag + min(max(rest - side * lag, 0), lag)
+        if size:
+            best = min(best, nulls.paired(size, alternate(drops, lag, side), alternate(both, lag, side)))
+    return best
+
+
+def alternate(values: NDArray[np.uint8], lag: int, side: int) -> int:
+    """Return the sum of the values whose index i has floor(i / lag) even (side 0) or odd (side 1)."""
+    whole = values.size // (2 * lag) * 2 * lag
+    inner = values[:whole].reshape(-1, 2, lag)[:, side]
+    rest = values[whole:][side * lag : (side + 1) * lag]
+    return int(inner.sum(dtype=np.int64)) + int(rest.sum(dtype=np.int64))
+
+
+def explain(finding: Finding, case: Case, failed: bool) -> str:
+    """Say how neurons some way apart in the stream are related."""
+    if finding.state == "too small":
+        return f"a stream of {words.counted(finding['size'], case.unit.one, case.unit.many)} is too short"
+    stream: Case = finding["case"]
+    if failed:
+        text = _departure(finding["lag"], float(finding.observed or 0), stream)
+    else:
+        text = f"detects a correlation of {finding.detectable:.2g} (power 0.9)"
+    if stream.n < case.n:
+        rate = f"rate {stream.law.rate:.4g}"
+        return f"{text} ({words.counted(stream.n, case.unit.one, case.unit.many)} of {rate}, one after the other)"
+    if finding["size"] < case.trials * case.n:
+        text += f" (first {finding['size']:,} {case.unit.many} of the stream)"
+    return text
+
+
+def _departure(lag: int, observed: float, case: Case) -> str:
+    if lag < case.n:
+        together = words.together(case)
+        if together:
+            return f"{together} (correlation {observed:.3g} at {lag:,} {case.unit.many} apart)"
+    if lag % case.n == 0:
+        return lags.departure(lag // case.n, observed, case)
+    return f"{case.unit.many} {lag:,} apart in the stream correlate by {observed:.3g}"
+
+
+CHECK = Check("serial", measure, explain, dependence=True, whole_masks=True)

@@ -1,0 +1,60 @@
+"""Test `transposed`: layer and step are told apart in the key of a mask."""
+
+from collections.abc import Callable
+
+from dropstats.auditing.checks.agreement import detects, explain_unjudged, of_pairs
+from dropstats.auditing.finding import Check, Finding, not_applicable
+from dropstats.auditing.streams import Agreement, Streams, all_pairs, compare, grid_places
+
+# Ways to make one seed of two numbers that mix up different pairs of them, and how they are said.
+_SEEDS: tuple[tuple[str, Callable[[int, int], int]], ...] = (
+    ("layer + step", lambda i, j: i + j),
+    ("layer * step", lambda i, j: i * j),
+    ("layer ^ step", lambda i, j: i ^ j),
+)
+
+
+def measure(seen: Streams) -> Finding:
+    """Null: the mask of layer i at step j is independent of that of layer j at step i. Exact, two-sided.
+
+    As `agreement`, for streams with keys (layer, step). Catches keys into which layer and step enter alike, such as a
+    seed of layer + step.
+    """
+    if not seen.grid:
+        return not_applicable("the streams have no keys (layer, step)")
+    return of_pairs(seen, list(seen.grid), len(seen.grid))
+
+
+def explain(finding: Finding, seen: Streams, failed: bool) -> str:
+    """Say which masks agree, and which seed would make them."""
+    if failed:
+        off = finding["off"]
+        same = [one for one in off if one.agree == one.size]
+        a, b = (seen.keys[index] for index in (same or off)[0].pair)
+        what = "are identical" if same else f"agree in {100 * off[0].rate:.4g}% of neurons"
+        count = f" ({len(same or off):,} of {len(seen.grid):,} such pairs)"
+        return f"masks of (layer, step) {a} and {b} {what}{count}{_seed(seen, same)}"
+    if (unjudged := explain_unjudged(finding)) is not None:
+        return unjudged
+    which = "the transposed pair agrees as an independent one does"
+    if len(seen.grid) > 1:
+        which = f"{len(seen.grid):,} transposed pairs agree as independent ones do"
+    return which + detects(finding)
+
+
+def _seed(seen: Streams, same: list[Agreement]) -> str:
+    """Say which seed of layer and step would make all the identical pairs, and no more, identical."""
+    places = grid_places(seen.keys)
+    if places is None or not same:
+        return ""
+    pairs = all_pairs(len(places))[0]
+    found = (compare(seen, pair) for pair in pairs)
+    identical = {one.pair for one in found if one.agree == one.size}
+    for said, mixed in _SEEDS:
+        alike = {(a, b) for a, b in pairs if mixed(*places[a]) == mixed(*places[b])}
+        if identical == alike:
+            return f", as a seed of {said} gives"
+    return ": layer and step enter the key alike"
+
+
+CHECK = Check("transposed", measure, explain, decides=True)

@@ -1,0 +1,112 @@
+"""The judge: the only place where a verdict is made."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from dropstats.auditing.finding import Check, Finding
+from dropstats.auditing.report import Result, Verdict
+
+
+class Judged(NamedTuple):
+    """A finding with its verdict."""
+
+    check: Check
+    finding: Finding
+    verdict: Verdict
+    adjusted: float | None
+    explained_by: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the test fails."""
+        return self.verdict == "fail"
+
+
+def holm(pvalues: Sequence[float | None]) -> list[float | None]:
+    """Return p-values adjusted for their number; None stays None and does not count.
+
+    Notes
+    -----
+    S. Holm (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6,
+    65-70.
+
+    Examples
+    --------
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03, 0.005])]
+    [0.03, 0.06, 0.06, 0.02]
+    """
+    present = sorted((p, place) for place, p in enumerate(pvalues) if p is not None)
+    adjusted: list[float | None] = [None] * len(pvalues)
+    largest = 0.0
+    for rank, (p, place) in enumerate(present):
+        largest = max(largest, min(1.0, (len(present) - rank) * p))
+        adjusted[place] = largest
+    return adjusted
+
+
+def judge(found: Sequence[tuple[Check, Finding]], false_alarm: float) -> list[Judged]:
+    """Return each finding with its verdict: it fails where its adjusted p-value is at most `false_alarm`."""
+    adjusted = holm([finding.pvalue for _, finding in found])
+    return [
+        Judged(check, finding, _verdict(finding, p, false_alarm), p)
+        for (check, finding), p in zip(found, adjusted, strict=True)
+    ]
+
+
+def _verdict(finding: Finding, adjusted: float | None, false_alarm: float) -> Verdict:
+    if finding.broken or (adjusted is not None and adjusted <= false_alarm):
+        return "fail"
+    if finding.state == "judged":
+        return "pass"
+    return "inconclusive" if finding.state == "too small" else "not applicable"
+
+
+# (cause, what must be plain to see in the masks, what follows): a failure that follows from another is said to.
+_CONSEQUENCES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("scale", "", ("mean",)),
+    ("rate", "", ("mean",)),
+    (
+        "duplicates", "periodic",
+        ("rate", "positions", "dispersion", "pairs", "lags", "serial", "overlaps", "drift", "mean"),
+    ),
+    ("pairs", "together", ("dispersion", "serial", "positions", "lags", "overlaps", "drift")),
+    ("dispersion", "together", ("serial", "positions", "lags", "overlaps", "drift", "pairs")),
+    ("duplicates", "", ("lags", "overlaps", "serial")),
+    ("positions", "", ("rate", "lags", "mean")),
+    ("positions", "constant", ("pairs", "serial")),
+    ("drift", "", ("rate", "dispersion", "duplicates", "mean", "serial", "lags", "pairs")),
+    ("agreement", "", ("duplicates", "overlaps", "transposed")),
+)  # fmt: skip
+
+
+def explained(judged: Sequence[Judged], facts: frozenset[str]) -> list[Judged]:
+    """Return the findings, each failure that follows from another one with the name of that."""
+    failing = {one.check.name for one in judged if one.failed}
+    causes: dict[str, str] = {}
+    for cause, fact, consequences in _CONSEQUENCES:
+        if cause not in failing or cause in causes or (fact and fact not in facts):
+            continue
+        for name in consequences:
+            if name in failing and name not in causes and causes.get(cause) != name:
+                causes[name] = cause
+    return [one._replace(explained_by=causes.get(one.check.name, "")) for one in judged]
+
+
+def passes(judged: Sequence[Judged]) -> bool:
+    """Return whether nothing fails and what decides could be judged: the rate, or what holds without exception."""
+    return not any(one.failed for one in judged) and any(one.check.decides and one.verdict == "pass" for one in judged)
+
+
+def again(results: Sequence[Result], false_alarm: float) -> tuple[Result, ...]:
+    """Return results of several audits judged together: with one `false_alarm` for all of them.
+
+    A result without a p-value keeps its verdict. One that failed and no longer does passes.
+    """
+    judged = []
+    for result, adjusted in zip(results, holm([result.pvalue for result in results]), strict=True):
+        verdict = result.verdict
+        if adjusted is not None:
+            verdict = "fail" if adjusted <= false_alarm else "pass" if verdict == "fail" else verdict
+        judged.append(replace(result, adjusted_pvalue=adjusted, verdict=verdict))
+    return tuple(judged)

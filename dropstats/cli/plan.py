@@ -1,0 +1,38 @@
+"""Command `plan`: how many neurons show that p is off, or by how much it must be off to be seen."""
+
+import argparse
+import math
+
+import dropstats
+from dropstats.cli.common import Parser, add_default, integer, number, print_json
+
+SUMMARY = "number of neurons that show a shift of p, or shift that they show"
+EXAMPLES = """\
+  dropstats plan --p 0.1 --shift 0.0016
+  dropstats plan --p 0.1 --neurons 1e6 --false-alarm 1e-6"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Take p, a shift or a number of neurons, and the two error rates."""
+    parser.add_argument("--p", type=number, required=True, metavar="P", help="declared drop probability")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--shift", type=number, metavar="D", help="difference to the true probability, P + D")
+    asked.add_argument("--neurons", type=integer, metavar="N", help="number of neurons, over all masks")
+    add_default(parser, "--false-alarm", 0.01, "A", "probability of an alarm where P is right")
+    add_default(parser, "--power", 0.9, "B", "probability of an alarm where it is P + D")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the number of neurons, or the shift."""
+    p, errors = arguments.p, {"false_alarm": arguments.false_alarm, "power": arguments.power}
+    neurons, shift = arguments.neurons, arguments.shift
+    if shift is not None:
+        neurons = dropstats.neurons_needed(p, shift, **errors)
+    else:
+        shift = dropstats.detectable_shift(p, neurons, **errors)
+    if arguments.json:
+        print_json(p=p, shift=shift, neurons=neurons, **errors)
+        return
+    seen = f"no p above {p:g}" if math.isinf(shift) else f"p = {p + shift:.8g} where {p:g} is declared"
+    power, false_alarm = errors["power"], errors["false_alarm"]
+    print(f"{neurons:,} neurons show {seen}, with power {power:g} at false-alarm rate {false_alarm:g}")

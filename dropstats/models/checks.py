@@ -1,0 +1,342 @@
+"""Checks across the sites of a model: what one site's masks cannot show."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dropstats.models.judging import Result, streams_share
+from dropstats.models.replays import Counts
+from dropstats.models.sites import Declared, Site, Sites
+from dropstats.recording import Recording
+
+# Neurons of each site that are held against other sites'.
+_COMPARED = 2**20
+# Sites of fewer neurons are not held against sites of another width: no stretch of theirs is long enough.
+_SHORTEST = 2**10
+# Two rates are one: 1 - (1 - p) differs from p by rounding.
+_SAME = 1e-6
+
+
+@dataclass
+class Evaluation:
+    """What passes in evaluation mode showed: sites that drew, whether outputs were equal, what of the state changed."""
+
+    draws: list[str] = field(default_factory=list)
+    equal: bool = True
+    changed: list[str] = field(default_factory=list)
+    passes: int = 2
+
+
+@dataclass
+class Seen:
+    """All that the checks look at.
+
+    `rates` are the drop probabilities that the sites' calls asked for, by name. `again` are the draws after evaluation
+    and back in training, `seeds` those of three passes, two of one seed and one of another; None where not tried.
+    """
+
+    sites: Sites
+    named: Mapping[str, Site]
+    recordings: Mapping[str, Recording]
+    declared: Sequence[Declared]
+    asked: Mapping[str, list[float]]
+    evaluation: Evaluation | None = None
+    again: Sites | None = None
+    seeds: tuple[Sites, Sites, Sites] | None = None
+    trained_in_evaluation: int = 0
+    scored: Mapping[str, Sequence[Result]] = field(default_factory=dict)
+
+
+def listed(names: Sequence[str], limit: int = 3) -> str:
+    """Return the first few of some names, and how many there are."""
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown}, ... ({len(names):,} in all)"
+
+
+def coverage(seen: Seen, false_alarm: float, shares: int) -> Result:
+    """Each rate that a module declares is drawn at in training. Exact: there is no p-value.
+
+    The rate of a dropout module is that of all its draws; another module's rate is that of some draw in it. A dropout
+    module that is never called counts as drawn where a function called in the module around it draws at its rate.
+    """
+    wanted = [rate for rate in seen.declared if 0 < rate.p < 1 and rate.active and not _unseen(seen, rate.path)]
+    wrong = [text for rate in wanted if (text := _uncovered(seen, rate))]
+    known = {rate.path for rate in seen.declared} | {_around(rate.path) for rate in seen.declared if rate.own}
+    free = [name for name, site in seen.named.items() if site.module not in known]
+    observed, expected = float(len(wanted) - len(wrong)), float(len(wanted))
+    if wrong:
+        message = f"{len(wrong):,} of {len(wanted):,} declared rates: {'; '.join(wrong[:3])}"
+        return Result("coverage", "fail", None, None, observed, expected, None, message)
+    message = f"all {len(wanted):,} declared rates are drawn at" if wanted else "no module declares a rate"
+    idle = [rate.path for rate in seen.declared if not rate.active]
+    if idle:
+        message += f"; in evaluation mode while the model trains: {listed(idle)}"
+    if seen.sites.unseen:
+        message += f"; not seen: {listed(list(seen.sites.unseen))}"
+    if free:
+        rates = [f"{name} (p = {seen.asked[name][0]:.4g})" if seen.asked[name] else name for name in free]
+        message += f"; drawn in modules that declare none: {listed(rates)}"
+    return Result("coverage", "pass", None, None, observed, expected, None, message)
+
+
+def _uncovered(seen: Seen, rate: Declared) -> str:
+    """Return what is wrong with the draws at a declared rate, or nothing."""
+    inside = [
+        (name, site)
+        for name, site in seen.named.items()
+        if site.module is not None and (site.module == rate.path or _within(site.module, rate.path))
+    ]
+    declares = f"{rate.path or 'the model'} declares {rate.attribute} = {rate.p:g}"
+    if rate.own:
+        around = _around(rate.path)
+        if not inside:  # as in attention: the rate of a module that is never called is handed to a function
+            inside = [(name, site) for name, site in seen.named.items() if site.module == around]
+            if any(_close(p, rate.p) for name, _ in inside for p in seen.asked[name]):
+                return ""
+            return "" if _unread(seen, rate.path) else f"{declares} and never drew"
+        other = [(name, p) for name, _ in inside for p in seen.asked[name] if not _close(p, rate.p)]
+        if other and rate.each:
+            name, p = other[0]
+            count = _count_at(seen.named[name], p)
+            return f"{declares} and draws at {p:.6g} ({count:,} of {len(seen.named[name].masks):,} calls)"
+        return ""
+    if any(_close(p, rate.p) for name, _ in inside for p in seen.asked[name] or [rate.p]) or _unread(seen, rate.path):
+        return ""
+    rates = sorted({f"{p:.4g}" for name, _ in inside for p in seen.asked[name]})
+    return f"{declares} and never drew" if not inside else f"{declares}; draws in it are at {', '.join(rates)}"
+
+
+def _around(path: str) -> str:
+    """Return the path of the module that contains another."""
+    return path.rpartition(".")[0]
+
+
+def _within(path: str, parent: str) -> bool:
+    return not parent or path.startswith(f"{parent}.")
+
+
+def _unread(seen: Seen, path: str) -> bool:
+    return any(site == path or site.startswith(f"{path}.") for site, _ in seen.sites.unread)
+
+
+def _unseen(seen: Seen, path: str) -> bool:
+    return any(site == path or site.startswith(f"{path}.") for site in seen.sites.unseen)
+
+
+def _close(p: float, other: float) -> bool:
+    return abs(p - other) <= _SAME
+
+
+def _count_at(site: Site, p: float) -> int:
+    return sum(count for one, count in site.ones.items() if one is not None and (_close(one, p) or _close(1 - one, p)))
+
+
+def evaluation(seen: Seen, false_alarm: float, shares: int) -> Result:
+    """In evaluation mode nothing is drawn, two passes are equal, and the model stays as it is. Exact."""
+    found = seen.evaluation
+    if found is None or not found.passes:
+        return Result("evaluation", "not applicable", message="no pass in evaluation mode")
+    wrong = []
+    if found.draws:
+        wrong.append(f"draws in evaluation mode at {listed(found.draws)}")
+    if not found.equal:
+        wrong.append("two passes in evaluation mode give different outputs")
+    if found.changed:
+        wrong.append(f"a pass in evaluation mode changes the model's {', '.join(found.changed)}")
+    passes = f"{found.passes:,} pass{'es'[: 2 * (found.passes > 1)]}"
+    text = "; ".join(wrong) or f"no draw in {passes}, equal outputs, and the model stays as it is"
+    return Result("evaluation", "fail" if wrong else "pass", None, None, float(len(found.draws)), 0.0, None, text)
+
+
+def state(seen: Seen, false_alarm: float, shares: int) -> Result:
+    """After training, evaluation and training again, each site draws as before. Exact."""
+    if seen.trained_in_evaluation:
+        count = seen.trained_in_evaluation
+        text = f"{count:,} passes with gradients in evaluation mode after training began: dropout was left off"
+        return Result("state", "fail", None, None, float(count), 0.0, None, text)
+    if seen.again is None:
+        return Result("state", "not applicable", message="the model was not put from evaluation back into training")
+    after = seen.again.named()
+    # a layer that is skipped at random need not draw in every pass
+    always = [name for name, site in seen.named.items() if len(site.masks) >= seen.sites.modes[True]]
+    lost = [name for name in always if name not in after]
+    other = [name for name, site in after.items() if name in seen.named and _rate_changed(seen.named[name], site)]
+    if lost or other:
+        text = "after evaluation and back in training, " + "; ".join(
+            [f"nothing is drawn at {listed(lost)}"] * bool(lost)
+            + [f"another p is drawn at {listed(other)}"] * bool(other)
+        )
+        return Result("state", "fail", None, None, float(len(lost) + len(other)), 0.0, None, text)
+    text = f"all {len(seen.named):,} sites draw again after evaluation"
+    return Result("state", "pass", None, None, 0.0, 0.0, None, text)
+
+
+def _rate_changed(before: Site, after: Site) -> bool:
+    return after.one is not None and before.one is not None and not _close(before.one, after.one)
+
+
+def seeds(seen: Seen, false_alarm: float, shares: int) -> Result:
+    """Equal seeds give equal masks; unlike seeds give unlike ones. The first is exact, the second has a p-value.
+
+    Independent masks of N neurons are equal with probability (p^2 + q^2)^N; Bonferroni over the sites.
+    """
+    if seen.seeds is None:
+        return Result("seeds", "not applicable", message="no passes with seeds of their own")
+    first, same, other = (sites.named() for sites in seen.seeds)
+    unlike = [name for name in first if name not in same or first[name].digests != same[name].digests]
+    if unlike or first.keys() != same.keys():
+        text = f"the same seed gives other masks at {listed(unlike or sorted(set(first) ^ set(same)))}"
+        return Result("seeds", "fail", None, None, float(len(unlike)), 0.0, None, text)
+    chances = {
+        name: _log_chance(seen, name, site) + math.log(len(first))
+        for name, site in first.items()
+        if name in other and site.digests == other[name].digests
+    }
+    if not chances:
+        text = f"equal seeds give equal masks, other seeds other ones, at all {len(first):,} sites"
+        return Result("seeds", "pass", 1.0, 1.0, 0.0, 0.0, None, text)
+    pvalue = math.exp(min(0.0, min(chances.values())))
+    significant = [name for name, log in chances.items() if math.exp(min(log, 0.0)) * shares <= false_alarm]
+    verdict: Any = "fail" if significant else "pass"
+    text = f"two different seeds give the same masks at {listed(significant)}"
+    if not significant:
+        text = f"equal seeds give equal masks; other seeds some equal short ones by chance, at {listed(list(chances))}"
+    return Result("seeds", verdict, pvalue, min(1.0, pvalue * shares), float(len(significant)), 0.0, None, text)
+
+
+def _log_chance(seen: Seen, name: str, site: Site) -> float:
+    """Return the log of the probability that two independent masks of a site are equal."""
+    p = seen.recordings[name].p if name in seen.recordings else None
+    if p is None:
+        return 0.0
+    size = sum(int(bits.shape[0]) for bits in site.masks.matrix()[0])
+    return size * math.log(p * p + (1 - p) ** 2) if 0 < p < 1 else 0.0
+
+
+def recomputed(seen: Seen, false_alarm: float, shares: int) -> Result:
+    """Under activation checkpointing a recomputed mask is the forward mask, none missing or added. Exact."""
+    counts = seen.sites.replays.recomputed
+    if not counts.total:
+        return Result("recomputed", "not applicable", message="nothing was recomputed: no activation checkpointing")
+    wrong = _replayed(counts, "recomputed")
+    text = wrong or f"all {counts.equal:,} recomputed masks are those of the forward pass"
+    observed, expected = float(counts.equal), float(counts.total)
+    return Result("recomputed", "fail" if wrong else "pass", None, None, observed, expected, None, text)
+
+
+def _replayed(counts: Counts, how: str) -> str:
+    said = []
+    for names, what in (
+        (counts.unequal, f"{how} masks differ from those of the forward pass"),
+        (counts.missing, f"masks of the forward pass are not {how}"),
+        (counts.additional, f"masks are {how} that the forward pass did not draw"),
+    ):
+        if names:
+            said.append(f"{len(names):,} {what}, at {listed(sorted(set(names)))}")
+    return "; ".join(said)
+
+
+def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
+    """Gradients are zero exactly where the forward pass dropped. Exact."""
+    found = seen.sites.gradients
+    drawn = _replayed(seen.sites.replays.redrawn, "redrawn (in the backward pass)")
+    wrong = {site: count / found.neurons[site] for site, count in found.wrong.items() if count}
+    compared = [site for site, count in found.neurons.items() if count]
+    if not compared and not drawn:
+        return Result("gradient", "not applicable", message="no gradient was held against a mask")
+    if wrong or drawn:
+        text = [
+            f"{share:.3g} of the gradients at {site} are zero, or not, against the mask"
+            for site, share in wrong.items()
+        ]
+        message = "; ".join([*text[:3], *([drawn] if drawn else [])])
+        return Result("gradient", "fail", None, None, float(sum(found.wrong.values())), 0.0, None, message)
+    message = f"gradients are zero just where {len(compared):,} places dropped"
+    bases = {site.base for site in seen.named.values()} - set(compared)
+    if bases:
+        message += f"; not compared: {listed(sorted(bases))}"
+    return Result("gradient", "pass", None, None, 0.0, 0.0, None, message)
+
+
+def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
+    """No two sites share masks or stretches of them, call by call or at any other place: `audit_streams`."""
+    groups = _comparable(seen.recordings)
+    if not groups:
+        return Result("sites", "not applicable", message="there are no two sites of enough neurons")
+    found = [
+        result for group in groups for result in streams_share(group, "independent", false_alarm, shares * len(groups))
+    ]
+    failing = [result for result in found if result.verdict == "fail"]
+    pvalues = [r.adjusted_pvalue for r in found if r.adjusted_pvalue is not None]
+    worst = min(failing, key=lambda r: 0.0 if r.adjusted_pvalue is None else r.adjusted_pvalue) if failing else None
+    adjusted = min(pvalues) if pvalues else None
+    if worst is not None:
+        text = "; ".join(dict.fromkeys(f"{result.name}: {result.message}" for result in failing))
+        return replace(worst, name="sites", adjusted_pvalue=adjusted, message=text)
+    names = {name for group in groups for name in group}
+    text = f"the masks of {len(names):,} sites are independent of one another"
+    return Result("sites", "pass", None, adjusted, None, None, None, text)
+
+
+def _comparable(recordings: Mapping[str, Recording]) -> list[dict[str, Recording]]:
+    """Return groups of recordings that can be held against each other: of one width, and all as single long masks."""
+    whole = {name: one for name, one in recordings.items() if one.known is None and one.p not in (0.0, 1.0)}
+    groups: list[dict[str, Recording]] = []
+    for n in dict.fromkeys(one.n for one in whole.values()):
+        members = {name: _first(one, max(1, _COMPARED // one.trials)) for name, one in whole.items() if one.n == n}
+        if len(members) > 1:
+            groups.append(members)
+    long = {name: one for name, one in whole.items() if one.trials * one.n >= _SHORTEST}
+    if len({one.n for one in long.values()}) > 1:
+        size = min(_COMPARED, *(one.trials * one.n for one in long.values()))
+        groups.append({name: _stream(one, size) for name, one in long.items()})
+    return groups
+
+
+def _first(recording: Recording, width: int) -> Recording:
+    if recording.n <= width:
+        return recording
+    return Recording.from_masks(recording.masks()[:, :width], recording.p, recording.source)
+
+
+def _stream(recording: Recording, size: int) -> Recording:
+    """Return the first neurons of all masks, one after the other, as one long mask."""
+    calls = -(-size // recording.n)
+    return Recording.from_masks(recording.masks(0, calls).reshape(1, -1)[:, :size], recording.p, recording.source)
+
+
+def _summary(name: str) -> Callable[[Seen, float, int], Result]:
+    """Return the check that sums up a test of values over the sites."""
+
+    def check(seen: Seen, false_alarm: float, shares: int) -> Result:
+        tested = {site: result for site, results in seen.scored.items() for result in results if result.name == name}
+        judged = {site: result for site, result in tested.items() if result.verdict in ("pass", "fail")}
+        if not judged:
+            return Result(name, "not applicable", message="no values were seen")
+        failing = [f"{site}: {result.message}" for site, result in judged.items() if result.verdict == "fail"]
+        if failing:
+            observed = float(len(judged) - len(failing))
+            return Result(name, "fail", None, None, observed, float(len(judged)), None, "; ".join(failing[:3]))
+        text = f"right at all {len(judged):,} sites whose values were seen"
+        return Result(name, "pass", None, None, float(len(judged)), float(len(judged)), None, text)
+
+    check.__doc__ = f"Sum up the test `{name}` of the sites whose values were seen."
+    return check
+
+
+# Name of each check -> the function that makes its result, in the order of the report.
+CHECKS: dict[str, Callable[[Seen, float, int], Result]] = {
+    "coverage": coverage,
+    "evaluation": evaluation,
+    "state": state,
+    "seeds": seeds,
+    "recomputed": recomputed,
+    "gradient": gradient,
+    "sites": sites,
+    "scale": _summary("scale"),
+    "mean": _summary("mean"),
+}
+
+# Checks that have p-values, and so a share of the false-alarm rate each.
+SHARES = 2

@@ -1,0 +1,288 @@
+"""Draws of a model, gathered by the place that makes them: the only thing that recorders and checks share."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropstats.models.replays import Replays, Seen
+from dropstats.recording import Recording
+
+Bits = NDArray[np.bool_]
+Phase = Literal["forward", "recomputed", "backward"]
+
+# Neurons that a site keeps over all calls.
+NEURONS = 2**24
+# A mask is not cut to fewer positions than this; instead, later calls are left out.
+_FEWEST = 64
+# Calls whose values are kept.
+_CALLS = 64
+
+
+class Draw(NamedTuple):
+    """One mask as a recorder saw it drawn.
+
+    `site` is the path of the module that draws, with the function's name for the call of a function; `bits` are the
+    mask's first positions, flattened in C order, as many as `Sites.width` asked for; `one` is the probability of a 1
+    that the call asked for, where it can be told. `regions` are the stretches of the forward pass that the draw lies in
+    and that may be run again; of a mask drawn again, in the backward pass of number `run`, the one that is.
+    """
+
+    site: str
+    bits: Bits
+    shape: tuple[int, ...]
+    one: float | None
+    dtype: str
+    device: str
+    phase: Phase = "forward"
+    training: bool | None = True
+    module: str | None = None
+    recorder: str = "operations"
+    known: Bits | None = None
+    regions: tuple[int, ...] = ()
+    run: int = 0
+
+
+class Declared(NamedTuple):
+    """A dropout rate that a module declares.
+
+    `own` says that the module is a dropout module: its draws, all of them, are at this p. Of other modules it is an
+    attribute, and some draw in the module, or in one of those it contains, is at this p. `each` says that p is the rate
+    of a draw's neurons, not that of the blocks they are seeds of; `active` that the module is in training mode when the
+    model is.
+    """
+
+    path: str
+    attribute: str
+    p: float
+    own: bool
+    each: bool = True
+    active: bool = True
+
+
+class Masks:
+    """The masks of one site, bit-packed, of at most `limit` neurons: the first positions of each, in call order."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rows: list[tuple[NDArray[np.uint8], NDArray[np.uint8] | None, int]] = []
+        self._neurons = 0
+        self.width = limit
+        self.left_out = 0
+
+    def add(self, bits: Bits, known: Bits | None) -> None:
+        """Keep the first positions of one more mask."""
+        if self._neurons >= self._limit and self.width <= _FEWEST:
+            self.left_out += 1
+            return
+        bits = bits[: self.width]
+        packed = None if known is None or known.all() else np.packbits(known[: self.width])
+        self._rows.append((np.packbits(bits), packed, bits.size))
+        self._neurons += bits.size
+        while self._neurons > self._limit and self.width > _FEWEST:
+            longest = max(size for _, _, size in self._rows)
+            self._cut(max(_FEWEST, -(-longest // 16) * 8))
+
+    def _cut(self, width: int) -> None:
+        stop = -(-width // 8)
+        self.width = width
+        self._rows = [
+            (bits[:stop].copy(), None if known is None else known[:stop].copy(), min(size, width))
+            for bits, known, size in self._rows
+        ]
+        self._neurons = sum(size for _, _, size in self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows) + self.left_out
+
+    def matrix(self) -> tuple[Bits, Bits | None]:
+        """Return the masks as booleans (calls, width) and where they are known (None: everywhere).
+
+        Of masks of unlike length the width is the one that loses the fewest neurons; shorter ones are left out.
+        """
+        sizes = np.array([size for _, _, size in self._rows])
+        widths = np.unique(sizes)
+        width = int(widths[np.argmax([size * np.count_nonzero(sizes >= size) for size in widths])])
+        rows = [(bits, known) for bits, known, size in self._rows if size >= width]
+        kept = np.stack([np.unpackbits(bits, count=width) for bits, _ in rows]).view(np.bool_)
+        if all(known is None for _, known in rows):
+            return kept, None
+        every = np.packbits(np.ones(width, bool))
+        sure = np.stack([np.unpackbits(every if known is None else known, count=width) for _, known in rows])
+        return kept, sure.view(np.bool_)
+
+
+@dataclass
+class Site:
+    """What was seen at one place of the model.
+
+    `ones` counts the probabilities of a 1 that its calls asked for, `keeps` how often a 1 was seen to keep (True) or
+    to drop (False); `digests` are hashes of the masks in call order.
+    """
+
+    # values of a call that are kept
+    VALUES: ClassVar[int] = 1024
+
+    base: str
+    module: str | None
+    masks: Masks
+    shape: tuple[int, ...]
+    dtype: str
+    device: str
+    recorder: str
+    training: Counter[bool | None] = field(default_factory=Counter)
+    ones: Counter[float | None] = field(default_factory=Counter)
+    keeps: Counter[bool] = field(default_factory=Counter)
+    shapes: int = 1
+    largest: int = 0
+    digests: list[int] = field(default_factory=list)
+    values: list[tuple[Any, Any]] = field(default_factory=list)
+
+    @property
+    def wants_values(self) -> bool:
+        """Tell whether values of one more call are of use."""
+        return len(self.values) < _CALLS
+
+    def add_values(self, outputs: Any, inputs: Any) -> None:
+        """Keep the first outputs of a call and their inputs."""
+        if not len(outputs):
+            return
+        self.values.append((outputs, inputs))
+
+    def one_keeps(self, declared: float | None) -> bool:
+        """Tell whether a 1 keeps: as it was seen to be used, else as the declared p has it, else as is usual."""
+        if self.keeps:
+            return self.keeps[True] >= self.keeps[False]
+        one = self.one
+        if declared is None or one is None:
+            return True
+        return abs(1 - one - declared) <= abs(one - declared)
+
+    @property
+    def one(self) -> float | None:
+        """The probability of a 1 that most calls asked for."""
+        known = [(count, one) for one, count in self.ones.items() if one is not None]
+        return max(known)[1] if known else None
+
+    def asked(self, declared: float | None) -> list[float]:
+        """Return the drop probabilities that calls asked for, the most frequent first."""
+        keeps = self.one_keeps(declared)
+        known = sorted(((count, one) for one, count in self.ones.items() if one is not None), reverse=True)
+        return [round(1 - one if keeps else one, 12) for _, one in known]
+
+    def recording(self, p: float | None, source: str) -> Recording:
+        """Return the masks as a recording, with the values that were seen."""
+        bits, known = self.masks.matrix()
+        kept = bits if self.one_keeps(p) else ~bits
+        if known is None:
+            recording = Recording.from_masks(kept, p, source)
+        else:
+            seen = Recording.from_outputs((kept & known).astype(np.float32), p, known.astype(np.float32), source)
+            recording = replace(seen, scales=None, dtype=None, scale_tolerance=0.0)
+        if self.shapes == 1 and recording.n == int(np.prod(self.shape)):
+            recording = replace(recording, shape=self.shape)
+        return with_values(recording, self.values)
+
+
+_OF_VALUES = ("scales", "scale_tolerance", "dtype", "other_scales", "unscaled", "nonzero", "nans", "infs")
+
+
+def values_of(recording: Recording) -> dict[str, Any]:
+    """Return what a recording says of values, by the names of its attributes."""
+    return {name: getattr(recording, name) for name in _OF_VALUES}
+
+
+def with_values(recording: Recording, pairs: list[tuple[Any, Any]]) -> Recording:
+    """Return the recording with the scale that pairs (outputs, inputs) show."""
+    width = min((int(outputs.shape[0]) for outputs, _ in pairs), default=0)
+    if not width:
+        return recording
+    outputs, inputs = ([pair[side][:width] for pair in pairs] for side in (0, 1))
+    seen = Recording.from_outputs(outputs, recording.p, inputs)
+    return replace(recording, **values_of(seen)) if seen.scales else recording
+
+
+@dataclass
+class Gradients:
+    """Of how many applied masks the gradients were compared, and of each site how many were zero in other places."""
+
+    compared: Counter[str] = field(default_factory=Counter)
+    wrong: Counter[str] = field(default_factory=Counter)
+    neurons: Counter[str] = field(default_factory=Counter)
+
+
+class Sites:
+    """All draws of a model, by site, in order of first use.
+
+    A recorder calls `begin` where an outermost module is called, `width` for how much of a mask to copy, `add` for each
+    mask; a draw that is no mask is counted in `unread`, a module whose draws cannot be seen named in `unseen`.
+    """
+
+    def __init__(self, neurons: int = NEURONS) -> None:
+        self._neurons = neurons
+        self._sites: dict[tuple[str, int], Site] = {}
+        self._turn: Counter[str] = Counter()
+        self.passes = 0
+        self.modes: Counter[bool] = Counter()
+        self.trained: set[int] = set()  # passes in evaluation mode with gradients
+        self.unread: Counter[tuple[str, str]] = Counter()
+        self.unseen: dict[str, str] = {}
+        self.replays = Replays()
+        self.evaluated: Counter[str] = Counter()
+        self.gradients = Gradients()
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self._sites.values())
+
+    def __len__(self) -> int:
+        return len(self._sites)
+
+    def named(self) -> dict[str, Site]:
+        """Return the sites by name; those of a module that draws several times in a pass are numbered from 1."""
+        several = {base for base, turn in self._sites if turn > 1}
+        return {f"{base}:{turn}" if base in several else base: site for (base, turn), site in self._sites.items()}
+
+    def begin(self, training: bool) -> None:
+        """Start a pass: a module that draws several times in it has several sites."""
+        self.passes += 1
+        self.modes[training] += 1
+        self._turn.clear()
+
+    def width(self, site: str) -> int:
+        """Return how many positions of the site's next mask are to be copied."""
+        known = self._sites.get((site, self._turn[site] + 1))
+        return known.masks.width if known else self._neurons
+
+    def last(self, site: str) -> Site | None:
+        """Return the site of this name that drew last in this pass."""
+        return self._sites.get((site, self._turn[site]))
+
+    def add(self, draw: Draw) -> Site | None:
+        """Take one mask; return its site where it is of a forward pass in training."""
+        seen = Seen(draw.site, hash(np.packbits(draw.bits).tobytes()))
+        if draw.phase != "forward":
+            region = draw.regions[0] if draw.regions else None
+            self.replays.again(seen, region, draw.run, draw.phase == "recomputed")
+            return None
+        if draw.training is False:
+            self.evaluated[draw.site] += 1
+            return None
+        self._turn[draw.site] += 1
+        key = (draw.site, self._turn[draw.site])
+        site = self._sites.get(key)
+        if site is None:
+            masks = Masks(self._neurons)
+            site = Site(draw.site, draw.module, masks, draw.shape, draw.dtype, draw.device, draw.recorder)
+            self._sites[key] = site
+        site.shapes += draw.shape != site.shape
+        site.largest = max(site.largest, int(np.prod(draw.shape)))
+        site.training[draw.training] += 1
+        site.ones[draw.one] += 1
+        site.masks.add(draw.bits, draw.known)
+        site.digests.append(seen.digest)
+        if draw.regions:
+            self.replays.forward(seen, draw.regions, self.passes)
+        return site

@@ -1,0 +1,148 @@
+"""Recorder: a recording made call by call, of which no output is held."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dropstats import _validate
+from dropstats.recording import arrays, readers
+from dropstats.recording.inputs import Inputs
+from dropstats.recording.packing import Rows
+from dropstats.recording.recording import Recording
+
+
+class Recorder:
+    """Makes a recording call by call, for a loop of one's own; it holds bits and sums, no output.
+
+    Parameters
+    ----------
+    p : float, optional
+        Declared probability that a neuron is dropped.
+    source : str
+        Where the masks come from; by default the library, its version and the device.
+    trials : int
+        Calls to make room for at once; more may be added.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> recorder = Recorder(p=0.2)
+    >>> for output in ([1.25, 0.0, 1.25], [1.25, 1.25, 1.25]):
+    ...     recorder.add(np.array(output))
+    >>> recorder.recording()
+    Recording(trials=2, shape=(3,), p=0.2, source='', dropped=1, judged=6, scales={1.25: 5}, dtype='float64')
+    """
+
+    def __init__(self, p: float | None = None, source: str = "", trials: int = 1) -> None:
+        self.p = None if p is None else _validate.probability(p)
+        self.source = source
+        self.trials = 0
+        self._room = _validate.trials(trials)
+        self._rows: Rows | None = None
+
+    def __repr__(self) -> str:
+        return f"Recorder(p={self.p}, source={self.source!r}, trials={self.trials})"
+
+    def add(self, output: Any, inputs: Any = None) -> None:
+        """Add what one call returned.
+
+        Parameters
+        ----------
+        output : array
+            Dropout's output on an input of ones (or on `inputs`), or a mask of booleans or integers; of one shape in
+            all calls.
+        inputs : array, optional
+            What dropout was applied to in this call, of the output's shape; given in every call or in none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If this is no array of numbers, or another shape than the first call's.
+        """
+        y = arrays.array(output)
+        blocks = arrays.Blocks([y[None]], 1, "outputs")
+        if self._rows is None:
+            self._rows = Rows(blocks.n, self._room)
+            is_mask = inputs is None and blocks.dtype.startswith(("bool", "int", "uint"))
+            self._reader: readers.Reader = readers.MaskReader() if is_mask else readers.OutputReader()
+            self._shape, self._with_inputs = blocks.shape, inputs is not None
+            self.source = self.source or arrays.origin(y)
+        if blocks.shape != self._shape:
+            raise ValueError(
+                f"outputs must all have the first one's shape {self._shape}; got {blocks.shape}, index {self.trials}"
+            )
+        if self._with_inputs != (inputs is not None):
+            raise ValueError(f"inputs must be given in every call or in none; got a change at index {self.trials}")
+        given = Inputs(inputs, 1, blocks.shape)
+        for rows, columns, values in blocks.pieces():
+            row = slice(self.trials, self.trials + 1)
+            kept, known = self._reader.read(row, columns, values, given.piece(rows, columns))
+            self._rows.write(row, columns, kept, known)
+        self.trials += 1
+
+    def recording(self) -> Recording:
+        """Return the recording of the calls so far; calls added later do not change it.
+
+        Raises
+        ------
+        ValueError
+            If nothing was added yet.
+        """
+        if self._rows is None or not self.trials:
+            raise ValueError("a recording needs at least one call; nothing was added yet")
+        packed, known = self._rows.read(self.trials)
+        return Recording(
+            self.trials, self._rows.n, self._shape, self.p, self.source, packed, known, **self._reader.found()
+        )
+
+
+def record(
+    call: Callable[[], Any],
+    trials: int,
+    p: float | None = None,
+    progress: Any = None,
+    inputs: Any = None,
+    source: str = "",
+) -> Recording:
+    """Call an implementation `trials` times and return the recording of what it returned.
+
+    Parameters
+    ----------
+    call : callable
+        Takes nothing and returns dropout's output on an input of ones (or on `inputs`), or a mask of booleans
+        or integers, always of one shape.
+    trials : int
+        Number of calls.
+    p : float, optional
+        Declared probability that a neuron is dropped.
+    progress : bool or callable, optional
+        True shows a progress bar; a callable such as `tqdm.tqdm` wraps the calls.
+    inputs : array, optional
+        What `call` applies dropout to, the same in every call; ones by default.
+    source : str
+        Where the masks come from; by default the library, its version and the device.
+
+    Returns
+    -------
+    Recording
+        Packed as the calls are made: no output is held beyond its own call.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> recording = record(lambda: rng.random((4, 8)) >= 0.5, trials=100, p=0.5)
+    >>> recording.trials, recording.shape, recording.dropped / recording.judged
+    (100, (4, 8), 0.5103125)
+    """
+    if not callable(call):
+        raise TypeError(f"call must be callable without arguments; got {type(call).__name__}")
+    trials = _validate.trials(trials)
+    recorder = Recorder(p, source, trials)
+    turns: Iterable[Any] = range(trials)
+    if progress:
+        if progress is True:
+            from tqdm import tqdm as progress
+        turns = progress(turns, total=trials, desc="recording", unit="call")
+    for _ in turns:
+        recorder.add(call(), inputs)
+    return recorder.recording()
