@@ -42,8 +42,12 @@ def binomial_tails(count: ArrayLike, n: ArrayLike, p: ArrayLike) -> tuple[Floats
     if k.size > _MANY and (n == n.flat[0]).all() and (p == p.flat[0]).all():
         # counts of one law take few values, and each incomplete beta function costs a microsecond or more
         values, where = np.unique(k, return_inverse=True)
-        low, high = binomial_tails(values, n.flat[0], p.flat[0])
+        low, high = _tails(values, n.flat[0], p.flat[0])
         return low[where].reshape(k.shape), high[where].reshape(k.shape)
+    return _tails(k, n, p)
+
+
+def _tails(k: Floats, n: Floats, p: Floats) -> tuple[Floats, Floats]:
     inside = (p > 0) & (p < 1)
     safe = np.where(inside, p, 0.5)
     certain = np.where(p == 0, 0.0, n)

@@ -6,7 +6,6 @@ from dropstats.auditing.nulls.detectable import POWER, detectable_correlation, d
 from dropstats.auditing.nulls.sums import count_sum_tails, histogram, score_sum_tails, squared_deviation, window
 from dropstats.auditing.nulls.tails import (
     binomial,
-    binomial_tails,
     bonferroni,
     count_tails,
     normal_quantile,
@@ -16,6 +15,7 @@ from dropstats.auditing.nulls.tails import (
     student_two_sided,
     two_sided,
 )  # fmt: skip
+from dropstats.counts import binomial_tails
 
 __all__ = [
     "POWER", "binomial", "binomial_tails", "bonferroni", "bounded_tails", "count_sum_tails", "count_tails",

@@ -7,34 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from dropstats.counts import binomial_tails
+
 Floats = NDArray[np.float64]
-
-# From this many counts on it pays to look for equal ones.
-_MANY = 1000
-
-
-def binomial_tails(count: ArrayLike, n: ArrayLike, p: ArrayLike) -> tuple[Floats, Floats]:
-    """Return P(X <= count) and P(X >= count) of X ~ Bin(n, p), by the incomplete beta function.
-
-    Each tail keeps its relative accuracy; neither is formed as 1 minus the other.
-    """
-    k, n, p = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (count, n, p)))
-    if k.size > _MANY and (n == n.flat[0]).all() and (p == p.flat[0]).all():
-        # counts of one law take few values, and each incomplete beta function costs a microsecond or more
-        values, where = np.unique(k, return_inverse=True)
-        low, high = _tails(values, np.full(values.shape, n.flat[0]), np.full(values.shape, p.flat[0]))
-        return low[where].reshape(k.shape), high[where].reshape(k.shape)
-    return _tails(k, n, p)
-
-
-def _tails(k: Floats, n: Floats, p: Floats) -> tuple[Floats, Floats]:
-    inside = (p > 0) & (p < 1)
-    safe = np.where(inside, p, 0.5)
-    low = np.where(k >= n, 1.0, special.betaincc(np.minimum(k, n - 1) + 1, np.maximum(n - k, 1), safe))
-    high = np.where(k <= 0, 1.0, special.betainc(np.maximum(k, 1), np.maximum(n - k, 0) + 1, safe))
-    low = np.where(inside, low, np.where(p == 0, 1.0, (k >= n) * 1.0))
-    high = np.where(inside, high, np.where(p == 1, 1.0, (k <= 0) * 1.0))
-    return low, high
 
 
 def two_sided(low: ArrayLike, high: ArrayLike) -> Floats:
