@@ -1,7 +1,6 @@
 """Tally: sums over masks, all that a comparison with a law needs, mergeable with ``+``."""
 
 from dataclasses import dataclass
-from functools import reduce
 from operator import add
 from typing import Any, Self
 
@@ -135,8 +134,7 @@ class Tally:
         -----
         A. Stuart, J. K. Ord (1994). Kendall's Advanced Theory of Statistics, 6th ed., vol. 1, section 10.
         """
-        if moment not in MOMENTS:
-            raise ValueError(f"moment must be one of {', '.join(MOMENTS)}; got {moment!r}")
+        _validate.choice(moment, "moment", MOMENTS)
         variance = self._central_moment(2)
         if not variance:
             return float("nan")
@@ -288,8 +286,3 @@ def _recorded(recording: Any, law: Law | None) -> Tally:
 def _summed(trials: int, drops: NDArray[Any], counts: NDArray[Any], parts: tuple[Tally, ...]) -> Tally:
     histogram = np.bincount(counts, minlength=drops.shape[0] + 1)
     return Tally(trials, drops.astype(np.int64), histogram.astype(np.int64), parts)
-
-
-def total(tallies: list[Tally]) -> Tally:
-    """Return the sum of tallies."""
-    return reduce(add, tallies)

@@ -10,6 +10,7 @@ import dropstats
 
 if TYPE_CHECKING:
     from dropstats.laws import Law
+    from dropstats.recording import Recording
 
 # Below this a probability is printed from its logarithm: doubles lose digits at 2.2e-308 and end at 5e-324.
 _SMALLEST_PRINTED = 1e-300
@@ -57,6 +58,13 @@ def add_law_arguments(parser: Parser) -> None:
     parser.add_argument("--law", metavar="LAW", help=law)
 
 
+def add_recording_arguments(parser: Parser) -> None:
+    """Take a recording, and what it declares."""
+    parser.add_argument("file", metavar="FILE", help="recording (.npz), or array of masks or outputs (.npy, .npz)")
+    parser.add_argument("--p", type=number, metavar="P", help="declared drop probability, in place of the file's")
+    parser.add_argument("--law", metavar="LAW", help="any declared law, as in Python: 'Channels(64, 8 * 8, 0.2)'")
+
+
 def add_default(parser: Parser, name: str, default: float, metavar: str, words: str) -> None:
     """Take a number that has a default."""
     words = f"{words}; %(default)g by default"
@@ -75,6 +83,21 @@ def law_of(arguments: argparse.Namespace) -> "Law":
     if missing:
         raise ValueError(f"the following arguments are required: {', '.join(missing)} (or --law)")
     return dropstats.Layer(arguments.n, arguments.p)
+
+
+def recording_of(arguments: argparse.Namespace) -> "tuple[Recording, Law | None]":
+    """Return the recording of a file and the law of --law, where --plot names a file that can be written."""
+    from dropstats.laws.parse import parse
+
+    if arguments.plot is not None:
+        dropstats.plots.check_picture_path(arguments.plot)  # before the work, not after it
+    if arguments.law is not None and arguments.p is not None:
+        raise ValueError(f"either --p or --law is expected; got both, --p {arguments.p:g}")
+    law = None if arguments.law is None else parse(arguments.law, "--law")
+    recording = dropstats.Recording.load(arguments.file, arguments.p)
+    if law is None and recording.p is None:
+        raise ValueError(f"{arguments.file} does not say p: give --p or --law")
+    return recording, law
 
 
 def integer(text: str) -> int:

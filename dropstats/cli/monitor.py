@@ -4,7 +4,7 @@ import argparse
 import json
 
 import dropstats
-from dropstats.cli.common import Parser, add_default, integer, number
+from dropstats.cli.common import Parser, add_default, add_recording_arguments, integer, recording_of
 
 SUMMARY = "replay recorded masks and say at which step the evidence against their law suffices"
 EXAMPLES = """\
@@ -20,9 +20,7 @@ _NEURONS = 2**22
 
 def add_arguments(parser: Parser) -> None:
     """Take a file, what it is held against, and how it is answered."""
-    parser.add_argument("file", metavar="FILE", help="recording (.npz), or array of masks or outputs (.npy, .npz)")
-    parser.add_argument("--p", type=number, metavar="P", help="declared drop probability, in place of the file's")
-    parser.add_argument("--law", metavar="LAW", help="any declared law, as in Python: 'Channels(64, 8 * 8, 0.2)'")
+    add_recording_arguments(parser)
     add_default(parser, "--false-alarm", 1e-3, "A", "probability that a correct implementation ever raises the alarm")
     parser.add_argument("--every", type=integer, default=1, metavar="K", help="look after every K masks; 1 by default")
     parser.add_argument("--plot", metavar="FILE", help="write the picture of the evidence as .png, .svg or .pdf")
@@ -30,20 +28,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay the masks, print what was found, and return the exit status."""
-    from dropstats.laws.parse import parse
-
-    if arguments.plot is not None:
-        dropstats.plots.check_picture_path(arguments.plot)  # before the work, not after it
-    if arguments.law is not None and arguments.p is not None:
-        raise ValueError(f"either --p or --law is expected; got both, --p {arguments.p:g}")
-    law = None if arguments.law is None else parse(arguments.law, "--law")
-    recording = dropstats.Recording.load(arguments.file, arguments.p)
-    if law is None and recording.p is None:
-        raise ValueError(f"{arguments.file} does not say p: give --p or --law")
+    recording, law = recording_of(arguments)
     if recording.known is not None:
-        raise ValueError(
-            f"{arguments.file}: a monitor needs masks in which it is known of every neuron if it is dropped"
-        )
+        needed = "a monitor needs masks in which it is known of every neuron if it is dropped"
+        raise ValueError(f"{arguments.file}: {needed}")
     declared = dropstats.Layer(recording.n, recording.p) if law is None else law
     monitor = dropstats.Monitor(declared, false_alarm=arguments.false_alarm, every=arguments.every)
     rows = max(1, _NEURONS // max(recording.n, 1))

@@ -18,47 +18,36 @@ _PIECES = 2**12
 _HALVINGS = 48
 
 
-class Interpolant:
-    """Piecewise Chebyshev interpolant of a function, to 1e-12 of its values where these are of order 1.
+def interpolant(
+    function: Callable[[Array], Array], edges: Sequence[float], weigh: Callable[[Array], Array]
+) -> Callable[[Array], Array]:
+    """Return the piecewise Chebyshev interpolant of a function, to 1e-12 of its values where these are of order 1.
 
-    Parameters
-    ----------
-    function : callable
-        Takes an array and returns one of that shape.
-    edges : sequence of float
-        Ends of the pieces to begin with; a piece is halved until it is smooth, or shorter than half a step.
-    weigh : callable
-        What an error matters where the function has this value.
+    The pieces between the edges are halved until they are smooth, or shorter than half a step; ``weigh(value)`` is what
+    an error matters where the function has this value.
     """
+    points = chebyshev.chebpts1(_DEGREE + 1)
+    to_coefficients = np.linalg.inv(chebyshev.chebvander(points, _DEGREE))
+    todo = np.array(list(itertools.pairwise(sorted(edges))))
+    done: list[tuple[float, float, Array]] = []
+    for halving in range(_HALVINGS + 1):
+        middle, half = todo.mean(axis=1), np.diff(todo, axis=1)[:, 0] / 2
+        values = function((middle[:, None] + half[:, None] * points).ravel()).reshape(-1, _DEGREE + 1)
+        coefficients = values @ to_coefficients.T
+        error = np.abs(coefficients[:, -3:]).sum(axis=1) * weigh(values).max(axis=1)
+        fine = (error <= _TOLERANCE) | (half <= 0.25) | (halving == _HALVINGS)
+        fine |= len(done) + 2 * len(todo) > _PIECES
+        done += zip(middle[fine], half[fine], coefficients[fine], strict=True)
+        left, centre = todo[~fine], middle[~fine]
+        if not centre.size:
+            break
+        todo = np.concatenate([np.stack([left[:, 0], centre], axis=1), np.stack([centre, left[:, 1]], axis=1)])
+    done.sort(key=lambda piece: float(piece[0]))
+    middles, halves, series = (np.array(part) for part in zip(*done, strict=True))
 
-    def __init__(
-        self, function: Callable[[Array], Array], edges: Sequence[float], weigh: Callable[[Array], Array]
-    ) -> None:
-        points = chebyshev.chebpts1(_DEGREE + 1)
-        to_coefficients = np.linalg.inv(chebyshev.chebvander(points, _DEGREE))
-        todo = np.array(list(itertools.pairwise(sorted(edges))))
-        done: list[tuple[float, float, Array]] = []
-        for halving in range(_HALVINGS + 1):
-            middle, half = todo.mean(axis=1), np.diff(todo, axis=1)[:, 0] / 2
-            values = function((middle[:, None] + half[:, None] * points).ravel()).reshape(-1, _DEGREE + 1)
-            coefficients = values @ to_coefficients.T
-            error = np.abs(coefficients[:, -3:]).sum(axis=1) * weigh(values).max(axis=1)
-            fine = (error <= _TOLERANCE) | (half <= 0.25) | (halving == _HALVINGS)
-            fine |= len(done) + 2 * len(todo) > _PIECES
-            done += list(zip(middle[fine], half[fine], coefficients[fine], strict=True))
-            left = todo[~fine]
-            if not left.size:
-                break
-            centre = left.mean(axis=1)
-            todo = np.concatenate([np.stack([left[:, 0], centre], 1), np.stack([centre, left[:, 1]], 1)])
-        done.sort(key=lambda piece: float(piece[0]))
-        self._middle, self._half = (np.array([piece[i] for piece in done]) for i in (0, 1))
-        self._coefficients = np.array([piece[2] for piece in done])
+    def value(x: Array) -> Array:
+        piece = np.searchsorted((middles + halves)[:-1], x)
+        at = (x - middles[piece]) / halves[piece]
+        return np.asarray(chebyshev.chebval(at, series[piece].T, tensor=False))
 
-    def __call__(self, x: Array) -> Array:
-        """Value at x, within the edges."""
-        ends = (self._middle + self._half)[:-1]
-        piece = np.searchsorted(ends, x)
-        at = (x - self._middle[piece]) / self._half[piece]
-        result: Array = chebyshev.chebval(at, self._coefficients[piece].T, tensor=False)
-        return result
+    return value

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropstats import _numerics
-from dropstats.training.interpolation import Interpolant
+from dropstats.training.interpolation import interpolant
 from dropstats.training.times import CHUNK, LOG_NOTHING, Pieces, Steps
 
 Array = NDArray[np.float64]
@@ -113,7 +113,7 @@ class LongestRun(Steps):
             return np.log(-np.maximum(self._log_below(k), -LOG_NOTHING))
 
         # an error e of log S, S = -log P(L < k), is one of S exp(-S) e in P(L < k) and of e, relatively, in a small S
-        smooth = Interpolant(log_minus_log, [low, *inside, last + 0.5], lambda y: (1 + np.exp(y)) * np.exp(-np.exp(y)))
+        smooth = interpolant(log_minus_log, [low, *inside, last + 0.5], lambda y: (1 + np.exp(y)) * np.exp(-np.exp(y)))
 
         def tails(k: Array) -> tuple[Array, Array]:
             with np.errstate(over="ignore"):

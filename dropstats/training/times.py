@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _numerics, _validate
-from dropstats._numerics import log1mexp
+from dropstats.counts import search
 
 Array = NDArray[np.float64]
 # Rates that differ and how many neurons have each: (p, number).
@@ -66,26 +66,15 @@ class Steps:
         levels = np.asarray(q, dtype=np.float64)
         if not ((levels >= 0) & (levels <= 1)).all():
             raise ValueError(f"q must be in [0, 1]; got {q!r}")
-        return _unwrap(np.array([self._quantile(level) for level in levels.ravel()]).reshape(levels.shape))
 
-    def _quantile(self, q: float) -> float:
-        def reached(k: float) -> bool:
+        def reached(k: Array, level: Array) -> Array:
             lower, upper = self._at(k)
-            return bool(lower >= q) if q < 0.5 else bool(upper <= 1 - q)
+            return np.asarray(np.where(level < 0.5, lower >= level, upper <= 1 - level))
 
-        if q == 1:
-            return self._end()  # tails below 1e-308 are not the end
-        if reached(0):
-            return 0.0
-        low, high = 0.0, 1.0
-        while not reached(high):
-            low, high = high, 2 * high
-            if high > _validate.MAX_NEURONS:  # beyond, neighbouring whole numbers are no longer doubles
-                return math.inf
-        while high - low > 1:
-            middle = math.floor((low + high) / 2)
-            low, high = (low, middle) if reached(middle) else (middle, high)
-        return high
+        largest = _validate.MAX_NEURONS  # beyond, neighbouring whole numbers are no longer doubles
+        found = search.first(reached, levels.ravel(), np.zeros(levels.size), 2 * largest, numbers=False)
+        found = np.where(found > largest, math.inf, found).reshape(levels.shape)
+        return _unwrap(np.where(levels == 1, self._end(), found))  # tails below 1e-308 are not the end
 
     def median(self) -> float:
         """Return the median."""
@@ -143,7 +132,7 @@ class WaitingTime(Steps):
                     logarithm = np.where(gap < 0.5, np.log(gap), np.log1p(-(np.exp(slow) + np.exp(fast))))
                 else:
                     rate = log_q if self.what == "dropped" else log_p
-                    logarithm = np.where(t > 0, log1mexp(np.where(t > 0, rate * t, 0.0)), -np.inf)
+                    logarithm = np.where(t > 0, _numerics.log1mexp(np.where(t > 0, rate * t, 0.0)), -np.inf)
             total = total + number * logarithm
         return total
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from dropstats.counts import binomial_tails
+from dropstats.counts import binomial_tails as binomial_tails
 
 Floats = NDArray[np.float64]
 
