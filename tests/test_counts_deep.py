@@ -195,6 +195,9 @@ def test_binomial_tails():
     many = rng.integers(0, 41, 5000)
     for one, other in zip(binomial_tails(many, 40, 0.3), binomial_tails(many[:, None], 40, 0.3), strict=True):
         np.testing.assert_array_equal(one, other[:, 0])
+    # also where they take many values
+    every = np.arange(5001)
+    assert binomial_tails(every, 5000, 0.3)[1][7] == binomial_tails(7, 5000, 0.3)[1]
     assert [float(tail) for tail in binomial_tails(2, 5, 1.0)] == [0, 1]
     assert [float(tail) for tail in binomial_tails(5, 5, 1.0)] == [1, 1]
 

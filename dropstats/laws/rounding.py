@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropstats import _validate
+from dropstats.formats import digits, rounded
 
 Floats = NDArray[np.float64]
 
@@ -38,27 +39,16 @@ def _transformer_engine(p: Floats, levels: int) -> Floats:
     return np.asarray(np.floor(p.astype(np.float32) * np.float32(levels)).astype(np.float64) / levels)
 
 
-def _float16(p: Floats, _: int) -> Floats:
-    """Drop if u < p, u uniform over the multiples of 2^-10 in [0, 1), p rounded to float16."""
-    return _below(p.astype(np.float16).astype(np.float64), 2**10)
-
-
-def _bfloat16(p: Floats, _: int) -> Floats:
-    """Drop if u < p, u uniform over the multiples of 2^-7 in [0, 1), p rounded to bfloat16."""
-    # a bfloat16 is the upper half of a float32, rounded to nearest, ties to even
-    word = p.astype(np.float32).view(np.uint32)
-    word = (word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    return _below(word.view(np.float32).astype(np.float64), 2**7)
-
-
-def _below(p: Floats, grid: int) -> Floats:
-    return np.ceil(p * grid) / grid
+def _mantissa(p: Floats, dtype: str) -> Floats:
+    """Drop if u < p, u uniform over the multiples of the format's spacing at 1 in [0, 1), p rounded to the format."""
+    grid = 2 ** (digits(dtype) - 1)
+    return np.asarray(np.ceil(rounded(p, dtype) * grid) / grid)
 
 
 _RULES: dict[str, Callable[[Floats, int], Floats]] = {
     "flash-attention-2": _flash_attention,
     "transformer-engine": _transformer_engine,
-    "bfloat16": _bfloat16,
-    "float16": _float16,
+    "bfloat16": lambda p, _: _mantissa(p, "bfloat16"),
+    "float16": lambda p, _: _mantissa(p, "float16"),
 }
 THRESHOLDS = ("flash-attention-2", "transformer-engine")
