@@ -84,6 +84,16 @@ def test_what_does_not_go_together_is_named():
     assert repr(recorder) == "Recorder(p=0.1, source='', trials=2)"
 
 
+def test_nothing_was_added_where_the_first_call_was_refused():
+    recorder = ds.Recorder()
+    with pytest.raises(ValueError, match=r"masks must hold 0 \(dropped\) and 1 \(kept\) only; got 2.0"):
+        recorder.add(np.array([2, 1, 0]))
+    with pytest.raises(ValueError, match="nothing was added yet"):
+        recorder.recording()
+    recorder.add(np.array([1, 1, 0]))
+    assert recorder.recording().masks().tolist() == [[True, True, False]]
+
+
 def test_a_recorder_holds_bits_only():
     output = np.ones(2**16, np.float32)
     tracemalloc.start()

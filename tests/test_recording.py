@@ -274,6 +274,19 @@ def test_numbers_that_cannot_be_outputs_are_refused():
         ds.Recording.from_outputs(np.ones((2, 2), complex))
 
 
+def test_a_recording_says_what_it_holds():
+    assert repr(ds.Recording.from_masks([[1, 0]], p=0.5, source="here")) == (
+        "Recording(trials=1, shape=(2,), p=0.5, source='here', dropped=1, judged=2)"
+    )
+    three = ds.Recording.from_outputs([[1.5, 2.0, 3.0, np.nan, 0.0]])
+    assert repr(three) == (
+        "Recording(trials=1, shape=(5,), p=None, source='', dropped=1, judged=4, scales={1.5: 1, 2.0: 1, 3.0: 1}, "
+        "dtype='float64', nans=1)"
+    )
+    four = ds.Recording.from_outputs([[1.5, 2.0, 3.0, 4.0, 4.0]])
+    assert "scales={4.0: 2, 1.5: 1, 2.0: 1, ...}, dtype" in repr(four)
+
+
 # ---- record --------------------------------------------------------------------------------------------
 
 

@@ -49,6 +49,7 @@ def test_adding_is_the_tally_of_both(case):
     assert whole == parts == parts + empty(case.law)
     assert pickle.loads(pickle.dumps(whole)) == whole
     assert whole != tally(masks[:99], case.law)
+    assert whole != 3
 
 
 def test_tallies_are_summed():
