@@ -67,6 +67,11 @@ LAWS = (
     LawCase("dropblock", DropBlock(6, 5, 3, p=0.2), DropBlock(6, 5, 3, p=0.206)),
     LawCase("dropblock, exactly p", DropBlock.exactly(7, 7, 3, 0.1), DropBlock(7, 7, 3, p=0.1)),
     LawCase("dropblock of one neuron", DropBlock(4, 4, 1, p=0.3), DropBlock(4, 4, 1, p=0.305)),
+    LawCase(
+        "dropblock on the whole map",
+        DropBlock(5, 4, 3, gamma=0.05, seeds="map"),
+        DropBlock(5, 4, 3, gamma=0.0515, seeds="map"),
+    ),
     LawCase("fixed count", FixedCount(20, 7), FixedCount(20, 8)),
     LawCase("dropconnect", DropConnect(6, 5, 0.3), DropConnect(6, 5, 0.305)),
     LawCase("drop path", DropPath(12, 0.4, "huang"), DropPath(12, 0.4, "timm")),
@@ -117,6 +122,9 @@ EDGE_LAWS = (
     DropBlock(4, 3, 2, gamma=1.0),
     DropBlock(4, 4, 4, gamma=1e-300),
     DropBlock(7, 7, 2, gamma=1e-20),
+    DropBlock(4, 3, 2, gamma=1.0, seeds="map"),
+    DropBlock(1, 1, 1, p=0.5, seeds="map"),
+    DropBlock(5, 5, 4, gamma=1e-120, seeds="map"),
     DropConnect(0, 3, 0.5),
     DropConnect(2**26, 2**26, 0.1),
     DropPath(0, 0.5, "huang"),
@@ -193,9 +201,36 @@ FAULTS = (
         "rate jitters by mask", 400, 1024, 0.1, faults.row_jitter, "dispersion", "rate differs from call to call",
         0.1, 0.02, right_rate=True,
     ),
+    _fault(
+        "rate jitters by tile", 1000, 1024, 0.1, faults.tile_jitter, "tiles",
+        r"^in tiles of (32|64|128) neurons the variance of the counts is 1\.\d+ times the law's: neighbours share",
+        0.1, 64, 0.012, right_rate=True,
+    ),
+    _fault(
+        "rate jitters by warp", 1000, 1024, 0.5, faults.tile_jitter, "tiles",
+        r"^in tiles of (16|32|64) neurons the variance of the counts is 1\.\d+ times the law's: neighbours share",
+        0.5, 32, 0.025, right_rate=True,
+    ),
     _fault("masks never empty", 2000, 4, 0.5, faults.never_empty, "dispersion", "forced not to be empty", 0.5),
     _fault("dead warm-up", 1000, 256, 0.1, faults.warm_up, "drift", "^calls 0 to 9 drop nothing: warm-up", 0.1, 10),
     _fault("drift", 1000, 512, 0.1, faults.drift, "drift", "drift", 0.1, 0.02, right_rate=True),
+    _fault(
+        "slow drift", 2000, 2048, 0.1, faults.drift, "drift",
+        r"^the rate drifts from 0\.09[789]\d* at the first call to 0\.10[123]\d* at the last: a linear trend$",
+        0.1, 0.0016, right_rate=True,
+    ),
+    _fault(
+        "rate alternates", 1000, 1024, 0.1, faults.waves, "drift",
+        r"^the rate goes up and down by [23]\.?\d*% with a period of 2 calls$", 0.1, 0.03, 2, right_rate=True,
+    ),
+    _fault(
+        "rate is periodic", 1000, 1024, 0.1, faults.waves, "drift",
+        r"^the rate goes up and down by [3456]\.?\d*% with a period of 7 calls$", 0.1, 0.045, 7, right_rate=True,
+    ),
+    _fault(
+        "next mask a permutation of the last", 400, 256, 0.1, faults.permuted, "drift",
+        r"^the counts of calls next to each other correlate by 0\.", 0.1, right_rate=True,
+    ),
     # dependence among neurons
     _fault(
         "groups of 4", 400, 256, 0.1, faults.groups, "dispersion", "^groups of 4 neighbours drop together",
@@ -254,6 +289,24 @@ FAULTS = (
     _fault(
         "microbatches share masks", 1000, 256, 0.1, faults.microbatches, "duplicates", "calls in a row share a mask",
         0.1, 2, right_rate=True,
+    ),
+    _fault(
+        "calls overlap by a neuron", 400, 256, 0.1, faults.counter_overlap, "lags",
+        "^position 255 of a call is position 0 of the next one: calls overlap by 1 neuron$", 0.1, 255, right_rate=True,
+    ),
+    _fault(
+        "calls overlap by 4 neurons", 800, 1024, 0.05, faults.counter_overlap, "lags",
+        "^positions 1020 to 1023 of a call are positions 0 to 3 of the next one: calls overlap by 4 neurons$",
+        0.05, 1020, right_rate=True,
+    ),
+    _fault(
+        "calls overlap by 2 neurons, p = 1/2", 100, 4096, 0.5, faults.counter_overlap, "lags",
+        "^positions 4094 to 4095 of a call are positions 0 to 1 of the next one: calls overlap", 0.5, 4094,
+        right_rate=True,
+    ),
+    _fault(
+        "a neuron carries over to another, 3 calls later", 400, 256, 0.1, faults.carried, "lags",
+        "^position 200 of a call is position 17 of the one 3 calls later$", 0.1, 200, 17, 3, right_rate=True,
     ),
     # streams that overlap
     _fault(

@@ -52,6 +52,17 @@ def counter_overlap(trials, n, p, step):
     return make
 
 
+def carried(trials, n, p, first, second, lag):
+    """Return masks one neuron of which does what another one did some calls before."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        masks[lag:, second] = masks[:-lag, first]
+        return masks
+
+    return make
+
+
 def one_overlap(trials, n, p, first, second, shift):
     """Return clean masks but for two calls, of which one is the other shifted."""
 
@@ -99,8 +110,35 @@ def row_jitter(trials, n, p, spread):
     return lambda rng: rng.random((trials, n)) >= np.clip(p + spread * rng.standard_normal((trials, 1)), 0, 1)
 
 
+def tile_jitter(trials, n, p, size, spread):
+    """Return masks whose rate goes up and down from one tile of neighbours to the next."""
+
+    def make(rng):
+        rates = p + spread * rng.standard_normal((trials, n // size))
+        return rng.random((trials, n)) >= np.repeat(rates, size, axis=1)
+
+    return make
+
+
 def drift(trials, n, p, change):
     return lambda rng: rng.random((trials, n)) >= p + change * np.linspace(-1, 1, trials)[:, None]
+
+
+def waves(trials, n, p, swing, period):
+    """Return masks whose rate goes up and down by a share of it, over so many calls."""
+    rates = p * (1 + swing * np.cos(2 * np.pi * np.arange(trials) / period))
+    return lambda rng: rng.random((trials, n)) >= rates[:, None]
+
+
+def permuted(trials, n, p):
+    """Return masks of which every second one is the one before with its neurons in another order."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        masks[1::2] = rng.permuted(masks[::2], axis=1)[: trials // 2]
+        return masks
+
+    return make
 
 
 def sticky(trials, n, p, share):

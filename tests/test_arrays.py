@@ -2,6 +2,8 @@
 
 import enum
 import operator
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -301,6 +303,27 @@ def test_a_table_without_one_dtype_is_read_as_an_array():
             return np.array([[1, 0, 1], [0, 1, 1]])
 
     assert ds.Recording.from_masks(Table()).mask_drops().tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"), [("fakes", "fakes 1.2 cuda:0"), ("fakes.core", "fakes 1.2 cuda:0"), ("", "fakes cuda:0")]
+)
+def test_the_source_is_the_library_its_version_and_the_device(monkeypatch, where, expected):
+    class Array(Cupy):
+        device = "cuda:0"
+
+    Array.__module__ = "fakes.core.arrays"
+    module = types.ModuleType(where or "fakes")
+    if where:
+        module.__version__ = "1.2"
+    monkeypatch.setitem(sys.modules, where or "fakes", module)
+    outputs = Array(kept((4, 5)) * 2.0)
+    recorder = ds.Recorder()
+    recorder.add(outputs[0])
+    for recording in (ds.Recording.from_outputs(outputs), ds.Recording.of(outputs), recorder.recording()):
+        assert recording.source == expected
+    assert ds.Recording.from_outputs(outputs, source="mine").source == "mine"
+    assert ds.Recording.from_outputs(np.ones((2, 3))).source == ""
 
 
 def test_wide_numbers_are_read_as_doubles():

@@ -77,7 +77,7 @@ Audit of 512 masks of 1,024 neurons, p = 0.3: FAILED (rate)
   rate       FAIL              1.4e-16    0.3053       0.3   drops 0.3053 where 0.3 was declared (+1.8%), consistent with
                                                              39/128: p rounded up to a multiple of 1/128, as a comparison
                                                              with bfloat16 uniforms gives
-  drift      pass                0.091       268     312.6   the most unusual mask is that of call 69
+  drift      pass                 0.18       268     312.6   the most unusual mask is that of call 69
   scale      pass                           1.43     1.429   1/(1 - p) in bfloat16
   mean       FAIL                1e-13    0.9932         1   explained by rate: scale 1.4297 with this rate loses 0.68% of
                                                              the mean
@@ -420,39 +420,6 @@ def test_detectable_rate_against_reference(case):
     assert shift == pytest.approx(case["smallest_bias_exact"], rel=1e-9)
 
 
-def departing(test, trials, n, p, by, rng):
-    """Return masks that depart from the law by so much, as the test in question measures it."""
-    if test == "rate":
-        return rng.random((trials, n)) >= p + by
-    if test == "dispersion":  # a rate that varies by call adds n (n - 1) s^2 to n p q
-        spread = np.sqrt(by * p * (1 - p) / (n - 1))
-        return rng.random((trials, n)) >= p + spread * rng.standard_normal((trials, 1))
-    masks = rng.random((trials, n)) >= p
-    if test == "positions":
-        masks[:, 7] = rng.random(trials) >= p + by
-        return masks
-    stays = rng.random((trials, n)) < by
-    for t in range(1, trials):
-        masks[t, stays[t]] = masks[t - 1, stays[t]]
-    return masks
-
-
-@pytest.mark.parametrize("test", ["rate", "positions", "dispersion", "lags"])
-def test_detectable_departures_are_detected_nine_times_in_ten(test):
-    # what a passing test states, held against the test itself
-    trials, n, p = 400, 64, 0.3
-    passed = audit(Layer(n, p).sample(trials, rng=0), p=p, tests=[test])[test]
-    assert passed.verdict == "pass"
-    rng = np.random.default_rng(1)
-
-    def seen(by, times):
-        masks = (departing(test, trials, n, p, by, rng) for _ in range(times))
-        return sum(audit(one, p=p, tests=[test])[test].verdict == "fail" for one in masks)
-
-    assert stats.binom.cdf(seen(passed.detectable, 100), 100, 0.9) > 1e-3
-    assert seen(passed.detectable / 2, 50) < 25
-
-
 @pytest.mark.parametrize("lag", [1, 3, 10, 60])
 def test_alternate_halves(lag):
     values = np.random.default_rng(0).integers(0, 3, 101, dtype=np.uint8)
@@ -475,8 +442,6 @@ def test_evidence_in_pieces_is_that_of_the_whole(monkeypatch):
     np.testing.assert_array_equal(parts.mask_hashes, expected[2])
     np.testing.assert_allclose(parts.lag_correlation(), expected[3], atol=1e-6)
     np.testing.assert_array_equal(parts.elements(250, 733), ~masks.reshape(-1)[250:733])
-    np.testing.assert_array_equal(parts.columns(np.array([3, 17, 99])), ~masks[:, [3, 17, 99]])
-    np.testing.assert_array_equal(parts.columns(np.arange(13, 40)), ~masks[:, 13:40])
 
 
 def test_lag_correlation_is_the_plain_sum():

@@ -205,6 +205,8 @@ SMALL = (
     ds.DropBlock(3, 4, 2, p=0.2),
     ds.DropBlock(4, 3, 3, gamma=0.9),
     ds.DropBlock(3, 3, 1, gamma=0.3),
+    ds.DropBlock(4, 3, 3, gamma=0.1, seeds="map"),
+    ds.DropBlock(3, 4, 2, p=0.3, seeds="map"),
     Layer.rounded(4, 0.1, rule="bfloat16"),
     Network(ds.Channels(2, 2, 0.3), Network(Layer(2, 0.2), ds.FixedCount(3, 1)), ds.DropBlock(2, 2, 2, gamma=0.3)),
 )
@@ -223,10 +225,15 @@ def all_masks(law):
     if isinstance(law, ds.DropBlock):
         chance = dict.fromkeys(map(tuple, masks), 0.0)
         high, wide = law.height - law.block + 1, law.width - law.block + 1
+        before = 0
+        if law.seeds == "map":
+            # a square reaches as far before its seed as behind it, an even one a cell further behind
+            high, wide, before = law.height, law.width, (law.block - 1) // 2
         for seeds in itertools.product([False, True], repeat=high * wide):
             kept = np.ones((law.height, law.width), bool)
-            for at in np.flatnonzero(seeds):
-                kept[at // wide : at // wide + law.block, at % wide : at % wide + law.block] = False
+            for row, column in zip(*np.nonzero(np.reshape(seeds, (high, wide))), strict=True):
+                top, left = row - before, column - before
+                kept[max(top, 0) : top + law.block, max(left, 0) : left + law.block] = False
             chance[tuple(kept.ravel())] += law.gamma ** sum(seeds) * (1 - law.gamma) ** (len(seeds) - sum(seeds))
         return masks, np.array(list(chance.values()))
     if isinstance(law, ds.FixedCount):

@@ -868,28 +868,32 @@ def test_memory_does_not_grow():
     held = []
     tracemalloc.start()
     for _ in range(5):  # 16,384 hashes are remembered
-        monitor.update(ds.Layer(256, 0.1).sample(10_000, rng=rng))
+        monitor.update(ds.Layer(256, 0.1).sample(6_000, rng=rng))
         held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    # some looks that are kept for the picture; one byte a mask would be 10,000
-    assert held[4] - held[3] < 9_000
+    # some looks that are kept for the picture; one byte a mask would be 6,000
+    assert held[4] - held[3] < 5_500
     assert held[4] < 2_000_000
 
 
-@pytest.mark.slow
-def test_a_million_neurons_take_a_millisecond_a_step():
-    law, steps = ds.Layer(2**20, 0.1), 256
-    masks = bits.packed_masks(law.rates, steps, 0)
-    monitor = Monitor(law)
-    taken = []
-    for mask in masks:
+def test_a_step_takes_a_fraction_of_drawing_the_mask():
+    """A million neurons: 0.6 ms where nothing else runs, and 4 ms to draw the mask; measured together, for machines
+    are busy.
+    """
+    law, rng = ds.Layer(2**20, 0.1), np.random.default_rng(0)
+    monitor, taken = Monitor(law), {"update": [], "draw": []}
+    for packed in bits.packed_masks(law.rates, 192, 0):
         start = time.perf_counter()
-        monitor.update(mask)
-        taken.append(time.perf_counter() - start)
-    # rounds of 64 masks, at whose end positions are looked at; the quickest, for the machine may be shared
-    rounds = np.reshape(taken, (-1, 64)).mean(axis=1)
+        monitor.update(packed)
+        taken["update"].append(time.perf_counter() - start)
+    for _ in range(20):
+        start = time.perf_counter()
+        rng.random(2**20) < 0.1  # noqa: B015
+        taken["draw"].append(time.perf_counter() - start)
     assert monitor.alarm is None
-    assert rounds[1:].min() < 2e-3
+    # rounds of 64 masks, at whose end positions are looked at
+    rounds = np.reshape(taken["update"], (-1, 64)).mean(axis=1)
+    assert rounds[1:].min() < 0.5 * np.median(taken["draw"])
 
 
 def test_import_loads_no_plots():

@@ -314,6 +314,13 @@ def test_record_shows_progress():
     assert seen["turns"] == 10
 
 
+def test_record_shows_a_bar_of_its_own(capsys):
+    assert ds.record(lambda: masks()[0], 1e1, progress=True).trials == 10
+    assert "recording: 100%" in capsys.readouterr().err
+    ds.record(lambda: masks()[0], 10)
+    assert capsys.readouterr().err == ""
+
+
 def test_record_names_what_is_wrong():
     with pytest.raises(TypeError, match="call must be callable without arguments; got ndarray"):
         ds.record(masks(), 10)
@@ -440,6 +447,14 @@ def test_a_plain_array_of_masks_is_read(tmp_path, dtype, save):
     assert np.array_equal(recording.masks(), given.reshape(20, -1))
     assert (recording.shape, recording.p, recording.scales) == ((3, 5), 0.3, None)
     assert ds.Recording.load(path).p is None
+
+
+def test_a_plain_array_may_hold_one_mask_but_not_none(tmp_path):
+    np.save(tmp_path / "one.npy", masks(1))
+    assert ds.Recording.load(tmp_path / "one.npy").trials == 1
+    np.save(tmp_path / "none.npy", np.ones((0, 4)))
+    with pytest.raises(ValueError, match=r"an array of shape \(0, 4\), where \(trials, ...\) is needed"):
+        ds.Recording.load(tmp_path / "none.npy")
 
 
 def test_a_plain_array_of_outputs_is_read(tmp_path):

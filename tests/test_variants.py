@@ -526,13 +526,66 @@ def test_the_map_of_the_paper_is_exact():
     assert law.prob(dropped=0) == pytest.approx(float(law.dropped.pmf(0)), rel=1e-12)
 
 
+@pytest.mark.parametrize("seeds", ["inside", "map"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 4, 1), (6, 6, 6), (7, 9, 3), (64, 40, 11)])
 @pytest.mark.parametrize("p", [0.0, 1e-300, 1e-9, 0.1, 0.3, 0.7, 0.999, 1 - 2**-53, 1.0])
-def test_the_gamma_that_drops_exactly_p(shape, p):
-    law = DropBlock.exactly(*shape, p)
+def test_the_gamma_that_drops_exactly_p(shape, p, seeds):
+    law = DropBlock.exactly(*shape, p, seeds)
     assert law.fraction == pytest.approx(p, rel=2e-14)
     assert law.gamma <= p
-    assert DropBlock(*shape, p=p).fraction <= p * (1 + 1e-14)
+    assert DropBlock(*shape, p=p, seeds=seeds).fraction <= p * (1 + 1e-14)
+
+
+def test_seeds_on_the_whole_map():
+    """timm's DropBlock2d takes the paper's gamma, that of squares inside; the dropblock package p / block^2."""
+    for n, dropped in ((7, 0.93), (14, 0.21), (28, 0.13)):
+        paper = DropBlock(n, n, 7, p=0.1)
+        law = DropBlock(n, n, 7, gamma=paper.gamma, seeds="map")
+        assert law.fraction == pytest.approx(dropped, abs=0.005)
+        # the corner is reached by the seeds of a quarter of a square, the middle by those of a whole one
+        assert law.rates[0] == pytest.approx(-math.expm1(4 * 4 * math.log1p(-law.gamma)), rel=1e-14)
+        assert law.rates[n // 2 * (n + 1)] == pytest.approx(-math.expm1(49 * math.log1p(-law.gamma)), rel=1e-14)
+        assert law.prob(dropped=0) == pytest.approx((1 - law.gamma) ** (n * n), rel=1e-12)
+    for p, dropped in ((0.1, 0.075), (0.3, 0.21)):
+        law = DropBlock(14, 14, 7, p, seeds="map")
+        assert law.gamma == pytest.approx(p / 49, rel=1e-15)
+        assert law.p == pytest.approx(p, rel=1e-15)
+        assert law.fraction == pytest.approx(dropped, abs=0.005)
+    assert repr(DropBlock(4, 4, 2, gamma=0.5, seeds="map")) == "DropBlock(4, 4, 2, gamma=0.5, seeds='map')"
+    with pytest.raises(ValueError, match="seeds must be one of inside, map; got 'border'"):
+        DropBlock(4, 4, 2, 0.1, seeds="border")
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 3), (5, 6, 4), (4, 4, 2), (3, 7, 3)])
+def test_seeds_on_the_whole_map_by_max_pooling(shape):
+    """A seed's square as max_pool2d with padding block // 2 makes it, cropped where block is even."""
+    height, width, block = shape
+    law = DropBlock(*shape, gamma=0.07, seeds="map")
+    seeds = np.random.default_rng(0).random((200_000, height, width)) < 0.07
+    padded = np.pad(seeds, ((0, 0), (block // 2,) * 2, (block // 2,) * 2))
+    dropped = np.zeros_like(seeds)
+    for i, j in itertools.product(range(block), repeat=2):
+        dropped |= padded[:, i : i + height, j : j + width]
+    counts = dropped.sum(axis=(1, 2))
+    drops = dropped.reshape(len(counts), -1)
+    error = np.sqrt(law.rates * (1 - law.rates) / len(counts))
+    assert (np.abs(drops.mean(axis=0) - law.rates) < 5.5 * error).all()
+    assert abs(counts.mean() - law.n * law.fraction) < 5.5 * (law.variance / len(counts)) ** 0.5
+    assert counts.var() == pytest.approx(law.variance, rel=0.03)
+    places = np.arange(law.n)
+    assert law.covariance(places[:, None], places).sum() == pytest.approx(law.variance, rel=1e-12)
+    assert law.dropped.mean() == pytest.approx(law.n * law.fraction, rel=1e-12)
+    assert law.dropped.var() == pytest.approx(law.variance, rel=1e-11)
+    expected = len(counts) * law.dropped.pmf(np.arange(law.n + 1))
+    cells = expected >= 20
+    observed = np.bincount(counts, minlength=law.n + 1)
+    pair = np.append(observed[cells], observed[~cells].sum()), np.append(expected[cells], expected[~cells].sum())
+    possible = pair[1] > 0
+    assert stats.chisquare(pair[0][possible], pair[1][possible], sum_check=False).pvalue > 1e-6
+    assert not observed[expected == 0].any()
+    # the same seeds under the law of squares inside are another law
+    inside = DropBlock.exactly(*shape, law.fraction)
+    assert (np.abs(drops.mean(axis=0) - inside.rates) > 5.5 * error).any()
 
 
 def test_dropblock_of_tiny_gamma_keeps_its_digits():
@@ -818,7 +871,7 @@ def test_groups_are_judged_by_what_is_known_of_them():
 def test_a_law_without_a_law_of_counts_is_audited_by_bounds():
     law = DropBlock(28, 28, 7, p=0.1)
     report = ds.audit(law.sample(500, rng=1), law)
-    passing = {"rate", "positions", "dispersion", "pairs", "lags", "serial", "duplicates", "overlaps", "drift"}
+    passing = {"rate", "positions", "dispersion", "tiles", "pairs", "lags", "serial", "duplicates", "overlaps", "drift"}
     assert {r.name for r in report.results if r.verdict == "pass"} == passing
     assert "exact variance" in report["dispersion"].message
     assert "exact variance" in report["drift"].message

@@ -11,6 +11,7 @@ from dropstats.auditing.evidence import Evidence
 from dropstats.laws import Layer
 
 if TYPE_CHECKING:
+    from dropstats.counts import Count
     from dropstats.laws import Law
 
 # Of the neurons that are independent, those of these many rates are looked at as streams, the most frequent first.
@@ -88,11 +89,16 @@ class Case:
 
     @cached_property
     def law_effect(self) -> float:
-        """By how much the law's own dependence widens the variance of a mask's count; at least 1."""
-        rate = self.law.rate
-        rates = self.law.rates if rate is None else np.float64(rate)
-        alone = float((rates * (1 - rates)).sum()) * (1 if rate is None else self.n)
-        return max(1.0, float(self.law.variance) / alone) if alone and not self.law.independent else 1.0
+        """Variance of a mask's count under the law, in variances of independent neurons of its mean rate."""
+        law, alone = self.law, self.n * self.expected_rate * (1 - self.expected_rate)
+        if not alone or (law.independent and law.rate is not None):
+            return 1.0
+        return float((law.rates * (1 - law.rates)).sum() if law.independent else law.variance) / alone
+
+    @cached_property
+    def shared(self) -> "Count | None":
+        """Law of the number of neurons dropped in both of two masks; None where it has no closed form."""
+        return self.law.shared()
 
     def but(self, **changes: Any) -> Self:
         """Return the same case with some attributes changed; the sums are shared."""

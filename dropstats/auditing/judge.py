@@ -68,14 +68,16 @@ _CONSEQUENCES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("rate", "", ("mean",)),
     (
         "duplicates", "periodic",
-        ("rate", "positions", "dispersion", "pairs", "lags", "serial", "overlaps", "drift", "mean"),
+        ("rate", "positions", "dispersion", "tiles", "pairs", "lags", "serial", "overlaps", "drift", "mean"),
     ),
-    ("pairs", "together", ("dispersion", "serial", "positions", "lags", "overlaps", "drift")),
-    ("dispersion", "together", ("serial", "positions", "lags", "overlaps", "drift", "pairs")),
+    ("pairs", "together", ("dispersion", "tiles", "serial", "positions", "lags", "overlaps", "drift")),
+    ("dispersion", "together", ("tiles", "serial", "positions", "lags", "overlaps", "drift", "pairs")),
     ("duplicates", "", ("lags", "overlaps", "serial")),
     ("positions", "", ("rate", "lags", "mean")),
     ("positions", "constant", ("pairs", "serial")),
-    ("drift", "", ("rate", "dispersion", "duplicates", "mean", "serial", "lags", "pairs")),
+    ("drift", "", ("rate", "dispersion", "tiles", "duplicates", "mean", "serial", "lags", "pairs")),
+    ("dispersion", "", ("tiles",)),
+    ("tiles", "", ("dispersion",)),
     ("agreement", "", ("duplicates", "overlaps", "transposed")),
 )  # fmt: skip
 

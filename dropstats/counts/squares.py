@@ -28,56 +28,75 @@ _MAX_TABLE = 6e7
 _SMALLEST_LOG = -690.0
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """A map, and where squares begin: their first rows, and the columns of the map that they span."""
+
+    height: int
+    width: int
+    block: int
+    margin: tuple[int, int]
+
+    @property
+    def rows(self) -> range:
+        """First rows of squares, below 0 before the map."""
+        return range(-self.margin[0], self.height + self.margin[1] - self.block + 1)
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """First column and the one after the last, of the squares that begin in a row."""
+        places = range(-self.margin[0], self.width + self.margin[1] - self.block + 1)
+        return [(max(place, 0), min(place + self.block, self.width)) for place in places]
+
+
 @lru_cache(maxsize=16)
-def squares(height: int, width: int, block: int, gamma: float) -> Floats:
+def squares(height: int, width: int, block: int, gamma: float, margin: tuple[int, int] = (0, 0)) -> Floats:
     """Return the log pmf of the number of cells covered, over 0..height * width.
 
-    Seeds fall with probability gamma, 0 < gamma < 1, on each place where a square of side block fits in the map.
+    Seeds fall with probability gamma, 0 < gamma < 1, on each place where a square of side block fits in the map, grown
+    by a margin before and behind along both axes; cells of the margin are not counted.
 
     Raises
     ------
     ValueError
         If the states, or the work, are beyond what is feasible.
     """
-    height, width = max(height, width), min(height, width)  # states grow with the width
-    seeds = (height - block + 1) * (width - block + 1)
+    # states grow with the width
+    grid = _Grid(max(height, width), min(height, width), block, margin)
     # no product of probabilities is smaller than this one: where it is a normal double, no digit is lost
-    smallest = seeds * min(math.log(gamma), math.log1p(-gamma))
+    smallest = len(grid.rows) * len(grid.spans) * min(math.log(gamma), math.log1p(-gamma))
     arithmetic = _LINEAR if smallest > _SMALLEST_LOG else _LOGARITHMIC
-    _check(height, width, block, arithmetic.cost)
-    table = _covered(height, width, block, gamma, arithmetic)
+    _check(grid, arithmetic.cost)
+    table = _covered(grid, gamma, arithmetic)
     with np.errstate(divide="ignore"):
         return np.log(table) if arithmetic is _LINEAR else table
 
 
-def _check(height: int, width: int, block: int, cost: float) -> None:
+def _check(grid: _Grid, cost: float) -> None:
     """Count the states without their tables, and raise where there are too many."""
-    limit = _MAX_TABLE / (height * width + 1)
-    work, states = 0.0, 0
-    if width * math.log2(block + 1) < 62:
-        codes = np.zeros(1, np.int64)
-        for row in range(height - block + 1):
-            before, size = work, codes.size
-            codes = np.unique(_next_row(codes, width, block))
-            for place in range(width - block + 1):
-                codes = np.unique(np.concatenate([codes, _with_square(codes, place, block)]))
-                work, states = work + 2.0 * codes.size * (height * width + 1), max(states, codes.size)
-                if states > limit or cost * work > _MAX_WORK:
-                    raise _infeasible(height, width, block, f"more than {min(states, int(limit))} states")
-            if row > block and codes.size == size:  # the set of states no longer grows
-                work += (work - before) * (height - block - row)
-                if cost * work > _MAX_WORK:
-                    raise _infeasible(height, width, block, f"{states} states in each of {height} rows")
-                return
-        return
-    raise _infeasible(height, width, block, f"the state of {width} columns does not fit in 64 bits")
+    if grid.width * math.log2(grid.block + 1) >= 62:
+        raise _infeasible(grid, f"the state of {grid.width} columns does not fit in 64 bits")
+    cells = grid.height * grid.width + 1
+    limit, work, states, codes = _MAX_TABLE / cells, 0.0, 0, np.zeros(1, np.int64)
+    for row in grid.rows:
+        before, size = work, codes.size
+        codes = np.unique(_next_row(codes, grid.width, grid.block))
+        for span in grid.spans:
+            codes = np.unique(np.concatenate([codes, _with_square(codes, span, grid.block)]))
+            work, states = work + 2.0 * codes.size * cells, max(states, codes.size)
+            if states > limit or cost * work > _MAX_WORK:
+                raise _infeasible(grid, f"more than {min(states, int(limit))} states")
+        if row > grid.block and codes.size == size:  # the set of states no longer grows
+            if cost * (work + (work - before) * (grid.rows[-1] - row)) > _MAX_WORK:
+                raise _infeasible(grid, f"{states} states in each of {grid.height} rows")
+            return
 
 
-def _infeasible(height: int, width: int, block: int, why: str) -> ValueError:
+def _infeasible(grid: _Grid, why: str) -> ValueError:
     return ValueError(
-        f"the exact law of the number of dropped neurons is not feasible for DropBlock of a {height} x {width} map and "
-        f"blocks of {block} ({why}); its rates, fraction, variance and covariance are exact, and simulate(law, trials) "
-        "estimates its law"
+        f"the exact law of the number of dropped neurons is not feasible for DropBlock of a {grid.height} x "
+        f"{grid.width} map and blocks of {grid.block} ({why}); its rates, fraction, variance and covariance are exact, "
+        "and simulate(law, trials) estimates its law"
     )
 
 
@@ -90,9 +109,9 @@ def _next_row(codes: Codes, width: int, block: int) -> Codes:
     return out
 
 
-def _with_square(codes: Codes, place: int, block: int) -> Codes:
-    """Return the states with a square that begins in this row at this place."""
-    unit, beyond = (block + 1) ** place, (block + 1) ** (place + block)
+def _with_square(codes: Codes, span: tuple[int, int], block: int) -> Codes:
+    """Return the states with a square that begins in this row and spans these columns."""
+    unit, beyond = ((block + 1) ** column for column in span)
     full = beyond - unit  # all digits of these columns at their largest, block
     return np.asarray(codes - codes % beyond + codes % unit + full)
 
@@ -104,15 +123,16 @@ def _covered_columns(codes: Codes, width: int, block: int) -> NDArray[np.int64]:
     return number
 
 
-def _covered(height: int, width: int, block: int, gamma: float, arithmetic: "_Arithmetic") -> Floats:
+def _covered(grid: _Grid, gamma: float, arithmetic: "_Arithmetic") -> Floats:
     """Return the probabilities of the number of cells covered, or their logs."""
     weights = arithmetic.of(1 - gamma, math.log1p(-gamma)), arithmetic.of(gamma, math.log(gamma))
     codes, tables = np.zeros(1, np.int64), np.full((1, 1), arithmetic.of(1.0, 0.0))
-    for row in range(height):
-        codes, tables = _merge(_next_row(codes, width, block), tables, arithmetic)
-        for place in range(width - block + 1 if row <= height - block else 0):
-            codes, tables = _draw(codes, tables, _with_square(codes, place, block), weights, arithmetic)
-        tables = _count(tables, _covered_columns(codes, width, block), width, arithmetic)
+    for row in range(grid.rows[0], grid.height):
+        codes, tables = _merge(_next_row(codes, grid.width, grid.block), tables, arithmetic)
+        for span in grid.spans if row in grid.rows else ():
+            codes, tables = _draw(codes, tables, _with_square(codes, span, grid.block), weights, arithmetic)
+        if row >= 0:
+            tables = _count(tables, _covered_columns(codes, grid.width, grid.block), grid.width, arithmetic)
     return np.asarray(arithmetic.plus.reduce(tables, axis=0))
 
 

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class DropBlock(LawMethods):
     """Squares of block x block neurons dropped around seeds, each seed with probability gamma.
 
-    A square lies wholly inside the map, so there are (height - block + 1) (width - block + 1) places for a seed. A
-    neuron that n seeds reach is dropped with probability 1 - (1 - gamma)^n: fewer at the borders, and on average less
-    than p, since the paper's gamma counts overlapping squares twice.
+    A square lies wholly inside the map, as in the paper, so there are (height - block + 1) (width - block + 1) places
+    for a seed; or seeds fall on the whole map and squares are cut at its border, as DropBlock's first library and
+    timm's have it. A neuron that n seeds reach is dropped with probability 1 - (1 - gamma)^n: fewer at the borders, and
+    on average less than p, since p counts overlapping squares twice.
 
     Parameters
     ----------
@@ -29,10 +30,14 @@ class DropBlock(LawMethods):
     block : int
         Side of a square, at most height and width.
     p : float, optional
-        Nominal drop probability; gamma = p height width / (block^2 (height - block + 1) (width - block + 1)), as in
-        the paper. The mean fraction dropped is `fraction`, below p.
+        Nominal drop probability; gamma = p height width / (block^2 places), as in the paper, where seeds have
+        (height - block + 1) (width - block + 1) places, or under ``seeds="map"`` height width, so that gamma =
+        p / block^2. The mean fraction dropped is `fraction`, below p.
     gamma : float, optional
         Probability of a seed, instead of p. See `exactly` for the gamma that drops the fraction p on average.
+    seeds : {'inside', 'map'}
+        Whether squares lie wholly inside the map, or are cut at its border. A square reaches from (block - 1) // 2
+        before its seed to block // 2 behind it.
 
     Notes
     -----
@@ -54,27 +59,35 @@ class DropBlock(LawMethods):
     (0.09294004, 44.74)
     >>> float(law.covariance(0, 1)) > 0  # neighbours are dropped together
     True
+
+    timm's DropBlock2d takes the paper's gamma, for seeds inside, on the whole map:
+
+    >>> [round(DropBlock(n, n, 7, gamma=DropBlock(n, n, 7, p=0.1).gamma, seeds="map").fraction, 2) for n in (7, 14, 28)]
+    [0.93, 0.21, 0.13]
     """
 
     height: int
     width: int
     block: int
     gamma: float
+    seeds: str
     count_normalised: ClassVar[bool] = True
 
-    def __init__(self, height: int, width: int, block: int, p: Any = None, *, gamma: Any = None) -> None:
-        height, width, block = _shape(height, width, block)
-        for name, value in zip(("height", "width", "block"), (height, width, block), strict=True):
+    def __init__(
+        self, height: int, width: int, block: int, p: Any = None, gamma: Any = None, seeds: str = "inside"
+    ) -> None:
+        for name, value in zip(("height", "width", "block"), _shape(height, width, block), strict=True):
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "seeds", _validate.choice(seeds, "seeds", ("inside", "map")))
         if (p is None) == (gamma is None):
             raise TypeError("DropBlock takes either p= or gamma=, one of the two")
         if gamma is None:
-            # block (length - block + 1) >= length, so this is at most p but for its last digit
-            gamma = min(_validate.probability(p) * self.n / (block**2 * self._seeds), 1.0)
+            # block times places along an axis are at least its length, so this is at most p but for its last digit
+            gamma = min(_validate.probability(p) * self.n / (self.block**2 * self._places), 1.0)
         object.__setattr__(self, "gamma", _validate.probability(gamma, "gamma"))
 
     @classmethod
-    def exactly(cls, height: int, width: int, block: int, p: Any) -> Self:
+    def exactly(cls, height: int, width: int, block: int, p: Any, seeds: str = "inside") -> Self:
         """Return the law whose mean fraction dropped is exactly p.
 
         Examples
@@ -85,16 +98,16 @@ class DropBlock(LawMethods):
         """
         from scipy.optimize import brentq
 
-        p, shape = _validate.probability(p), _shape(height, width, block)
-        if p in (0.0, 1.0):
-            return cls(*shape, gamma=p)
+        law = cls(height, width, block, gamma=p, seeds=seeds)
+        if law.gamma in (0.0, 1.0):
+            return law
         # log(1 - gamma) as the unknown keeps the digits of gammas next to 0 and to 1. A neuron that n seeds reach is
         # dropped with probability 1 - (1 - gamma)^n: too often for (1 - p)^2, too rarely for (1 - p)^(1 / 4 n)
-        reach, low = np.unique(_reach(*shape), return_counts=True), 2 * math.log1p(-p)
+        reach, low = np.unique(law._reach, return_counts=True), 2 * math.log1p(-law.gamma)
         share = reach[1] / reach[1].sum()
         high = low / (8 * reach[0][-1])
-        root = brentq(lambda log_q: -np.expm1(reach[0] * log_q) @ share - p, low, high, xtol=1e-300, rtol=1e-15)
-        return cls(*shape, gamma=-math.expm1(root))
+        root = brentq(lambda log_q: -np.expm1(reach[0] * log_q) @ share - law.gamma, low, high, xtol=1e-300, rtol=1e-15)
+        return cls(height, width, block, gamma=-math.expm1(root), seeds=seeds)
 
     @property
     def n(self) -> int:
@@ -104,7 +117,7 @@ class DropBlock(LawMethods):
     @property
     def p(self) -> float:
         """Nominal drop probability: squares times neurons of a square, per neuron, as if squares never overlapped."""
-        return self.gamma * self.block**2 * self._seeds / self.n
+        return self.gamma * self.block**2 * self._places / self.n
 
     @property
     def independent(self) -> bool:
@@ -112,8 +125,25 @@ class DropBlock(LawMethods):
         return self.block == 1 or self.gamma in (0.0, 1.0)
 
     @property
-    def _seeds(self) -> int:
-        return (self.height - self.block + 1) * (self.width - self.block + 1)
+    def _margin(self) -> tuple[int, int]:
+        """How far squares reach beyond the map, before it and behind it."""
+        return ((self.block - 1) // 2, self.block // 2) if self.seeds == "map" else (0, 0)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """Numbers of places for seeds along both axes."""
+        beyond = sum(self._margin) - self.block + 1
+        return self.height + beyond, self.width + beyond
+
+    @property
+    def _places(self) -> int:
+        return math.prod(self._shape)
+
+    @property
+    def _reach(self) -> Floats:
+        """The number of seeds that reach each neuron, row by row."""
+        rows, columns = (_reached(length, self.block, self._margin) for length in (self.height, self.width))
+        return np.outer(rows, columns).reshape(-1).astype(np.float64)
 
     @property
     def _log_q(self) -> float:
@@ -122,8 +152,7 @@ class DropBlock(LawMethods):
     @cached_property
     def rates(self) -> Floats:
         """Drop probability of each neuron, row by row, read-only, of shape (n,)."""
-        reach = _reach(self.height, self.width, self.block)
-        return frozen(-np.expm1(reach * self._log_q) if self.gamma else np.zeros(self.n))
+        return frozen(-np.expm1(self._reach * self._log_q) if self.gamma else np.zeros(self.n))
 
     @property
     def fraction(self) -> float:
@@ -135,8 +164,8 @@ class DropBlock(LawMethods):
         """Variance of the number of dropped neurons, exactly, from the law of two neurons."""
         if self.gamma in (0.0, 1.0):
             return 0.0
-        a, b, c, number = _pairs(self.height, self.block)[:, :, None]
-        d, e, f, times = _pairs(self.width, self.block)[:, None, :]
+        a, b, c, number = _pairs(self.height, self.block, self._margin)[:, :, None]
+        d, e, f, times = _pairs(self.width, self.block, self._margin)[:, None, :]
         pairs = (number * times).astype(np.float64)
         return float(np.sum(pairs * self._kept_covariance(a * d, b * e, c * f)))
 
@@ -155,7 +184,7 @@ class DropBlock(LawMethods):
         if self.gamma in (0.0, 1.0):
             return np.zeros(i.shape)
         sides = (self.height, i // self.width, j // self.width), (self.width, i % self.width, j % self.width)
-        (a, b, c), (d, e, f) = (_overlap(length, self.block, at, other) for length, at, other in sides)
+        (a, b, c), (d, e, f) = (_overlap(length, self.block, self._margin, *places) for length, *places in sides)
         return self._kept_covariance(a * d, b * e, c * f)
 
     @cached_property
@@ -165,7 +194,7 @@ class DropBlock(LawMethods):
 
         if self.block == 1 or self.gamma in (0.0, 1.0):
             return counts.Binomial(self.n, self.gamma)
-        return counts.Table(counts.squares(self.height, self.width, self.block, self.gamma))
+        return counts.Table(counts.squares(self.height, self.width, self.block, self.gamma, self._margin))
 
     def prob(self, *, dropped: Any = None, kept: Any = None, log: bool = False) -> float:
         """Return the probability of a number, or an interval of numbers, of dropped (or kept) neurons.
@@ -178,7 +207,7 @@ class DropBlock(LawMethods):
             low, high = 0 if low is None else low, self.n if high is None else high
             if dropped is None:
                 low, high = self.n - high, self.n - low
-            nothing = self._seeds * self._log_q if self.gamma else 0.0
+            nothing = self._places * self._log_q if self.gamma else 0.0
             if low <= 0 == high:
                 return nothing if log else math.exp(nothing)
             if low == 1 and high >= self.n and 0 < self.gamma < 1:
@@ -200,26 +229,28 @@ class DropBlock(LawMethods):
         if self.gamma in (0.0, 1.0):
             return super()._log_prob_mask(kept)
         dropped = ~kept.reshape(-1, self.height, self.width)
-        seeds = _square_sums(dropped, self.block) == self.block**2
-        around = self.block - 1
-        reach = _square_sums(np.pad(seeds, ((0, 0), (around, around), (around, around))), self.block)
-        alone = _square_sums(reach == 1, self.block) > 0
+        # beyond the map all may be covered
+        seeds = _square_sums(np.pad(dropped, ((0, 0), self._margin, self._margin), constant_values=True), self.block)
+        seeds = seeds == self.block**2
+        around = (self.block - 1 - self._margin[0], self.block - 1 - self._margin[1])
+        reach = _square_sums(np.pad(seeds, ((0, 0), around, around)), self.block)
+        alone = _square_sums(np.pad(reach == 1, ((0, 0), self._margin, self._margin)), self.block) > 0
         forced, allowed = (np.count_nonzero(which, axis=(1, 2)) for which in (seeds & alone, seeds))
-        logs = forced * math.log(self.gamma) + (self._seeds - allowed) * self._log_q
+        logs = forced * math.log(self.gamma) + (self._places - allowed) * self._log_q
         return np.where(((reach > 0) == dropped).all(axis=(1, 2)), logs, -np.inf)
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
         """Return bool masks of shape (size, n), True = kept, row by row; see `Layer.sample`."""
         size, generator = sampling(self.n, size, rng)
-        high, wide = self.height - self.block + 1, self.width - self.block + 1
+        (high, wide), (before, behind) = self._shape, self._margin
         seedless = bits.kept_masks(np.broadcast_to(np.float64(self.gamma), (high * wide,)), size, generator)
-        rows = np.ones((size, high, self.width), np.bool_)
+        rows = np.ones((size, high, before + self.width + behind), np.bool_)
         for shift in range(self.block):
             rows[:, :, shift : shift + wide] &= seedless.reshape(size, high, wide)
-        masks = np.ones((size, self.height, self.width), np.bool_)
+        masks = np.ones((size, before + self.height + behind, self.width), np.bool_)
         for shift in range(self.block):
-            masks[:, shift : shift + high] &= rows
-        return masks.reshape(size, self.n)
+            masks[:, shift : shift + high] &= rows[:, :, before : before + self.width]
+        return masks[:, before : before + self.height].reshape(size, self.n)
 
     def entropy_bits(self) -> float:
         """Raise NotImplementedError: different seeds may drop the same neurons, and no closed form is known."""
@@ -233,14 +264,11 @@ class DropBlock(LawMethods):
         raise NotImplementedError("the number of DropBlock masks has no closed form: seeds may agree in their mask")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.height}, {self.width}, {self.block}, gamma={self.gamma!r})"
+        seeds = ", seeds='map'" if self.seeds == "map" else ""
+        return f"{type(self).__name__}({self.height}, {self.width}, {self.block}, gamma={self.gamma!r}{seeds})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (type(self), self.height, self.width, self.block, self.gamma)
-
-
-def _rebuilt(cls: type[DropBlock], height: int, width: int, block: int, gamma: float) -> DropBlock:
-    return cls(height, width, block, gamma=gamma)
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.height, self.width, self.block, None, self.gamma, self.seeds
 
 
 def _square_sums(cells: Masks, block: int) -> Ints:
@@ -261,30 +289,29 @@ def _shape(height: Any, width: Any, block: Any) -> tuple[int, int, int]:
     return height, width, block
 
 
-def _reached(length: int, block: int) -> Ints:
+def _reached(length: int, block: int, margin: tuple[int, int]) -> Ints:
     """Return along one axis the number of seeds that reach each place."""
-    at = np.arange(length)
-    return np.minimum(at, length - block) - np.maximum(0, at - block + 1) + 1
+    return _overlap(length, block, margin, np.arange(length), np.arange(length))[2]
 
 
-def _reach(height: int, width: int, block: int) -> Floats:
-    """Return the number of seeds that reach each neuron, row by row."""
-    return np.outer(_reached(height, block), _reached(width, block)).reshape(-1).astype(np.float64)
-
-
-def _overlap(length: int, block: int, i: Ints, j: Ints) -> tuple[Ints, Ints, Ints]:
+def _overlap(length: int, block: int, margin: tuple[int, int], i: Ints, j: Ints) -> tuple[Ints, Ints, Ints]:
     """Return along one axis the number of seeds that reach place i, that reach j, and that reach both."""
-    reached = _reached(length, block)
-    first, last = np.maximum(np.maximum(i, j) - block + 1, 0), np.minimum(np.minimum(i, j), length - block)
-    return reached[i], reached[j], np.maximum(last - first + 1, 0)
+    # the first place of the squares that begin first and last
+    first, last = -margin[0], length + margin[1] - block
+
+    def number(low: Ints, high: Ints) -> Ints:
+        return np.asarray(np.maximum(np.minimum(low, last) - np.maximum(high - block + 1, first) + 1, 0))
+
+    return number(i, i), number(j, j), number(np.minimum(i, j), np.maximum(i, j))
 
 
 @lru_cache(maxsize=64)
-def _pairs(length: int, block: int) -> Ints:
+def _pairs(length: int, block: int, margin: tuple[int, int]) -> Ints:
     """Return the columns (reach of i, of j, of both, number of such pairs) of all pairs that share seeds."""
     i = np.repeat(np.arange(length), 2 * block - 1)
     j = i + np.tile(np.arange(1 - block, block), length)
     inside = (j >= 0) & (j < length)
-    found, number = np.unique(np.stack(_overlap(length, block, i[inside], j[inside])), axis=1, return_counts=True)
+    overlap = np.stack(_overlap(length, block, margin, i[inside], j[inside]))
+    found, number = np.unique(overlap, axis=1, return_counts=True)
     shared = found[2] > 0
     return np.vstack([found[:, shared], number[shared]])

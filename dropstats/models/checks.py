@@ -61,9 +61,8 @@ def coverage(seen: Seen, false_alarm: float, shares: int) -> Result:
     module that is never called counts as drawn where a function called in the module around it draws at its rate.
     """
     wanted = [rate for rate in seen.declared if 0 < rate.p < 1 and rate.active and not _unseen(seen, rate.path)]
-    wrong = [text for rate in wanted if (text := _uncovered(seen, rate))]
-    known = {rate.path for rate in seen.declared} | {_around(rate.path) for rate in seen.declared if rate.own}
-    free = [name for name, site in seen.named.items() if site.module not in known]
+    wrong = [text for rate in wanted if (text := _uncovered(seen, rate) or _missed(seen, rate))]
+    free = [name for name, site in seen.named.items() if not _declares(seen, name, site)]
     observed, expected = float(len(wanted) - len(wrong)), float(len(wanted))
     if wrong:
         message = f"{len(wrong):,} of {len(wanted):,} declared rates: {'; '.join(wrong[:3])}"
@@ -105,6 +104,21 @@ def _uncovered(seen: Seen, rate: Declared) -> str:
         return ""
     rates = sorted({f"{p:.4g}" for name, _ in inside for p in seen.asked[name]})
     return f"{declares} and never drew" if not inside else f"{declares}; draws in it are at {', '.join(rates)}"
+
+
+def _missed(seen: Seen, rate: Declared) -> str:
+    """Return of a module that draws itself in how few of its calls it did, or nothing."""
+    calls = seen.sites.called[rate.path]
+    draws = sum(len(site.masks) for site in seen.named.values() if site.module == rate.path == site.base)
+    return f"{rate.path} drew in {draws:,} of the {calls:,} calls in training" if 0 < draws < calls else ""
+
+
+def _declares(seen: Seen, name: str, site: Site) -> bool:
+    """Tell whether a site's module declares a rate, or contains a dropout module of its rate that is not called."""
+    inside = [rate for rate in seen.declared if rate.own and _around(rate.path) == site.module]
+    idle = [rate for rate in inside if all(other.module != rate.path for other in seen.named.values())]
+    handed = any(_close(p, rate.p) for rate in idle for p in seen.asked[name])
+    return handed or any(rate.path == site.module for rate in seen.declared)
 
 
 def _around(path: str) -> str:
@@ -158,9 +172,7 @@ def state(seen: Seen, false_alarm: float, shares: int) -> Result:
     if seen.again is None:
         return Result("state", "not applicable", message="the model was not put from evaluation back into training")
     after = seen.again.named()
-    # a layer that is skipped at random need not draw in every pass
-    always = [name for name, site in seen.named.items() if len(site.masks) >= seen.sites.modes[True]]
-    lost = [name for name in always if name not in after]
+    lost = [name for name, site in seen.named.items() if name not in after and _expected(seen, site, seen.again)]
     other = [name for name, site in after.items() if name in seen.named and _rate_changed(seen.named[name], site)]
     if lost or other:
         text = "after evaluation and back in training, " + "; ".join(
@@ -170,6 +182,13 @@ def state(seen: Seen, false_alarm: float, shares: int) -> Result:
         return Result("state", "fail", None, None, float(len(lost) + len(other)), 0.0, None, text)
     text = f"all {len(seen.named):,} sites draw again after evaluation"
     return Result("state", "pass", None, None, 0.0, 0.0, None, text)
+
+
+def _expected(seen: Seen, site: Site, again: Sites) -> bool:
+    """Tell whether a site should have drawn in one more pass: its module was called, or it draws in every pass."""
+    if again.called:
+        return site.module is None or again.called[site.module] > 0 or site.recorder == "outputs"
+    return len(site.masks) >= seen.sites.modes[True]
 
 
 def _rate_changed(before: Site, after: Site) -> bool:

@@ -218,7 +218,8 @@ class Sites:
     """All draws of a model, by site, in order of first use.
 
     A recorder calls `begin` where an outermost module is called, `width` for how much of a mask to copy, `add` for each
-    mask; a draw that is no mask is counted in `unread`, a module whose draws cannot be seen named in `unseen`.
+    mask; a draw that is no mask is counted in `unread`, a module whose draws cannot be seen named in `unseen`;
+    where it sees the calls of modules in training, it counts them in `called`.
     """
 
     def __init__(self, neurons: int = NEURONS) -> None:
@@ -230,6 +231,7 @@ class Sites:
         self.trained: set[int] = set()  # passes in evaluation mode with gradients
         self.unread: Counter[tuple[str, str]] = Counter()
         self.unseen: dict[str, str] = {}
+        self.called: Counter[str] = Counter()
         self.replays = Replays()
         self.evaluated: Counter[str] = Counter()
         self.gradients = Gradients()

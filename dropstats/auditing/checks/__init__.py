@@ -17,6 +17,7 @@ from dropstats.auditing.checks import (
     scale,
     serial,
     shape,
+    tiles,
     transposed,
 )
 
@@ -26,6 +27,7 @@ OF_MASKS = (
     rate.CHECK,
     positions.CHECK,
     dispersion.CHECK,
+    tiles.CHECK,
     pairs.CHECK,
     lags.CHECK,
     serial.CHECK,

@@ -61,10 +61,16 @@ def of_pairs(seen: Streams, pairs: list[Pair], total: int) -> Finding:
     fields: dict[str, Any] = {"pvalue": min(1.0, pvalue * tried), "observed": shown.rate, "expected": expected}
     if worst.size * math.log(max(expected, 1 - expected)) > math.log(level / 2):
         return too_small("neurons", numbers=numbers, **fields)
+    return Finding(detectable=_seen(worst, level), numbers=numbers, **fields)
+
+
+def _seen(found: Agreement, level: float) -> float | None:
+    """Return the smallest surplus in the share of neurons that agree that is seen with power 0.9."""
+    rarer = [min(count, found.size - count) / found.size for count in (found.first, found.second)]
+    mean, spread = found.size * math.prod(rarer), found.spread
+    correlation = nulls.detectable_correlation(mean, found.size * spread**2, mean + found.size * spread, level)
     # a correlation r of drops makes 2 r sd sd' more neurons agree
-    error = nulls.normal_quantile(level / 2) + nulls.normal_quantile(1 - nulls.POWER)
-    detectable = 2 * worst.spread * error / math.sqrt(worst.size)
-    return Finding(detectable=detectable, numbers=numbers, **fields)
+    return 2 * spread * correlation if correlation <= 1 else None
 
 
 def _judged(seen: Streams, pair: Pair, level: float) -> tuple[float, Agreement]:

@@ -1,6 +1,7 @@
 """Test `lags`: the masks of different calls are independent of each other."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from dropstats.auditing import nulls, words
 from dropstats.auditing.checks.rate import surely_off
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
+from dropstats.auditing.histories import Carried, carried
 
 # The lags that stand out most in the screen are judged exactly: more would add nothing, as one is enough to fail.
 _JUDGED = 4
@@ -24,11 +26,20 @@ def measure(case: Case) -> Finding:
     The correlation of masks k calls apart, for every k, screens by FFT; the lags that stand out most are judged by the
     number of neurons dropped in both calls, given the drops, over calls with floor(t / k) even, and odd. Where rates
     differ, or exactly k of n are dropped, by the law of that number; of other laws on neurons that are independent.
-    Catches sticky and repeated masks. Needs enough neurons to see equal masks.
+    Then neurons that do what another one did 1 to 8 calls before, all pairs of them by hashes of their histories:
+    conservative (Markov). Catches sticky and repeated masks, calls that overlap by a few neurons. Needs enough neurons
+    to see equal masks.
     """
     if case.trials > _CALLS:
         case = case.but(seen=Evidence(case.seen.recording.calls(0, _CALLS)))
-    case = _judgeable(case)
+    pairs, finding = carried(case), _of_lags(_judgeable(case))
+    if pairs is None or finding.pvalue is None:
+        return finding
+    numbers = {**finding.numbers, "carried": pairs if pairs.pvalue < finding.pvalue else None}
+    return replace(finding, pvalue=nulls.bonferroni(finding.pvalue, pairs.pvalue), numbers=numbers)
+
+
+def _of_lags(case: Case) -> Finding:
     seen, rate = case.seen, case.law.rate
     if rate in (0.0, 1.0) or not 0 < seen.rate < 1:
         return not_applicable("all masks are alike at this rate")
@@ -45,17 +56,35 @@ def measure(case: Case) -> Finding:
     if case.mask_effect > 1:  # neurons of a mask that depend on each other agree, or not, together
         widened = nulls.normal_two_sided(float(correlation[lag] / error[lag]) / math.sqrt(case.mask_effect))
         pvalue = max(pvalue, min(1.0, widened * tested))
-    pairs = case.n * max(case.trials // 2, 1)
-    detectable = nulls.detectable_correlation(pairs / case.mask_effect, case.level / tested)
+    detectable = _seen(case, case.level / tested)
     observed = float(correlation[lag])
     numbers = {"lag": lag, "neurons": case.n, "screened": seen.lag_columns.size, "calls": case.trials}
     fields: dict[str, Any] = {"pvalue": pvalue, "observed": observed, "expected": 0.0, "numbers": numbers}
     return too_small("neurons", **fields) if detectable > 1 else Finding(detectable=detectable, **fields)
 
 
+def _seen(case: Case, level: float) -> float:
+    """Return the smallest correlation, at a short lag, that is seen with power 0.9 by one of the two halves."""
+    law, calls, tries = case.law, max(case.trials // 2, 1), min(case.trials - 1.0, 2.0)
+    if law.rate is not None and law.independent:
+        pairs, rarer = calls * case.n, min(case.seen.rate, 1 - case.seen.rate)
+        mean, variance, most = pairs * rarer**2, pairs * (rarer * (1 - rarer)) ** 2, pairs * rarer
+    else:
+        one: Any = case.shared
+        mean, variance, most = calls * float(one.mean()), calls * float(one.var()), calls * float(np.sum(law.rates))
+        # both halves have the masks in common, and with them what is not the rates' own: how many each mask drops
+        own = calls * float(np.sum((law.rates * (1 - law.rates)) ** 2))
+        tries = min(tries, 1 + own / max(variance, own))
+    seen = nulls.detectable_correlation(mean, variance, most, level, tries)
+    if case.mask_effect == 1:
+        return seen
+    error = math.sqrt(case.mask_effect / (case.n * (case.trials - 1)))
+    return max(seen, error * (nulls.normal_quantile(level / 2) + nulls.normal_quantile(1 - nulls.POWER)))
+
+
 def _judgeable(case: Case) -> Case:
     """Return the case of the neurons whose number dropped in both of two calls has a law."""
-    if case.law.shared() is None or (not case.law.independent and surely_off(case)):
+    if case.shared is None or (not case.law.independent and surely_off(case)):
         case = case.apart
     if case.law.rate is not None or case.n * case.trials <= _CONVOLVED:
         return case
@@ -97,7 +126,7 @@ def _by_law(case: Case, calls: int, both: int) -> float:
     law = case.law
     if case.n * calls > _CONVOLVED and (every := law.shared(calls)) is not None:
         return float(nulls.two_sided(*nulls.count_tails(every, both)))
-    one: Any = law.shared()
+    one: Any = case.shared
     pmf = np.asarray(one.pmf(np.arange(case.n + 1)), dtype=np.float64)
     return float(nulls.two_sided(*nulls.count_sum_tails(pmf, calls, both)))
 
@@ -106,6 +135,8 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say how masks of different calls are related."""
     if finding.numbers.get("why") == "one mask":
         return "a single mask has no other to compare with"
+    if failed and finding.numbers.get("carried") is not None:
+        return _carried(finding["carried"], case)
     if failed:
         text = departure(finding["lag"], float(finding.observed or 0), case)
     elif finding.state == "too small":
@@ -118,6 +149,26 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         text += f" (first {finding['calls']:,} calls)"
     elif finding["screened"] < case.n:
         text += f" (screened on {finding['screened']:,} {case.unit.many})"
+    return text
+
+
+def _carried(found: Carried, case: Case) -> str:
+    """Say which neurons do what others did some calls before."""
+    if again := words.repeating(case):
+        return again
+    count, unit = found.first.size, case.unit
+    later = "the next one" if found.lag == 1 else f"the one {found.lag} calls later"
+    moved = np.unique(found.second - found.first)
+    if moved.size == 1 and found.first[-1] - found.first[0] == count - 1:
+        first, second = (words.span(int(at[0]), int(at[-1]), case) for at in (found.first, found.second))
+        text = f"{first} of a call {'is' if count == 1 else 'are'} {second} of {later}"
+        if found.first[-1] == found.case.n - 1 and found.second[0] == 0:
+            text += f": calls overlap by {words.counted(count, unit.one, unit.many)}"
+    else:
+        text = f"{unit.place} {int(found.first[0]):,} of a call is {unit.place} {int(found.second[0]):,} of {later}"
+        text += f" ({count:,} such {unit.places})" if count > 1 else ""
+    if found.case.n < case.n:
+        text += f" (of {words.counted(found.case.n, unit.one, unit.many)} of rate {found.case.law.rate:.4g})"
     return text
 
 

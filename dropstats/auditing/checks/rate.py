@@ -10,6 +10,8 @@ from dropstats.laws import AlphaDropout
 
 # Fewest expected neurons of the rarer kind at which a rate is judged (they are fewer than 0 with probability 0.7 %).
 _FEWEST = 5
+# The law of a total is that of at most so many neurons.
+_MOST = 2**52
 # Outputs of more distinct values are not what dropout makes of ones.
 _MANY = 16
 # Largest support over which the law of a total is convolved from that of one mask.
@@ -27,17 +29,15 @@ def measure(case: Case) -> Finding:
     effect = case.design_effect
     if case.tolerance:
         return _within_tolerance(case)
-    if seen.recording.known is not None and not law.independent and 0 < expected < 1:
+    if seen.recording.known is not None and law.rate is None:
         expected = float(seen.neuron_trials @ law.rates) / seen.judged
-        effect = max(effect, case.law_effect)
+    if seen.recording.known is not None and not law.independent and 0 < expected < 1:
+        effect = max(effect, float(law.variance / (law.rates * (1 - law.rates)).sum()))
     if effect > 1 and 0 < expected < 1:
         return _by_effective_size(case, expected, effect)
     low, high, how = total_tails(case)
     pvalue = float(nulls.two_sided(low, high))
-    if how == "bounds":
-        detectable = _seen_by_bounds(case)
-    else:
-        detectable = nulls.detectable_rate(expected, int(seen.judged / case.law_effect), case.level)
+    detectable = _seen_by_bounds(case) if how == "bounds" else _seen(case, expected)
     rarer = seen.judged * min(expected, 1 - expected)
     if 0 < expected < 1 and (rarer < _FEWEST or detectable is None):
         return too_small("rare", pvalue=pvalue, observed=seen.rate, expected=expected, numbers={"rarer": rarer})
@@ -68,14 +68,30 @@ def total_tails(case: Case) -> tuple[float, float, str]:
     return float(low), float(high), "bounds"
 
 
+def _seen(case: Case, expected: float) -> float | None:
+    """Return the smallest shift of the rate seen with power 0.9, of as many neurons as have the law's variance."""
+    judged = case.seen.judged
+    if not case.law_effect:
+        return 1 / judged  # the total never varies
+    return nulls.detectable_rate(expected, int(min(judged / case.law_effect, _MOST)), case.level)
+
+
 def _seen_by_bounds(case: Case) -> float | None:
-    """Return the smallest shift of the rate that the bounds see with power 0.9, None where not even 1 is seen."""
-    law, masks = case.law, case.trials
-    mean, spread = float(np.sum(law.rates)), math.sqrt(masks * law.variance)
-    log, reach = math.log(2 / case.level), max(mean, law.n - mean)
-    needed = log * reach / 3 + math.sqrt((log * reach / 3) ** 2 + 2 * log * spread**2)
-    shift = (needed + nulls.normal_quantile(1 - nulls.POWER) * spread) / (masks * law.n)
-    return shift if shift < 1 - mean / law.n else None
+    """Return the smallest shift of the rate that the bounds see with power 0.9, None where not even 1 is seen.
+
+    That towards 1/2, where they are wider; the total is taken to vary there as much more as it does for a layer.
+    """
+    neurons, rarer = case.trials * case.n, min(case.expected_rate, 1 - case.expected_rate)
+    spread, log = math.sqrt(case.trials * case.law.variance), math.log(2 / case.level)
+    bernstein = log * case.n * (1 - rarer) / 3
+    needed = bernstein + math.sqrt(bernstein**2 + 2 * log * spread**2)
+    needed = min(needed, spread * math.sqrt(2 / case.level - 1)) / neurons  # or Cantelli's
+    there = rarer + needed
+    if there >= 1:
+        return None
+    wider = math.sqrt(there * (1 - there) / (rarer * (1 - rarer)))
+    shift = needed + nulls.normal_quantile(1 - nulls.POWER) * wider * spread / neurons
+    return shift if rarer + shift < 1 else None
 
 
 def _by_effective_size(case: Case, expected: float, effect: float) -> Finding:
@@ -86,7 +102,7 @@ def _by_effective_size(case: Case, expected: float, effect: float) -> Finding:
     # masks are the units whose spread was measured
     freedom = max(min(case.trials, effective) - 1, 1)
     pvalue = nulls.student_two_sided((seen.rate - expected) / error, freedom)
-    detectable = error * (nulls.student_quantile(case.level / 2, freedom) + nulls.normal_quantile(1 - nulls.POWER))
+    detectable = error * nulls.detectable_student(freedom, case.level)
     numbers = {"effective": effective, "dependent": True}
     if effective * min(expected, 1 - expected) < _FEWEST:
         return too_small("dependent", observed=seen.rate, expected=expected, numbers=numbers)
@@ -101,7 +117,7 @@ def _within_tolerance(case: Case) -> Finding:
     """
     assert case.tolerance is not None
     seen, expected = case.seen, case.expected_rate
-    judged = int(seen.judged / case.design_effect)
+    judged = int(seen.judged / max(case.design_effect, case.law_effect))
     count = round(seen.rate * judged)
     low, high = max(expected - case.tolerance, 0.0), min(expected + case.tolerance, 1.0)
     above = float(nulls.binomial_tails(count, judged, high)[1])
@@ -113,8 +129,12 @@ def _within_tolerance(case: Case) -> Finding:
     numbers = {"effective": judged, "tolerance": case.tolerance}
     if max(not_low, not_high) > case.level:
         return too_small("tolerance", pvalue=outside, observed=seen.rate, expected=expected, numbers=numbers)
-    further = nulls.detectable_rate(high if high < 1 else low, judged, case.level)
-    detectable = None if further is None else case.tolerance + further
+    beyond = (nulls.detectable_rate(limit, judged, case.level, (sign,)) for limit, sign in ((high, 1), (low, -1)))
+    further = max((shift for shift in beyond if shift is not None), default=None)
+    # heterogeneous rates make the total vary less than the limit allows for
+    surely, likely = nulls.normal_quantile(case.level / 2), nulls.normal_quantile(1 - nulls.POWER)
+    less = (surely + likely * min(1.0, math.sqrt(case.law_effect))) / (surely + likely)
+    detectable = None if further is None else case.tolerance + less * further
     return Finding(outside, seen.rate, expected, detectable, numbers=numbers)
 
 

@@ -41,7 +41,10 @@ def _of_stream(case: Case, streams: int) -> Finding:
     tested = 2 * (correlation.size - 1) * streams
     best, lag = min((_pvalue(flat, int(k)), int(k)) for k in judged if k)
     observed = float(case.seen.stream_correlation[lag])
-    detectable = nulls.detectable_correlation(flat.size / 2, case.level / tested)
+    pairs, rarer = flat.size / 2, min(case.seen.rate, 1 - case.seen.rate)
+    detectable = nulls.detectable_correlation(
+        pairs * rarer**2, pairs * (rarer * (1 - rarer)) ** 2, pairs * rarer, case.level / tested, 2
+    )
     numbers: dict[str, Any] = {"lag": lag, "size": flat.size, "case": case}
     return Finding(min(1.0, best * tested), observed, 0.0, detectable, numbers=numbers)
 

@@ -1,11 +1,14 @@
-"""Bounds that hold where an exact law is out of reach: sums of counts, repeated masks."""
+"""Bounds that hold where an exact law is out of reach: sums of counts, weighted or not, and repeated masks."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def bounded_tails(
@@ -65,3 +68,61 @@ def repeats_bound(count: int, chance: float) -> float:
     largest = float(log.max())
     evidence = largest + math.log(float(np.mean(np.exp(log - largest))))
     return math.exp(min(0.0, -evidence))
+
+
+def _bennett(x: Any) -> Any:
+    """Return exp(x) - 1 - x: v / m^2 of it at m s bounds log E exp(s X) of a sum X of terms up to m, of variance v."""
+    return np.expm1(x) - x
+
+
+def weighted_bound(total: float, variance: float, most: float) -> float:
+    """Return a bound on P(|S| >= |total|), S a sum of weighted independent deviations from their means.
+
+    Bennett's: 2 exp(-v / m^2 h(m |total| / v)), h(u) = (1 + u) log(1 + u) - u, v the variance of S. m is the most by
+    which a single term moves S; where a deviation is itself the sum of independent Bernoulli variables, it is a weight.
+
+    Notes
+    -----
+    G. Bennett (1962). Probability inequalities for the sum of independent random variables. Journal of the American
+    Statistical Association 57, 33-45. doi:10.1080/01621459.1962.10482149
+    """
+    u = most * abs(total) / variance
+    return min(1.0, 2 * math.exp(-variance / most**2 * ((1 + u) * math.log1p(u) - u)))
+
+
+def amplitude_bound(amplitude: float, variance: float, most: float) -> float:
+    """Return a bound on P(|Z| >= amplitude), Z a sum of independent deviations times points of the unit circle.
+
+    `variance` is that of Z in any direction, `most` the most by which a single term moves it. E exp(s u Z) <= B(s) in
+    each direction u, so that E I0(s |Z|), its mean over directions, is at most B(s), and P(|Z| >= r) <= B(s) / I0(s r)
+    (Markov). It is the exponential law of a periodogram, but for a small factor, and holds however few the calls.
+    """
+    s = math.log1p(most * amplitude / variance) / most
+    log = variance / most**2 * float(_bennett(s * most)) - s * amplitude - math.log(special.i0e(s * amplitude))
+    return math.exp(min(0.0, log))
+
+
+# Standardised slopes of the bets on a correlation, of either sign; the evidence is the mean over them.
+_SLOPES = np.multiply.outer((-1.0, 1.0), 2.0 ** np.arange(0, 6)).ravel()
+
+
+def product_bound(total: float, before: Floats, times: Ints, variance: float, most: float) -> float:
+    """Return a bound on the probability of so large, or so small, a sum of products of deviations.
+
+    The sum is over t of x_t y_t, each y_t independent of all that came before, x_t included, of mean 0; `before` holds
+    the values of the x_t and `times` how often each. With B as of Bennett's inequality, exp(s sum x_t y_t - sum
+    B(s x_t)) has mean 1 at most, whatever made the x_t, and so has its average over some s. The p-value is Markov's.
+
+    Notes
+    -----
+    D. A. Freedman (1975). On tail probabilities for martingales. Annals of Probability 3, 100-118.
+    doi:10.1214/aop/1176996452
+    """
+    spread = math.sqrt(variance * float(times.sum()) * variance)
+    slopes = _SLOPES / spread
+    moved = np.minimum(most * np.abs(np.multiply.outer(slopes, before)), 700.0)
+    log = slopes * total - variance / most**2 * (_bennett(moved) @ times)
+    largest = float(log.max())
+    if largest <= 0:
+        return 1.0
+    return math.exp(min(0.0, -largest - math.log(float(np.mean(np.exp(log - largest))))))

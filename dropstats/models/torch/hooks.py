@@ -28,7 +28,7 @@ class _Hooks:
         self._mode = Mode(recorder)
         self._looking = False
         self._depth = 0
-        self._idle = False
+        self._idle = self._borrowed = False
         self._open: dict[int, tuple[torch.Tensor, int]] = {}
         self._look(always)
 
@@ -46,6 +46,7 @@ class _Hooks:
     def before(self, module: Any, args: Any) -> None:
         run = task()
         if self._depth == 0:
+            self._borrowed = run >= 0 and not self._looking
             self._look(True)
             if run < 0:
                 self._recorder.sites.begin(bool(module.training))
@@ -55,6 +56,8 @@ class _Hooks:
                 if place is not None and place.regions:
                     self._recorder.sites.replays.rerun(place.regions[0], run)
         self._depth += 1
+        if module.training and run < 0:
+            self._recorder.sites.called[self._recorder.places.paths[id(module)]] += 1
 
     def after(self, module: Any, args: Any, output: Any) -> None:
         self._depth = max(0, self._depth - 1)
@@ -64,7 +67,9 @@ class _Hooks:
             if self._idle and task() < 0:
                 self._note_backward(output)
             self._recorder.forget()
-            self._look(self._always or self._recorder.reruns)
+            # what is switched on inside a backward pass is off after it, whether or not it is switched off
+            if self._borrowed or task() < 0:
+                self._look((self._always or self._recorder.reruns) and not self._borrowed)
 
     def _note_backward(self, output: Any) -> None:
         """Count a pass in evaluation mode whose gradients are asked for: somebody trains with dropout left off."""

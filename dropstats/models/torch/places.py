@@ -176,7 +176,7 @@ def _region(frame: FrameType) -> tuple[bool, int, Any] | None:
         return code.co_name == "backward", id(context), shown
     if code.co_filename != _CHECKPOINT:
         return None
-    if code.co_name == "checkpoint":
+    if "gen" in code.co_varnames:
         generator = frame.f_locals.get("gen")
         made = getattr(generator, "gi_frame", None)
         kept = made.f_locals.get("new_frame") if made is not None else None

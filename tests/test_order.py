@@ -1,0 +1,158 @@
+"""The order of the counts: bounds hold and are not idle, and what is found is what is there."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dropstats.auditing import nulls, order
+from dropstats.auditing.checks import positions
+from dropstats.auditing.order import Spread
+
+
+def binomial_sum(weights, p):
+    """Return the values and probabilities of a sum of weighted deviations of Bernoulli variables, by enumeration."""
+    bits = (np.arange(2**weights.size)[:, None] >> np.arange(weights.size)) & 1
+    return (bits - p) @ weights, np.prod(np.where(bits, p, 1 - p), axis=1)
+
+
+@pytest.mark.parametrize("p", [0.02, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("weights", [np.linspace(-1, 1, 12), np.cos(np.arange(11) * 1.3), np.full(12, 0.7)])
+def test_bound_of_a_weighted_sum_holds(p, weights):
+    total, chance = binomial_sum(weights, p)
+    variance, most = p * (1 - p) * float(weights @ weights), float(np.abs(weights).max())
+    for z in total:
+        beyond = chance[np.abs(total) >= abs(z) - 1e-12].sum()
+        assert nulls.weighted_bound(float(z), variance, most) >= beyond - 1e-12
+
+
+def test_bound_of_a_weighted_sum_is_near_the_normal_tail_where_there_are_many():
+    for z in (3, 6, 9):
+        bound = nulls.weighted_bound(z * 1e4, 1e8, 2)
+        assert 1 < bound / (2 * stats.norm.sf(z)) < 5 * z
+
+
+@pytest.mark.parametrize("p", [0.02, 0.3, 0.5])
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_bound_of_an_amplitude_holds(p, step):
+    wave = np.exp(2j * np.pi * step * np.arange(12) / 12)
+    bits = (np.arange(2**12)[:, None] >> np.arange(12)) & 1
+    amplitude, chance = np.abs((bits - p) @ wave), np.prod(np.where(bits, p, 1 - p), axis=1)
+    for r in np.unique(amplitude.round(9)):
+        assert nulls.amplitude_bound(r, p * (1 - p) * 6, 1.0) >= chance[amplitude >= r - 1e-8].sum() - 1e-12
+
+
+def test_bound_of_an_amplitude_is_near_the_exponential_law_where_there_are_many():
+    for r in (3, 5, 8):
+        assert 1 < nulls.amplitude_bound(r * 1e4, 1e8, 2.0) / np.exp(-(r**2) / 2) < 4 * r
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+@pytest.mark.parametrize("lag", [1, 2, 3])
+def test_bound_of_products_holds(p, lag):
+    bits = (np.arange(2**12)[:, None] >> np.arange(12)) & 1
+    chance = np.prod(np.where(bits, p, 1 - p), axis=1)
+    x = bits - p
+    values = np.array([-p, 1 - p])
+    pvalues = np.array([
+        nulls.product_bound(
+            float(one[:-lag] @ one[lag:]), values, np.bincount(row[:-lag], minlength=2), p * (1 - p), 1.0
+        )
+        for one, row in zip(x, bits, strict=True)
+    ])  # fmt: skip
+    for level in (0.9, 0.5, 0.2, 0.05, 0.01, 1e-3):
+        assert chance[pvalues <= level].sum() <= level
+
+
+def test_bound_of_products_is_not_idle():
+    counts = np.random.default_rng(0).binomial(1000, 0.5, 500) - 500.0
+    counts[1::2] = counts[::2]
+    value, times = np.unique(counts[:-1], return_counts=True)
+    assert nulls.product_bound(float(counts[:-1] @ counts[1:]), value, times, 250.0, 1.0) < 1e-15
+
+
+COUNTS = Spread(102.4, 92.16, 1.0)
+
+
+def drawn(rates, n=1024, seed=0):
+    return np.random.default_rng(seed).binomial(n, rates)
+
+
+def test_a_trend_is_found_with_its_size():
+    found = order.trend(drawn(np.linspace(0.09, 0.11, 600)), COUNTS)
+    assert found.pvalue < 1e-15
+    assert found.size == pytest.approx(0.02 * 1024, abs=4)
+
+
+@pytest.mark.parametrize("period", [2, 3, 7, 20.3, 600])
+@pytest.mark.parametrize("trials", [600, 601])
+def test_a_wave_is_found_with_its_period_and_size(period, trials):
+    rates = 0.1 * (1 + 0.1 * np.cos(2 * np.pi * np.arange(trials) / period))
+    line, _ = order.waves(drawn(rates), COUNTS)
+    assert line.pvalue < 1e-12
+    assert line.at == pytest.approx(period, rel=0.5 * period / trials + 1e-3)
+    assert line.size == pytest.approx(10, abs=3)
+
+
+def test_a_constant_rate_that_is_wrong_is_no_trend_and_no_wave():
+    counts = drawn(np.full(500, 0.11), seed=3)
+    assert order.trend(counts, COUNTS).pvalue > 0.01
+    assert order.waves(counts, COUNTS)[0].pvalue > 0.01
+
+
+def test_counts_that_are_alike_some_calls_apart():
+    counts = drawn(np.full(600, 0.1))
+    counts[5:] = np.where(np.arange(595) % 2 == 0, counts[:-5], counts[5:])
+    found = order.waves(counts, COUNTS)[1]
+    assert (found.at, found.pvalue < 1e-3) == (5, True)
+
+
+def test_long_recordings_are_looked_at_from_the_start(monkeypatch):
+    counts = drawn(0.1 * (1 + 0.2 * np.cos(np.pi * np.arange(2000))))
+    whole = order.waves(counts[:1000], COUNTS)
+    monkeypatch.setattr(order, "_CALLS", 1000)
+    assert order.waves(counts, COUNTS) == whole
+
+
+@pytest.mark.parametrize("block", [7, 77])
+def test_sums_do_not_depend_on_the_blocks(monkeypatch, block):
+    counts = drawn(np.full(2000, 0.1))
+    expected = order.trend(counts, COUNTS)
+    values, times = np.unique(counts, return_counts=True)
+    monkeypatch.setattr(order, "_BLOCK", block)
+    assert order.trend(counts, COUNTS).size == pytest.approx(expected.size)
+    found = order.tabulated(counts)
+    assert found[0].tolist() == values.tolist()
+    assert found[1].tolist() == times.tolist()
+
+
+def runs_by_hand(counts, trials, rates):
+    """Return the p-value of every run of 2, 4, ... neighbours from either end on, from its definition."""
+    n, found = counts.size, {}
+    for size in (2**k for k in range(1, 10) if 2 ** (k + 1) <= n):
+        for offset in (0, n % size):
+            for first in range(offset, n - size + 1, size):
+                run = slice(first, first + size)
+                if len(set(rates[run])) == 1:
+                    p = nulls.binomial(counts[run].sum(), trials[run].sum(), rates[first])
+                    found[first, first + size] = float(p)
+    return found
+
+
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("piece", [2, 8, 2**20])
+def test_the_worst_run_of_neighbours_is_that_of_its_definition(monkeypatch, alike, piece):
+    monkeypatch.setattr(positions, "_PIECE", piece)
+    rng = np.random.default_rng(4)
+    for n in (3, 4, 7, 64, 101, 250):
+        rates = np.broadcast_to(np.float64(0.3), (n,)) if alike else np.sort(rng.choice([0.2, 0.3, 0.5], n))
+        trials = np.broadcast_to(np.int64(20), (n,)) if alike else rng.integers(1, 20, n)
+        counts = rng.binomial(trials, rates)
+        counts[n // 3 : n // 2] += 1
+        counts = np.minimum(counts, trials)
+        pvalue, ends = positions.worst_run(counts, trials, rates, 1.0)
+        expected = runs_by_hand(counts, trials, rates)
+        assert (pvalue is None) == (not expected)
+        if expected:
+            worst = min(expected.values())
+            assert pvalue == pytest.approx(min(1.0, len(expected) * worst))
+            assert expected[ends] == pytest.approx(worst)
