@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _validate
-from dropstats.activation.masked_sum import scalar
+from dropstats._numerics import scalar
 from dropstats.activation.preactivation import PreActivation
 from dropstats.laws import Law
 
