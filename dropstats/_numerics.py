@@ -1,6 +1,7 @@
-"""Composite Gauss-Legendre rules, for integrals and for sums too long to add up; logs of complements."""
+"""Composite Gauss-Legendre rules, for integrals and for sums too long to add up; logs of complements; scalars."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,3 +33,8 @@ def log1mexp(x: Array) -> Array:
     """
     with np.errstate(divide="ignore"):
         return np.where(x > -math.log(2), np.log(-np.expm1(x)), np.log1p(-np.exp(x)))
+
+
+def scalar(array: Any) -> Any:
+    """Return a 0-d array as a Python float, for its repr; others as they are."""
+    return float(array) if np.ndim(array) == 0 else array

@@ -117,8 +117,8 @@ class Groups(NamedTuple):
     @property
     def shares(self) -> NDArray[np.float64]:
         """What turns the probability of each group into that of one count: densities / probabilities."""
-        one = np.ones_like(self.densities)
-        return np.divide(self.densities, self.probabilities, out=one, where=self.probabilities > 0)
+        possible = self.probabilities > 0
+        return np.divide(self.densities, self.probabilities, out=np.ones(possible.shape), where=possible)
 
 
 def groups(law: Law, tally: Tally, fewest: float = 10) -> Groups:
@@ -136,8 +136,8 @@ def groups(law: Law, tally: Tally, fewest: float = 10) -> Groups:
     """
     check(law, tally)
     edges, probability, seen = trial_cells(law, tally)
-    bounds = _pool(probability * tally.trials, seen, fewest)[:-1]
-    sizes = np.diff(np.append(bounds, seen.size))
+    ends = _pool(probability * tally.trials, seen, fewest)
+    bounds, sizes = ends[:-1], np.diff(ends)
     inside, trials = np.add.reduceat(probability, bounds), np.add.reduceat(seen, bounds)
     # counts weigh by the law; where it forbids a whole group, by the trials; where there are none, alike
     lawful, seen_at_all = np.repeat(inside > 0, sizes), np.repeat(trials > 0, sizes)

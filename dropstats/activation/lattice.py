@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dropstats._numerics import scalar
+
 Array = NDArray[np.float64]
 
 # A term w x / q carries up to five roundings of half an ulp, a ratio of two terms twice as many.
@@ -70,7 +72,7 @@ class LatticeLaw:
         k = np.round(place)
         on = (np.abs(place - k) <= _SLACK) & (k >= 0) & (k < self.masses.size)
         mass = np.where(on, self.masses[np.where(on, k, 0).astype(np.int64)], 0.0)
-        return _unwrap(np.where(np.isnan(place), np.nan, mass))
+        return scalar(np.where(np.isnan(place), np.nan, mass))
 
     def _floor(self, x: ArrayLike) -> NDArray[np.int64]:
         place = np.nan_to_num(np.asarray(x, dtype=np.float64) / self.span - self.start, nan=-1)
@@ -78,17 +80,17 @@ class LatticeLaw:
 
     def cdf(self, x: ArrayLike) -> Any:
         """Return P(z <= x)."""
-        return _unwrap(np.where(np.isnan(x), np.nan, self._lower[self._floor(x) + 1]))
+        return scalar(np.where(np.isnan(x), np.nan, self._lower[self._floor(x) + 1]))
 
     def sf(self, x: ArrayLike) -> Any:
         """Return P(z > x), summed from its own side."""
-        return _unwrap(np.where(np.isnan(x), np.nan, self._upper[self._floor(x) + 1]))
+        return scalar(np.where(np.isnan(x), np.nan, self._upper[self._floor(x) + 1]))
 
     def ppf(self, q: ArrayLike) -> Any:
         """Return the smallest value whose cdf is at least q."""
         # a cumulative sum that should be q may lie a few ulp below it
         k = np.searchsorted(self._lower[1:], np.asarray(q, dtype=np.float64) * (1 - 1e-14))
-        return _unwrap(self.span * (self.start + np.minimum(k, self.masses.size - 1)))
+        return scalar(self.span * (self.start + np.minimum(k, self.masses.size - 1)))
 
     def median(self) -> float:
         """Return the median."""
@@ -115,10 +117,6 @@ class LatticeLaw:
     def std(self) -> float:
         """Return the standard deviation."""
         return math.sqrt(self.var())
-
-
-def _unwrap(array: NDArray[Any]) -> Any:
-    return array if array.ndim else array.item()
 
 
 def span_of(terms: Array) -> tuple[float, NDArray[np.int64]] | None:

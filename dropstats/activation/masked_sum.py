@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtr
 
-from dropstats import _numerics
+from dropstats._numerics import panels, scalar
 from dropstats.activation import lattice, saddlepoint
 
 Array = NDArray[np.float64]
@@ -296,11 +296,6 @@ class MaskedSum:
         return scalar(_normal_sigmoid(mean, np.sqrt(variance)))
 
 
-def scalar(array: Any) -> Any:
-    """A 0-d array as a Python float, for its repr; others as they are."""
-    return float(array) if np.ndim(array) == 0 else array
-
-
 def _normal_sigmoid(mean: Array, deviation: Array) -> Array:
     """E sigmoid(mean + deviation Z) for a standard normal Z."""
     # Narrow laws by the trapezoidal rule: sigmoid is analytic up to pi/deviation, so that with deviation <= 4 a step
@@ -309,7 +304,7 @@ def _normal_sigmoid(mean: Array, deviation: Array) -> Array:
     weights = 0.05 * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
     narrow = expit(mean[..., None] + np.minimum(deviation, 4)[..., None] * z) @ weights
     # Wide laws: the step function, plus what is left of the sigmoid within 40 of 0 (beyond, it is below 1e-17).
-    x, weights = _numerics.panels(np.arange(41.0))
+    x, weights = panels(np.arange(41.0))
     s = np.maximum(deviation, 4)[..., None]
     above, below = (np.exp(-0.5 * ((x + sign * mean[..., None]) / s) ** 2) for sign in (1, -1))
     wide = ndtr(mean / s[..., 0]) + ((above - below) / s) @ (weights * expit(-x)) / np.sqrt(2 * np.pi)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _validate
-from dropstats.activation.masked_sum import MaskedSum, scalar
+from dropstats._numerics import scalar
+from dropstats.activation.masked_sum import MaskedSum
 from dropstats.laws import Law
 from dropstats.laws.foreign import independent_law
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _validate
-from dropstats.activation.masked_sum import scalar
+from dropstats._numerics import scalar
 from dropstats.activation.preactivation import PreActivation
 from dropstats.laws import Law
 
@@ -53,13 +53,10 @@ def variance_shift(
     cos2 : float
         cos^2 of the angle between the weights and the vector of ones, (sum w)^2 / (n sum w^2), in [0, 1].
 
-    Returns
-    -------
-    float or ndarray of shape (k,)
-        Below 1 wherever p > 0: a batch normalisation meets less variance in inference than it was trained with.
-
     Notes
     -----
+    Below 1 wherever p > 0: a batch normalisation meets less variance in inference than it was trained with.
+
     X. Li, S. Chen, X. Hu, J. Yang (2019). Understanding the disharmony between dropout and batch normalization by
     variance shift. Proc. IEEE/CVF Conference on Computer Vision and Pattern Recognition.
     doi:10.1109/CVPR.2019.00279. For given weights and inputs see `PreActivation.variance_shift`.
@@ -182,10 +179,11 @@ def ridge_penalty(weights: ArrayLike, inputs: ArrayLike, law: Law, curvature: Ar
 
 
 def ridge_solution(inputs: ArrayLike, targets: ArrayLike, law: Law, weight_decay: float = 0.0) -> Array:
-    """Return the weights that minimise the expected squared error of a linear neuron under inverted dropout.
+    """Return the weights, of shape (n,), that minimise the expected squared error of a linear neuron under dropout.
 
     ``(X'X + diag(p/q) diag(X'X) + weight_decay I)^-1 X'y``: the minimum of
-    ``E 1/2 |y - X~ w|^2 + weight_decay/2 |w|^2`` over masks, which training by dropout approaches.
+    ``E 1/2 |y - X~ w|^2 + weight_decay/2 |w|^2`` over masks of inverted dropout, which training approaches. Source: as
+    for `ridge_penalty`.
 
     Parameters
     ----------
@@ -195,14 +193,6 @@ def ridge_solution(inputs: ArrayLike, targets: ArrayLike, law: Law, weight_decay
         Law of the masks on the n inputs, with independent neurons and p < 1.
     weight_decay : float
         Strength of L2, not negative, on the scale of the sum over examples.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-
-    Notes
-    -----
-    S. Wager, S. Wang, P. Liang (2013), as in `ridge_penalty`.
 
     Examples
     --------

@@ -66,12 +66,8 @@ def check_picture_path(path: str | os.PathLike[str]) -> Path:
 def save(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
     """Write a figure, or the figure of an Axes, to a file whose suffix tells the format.
 
-    PNG and SVG files hold no dates or random identifiers: one figure is one sequence of bytes.
-
-    Raises
-    ------
-    ValueError, OSError
-        If the suffix is none that matplotlib writes, or the file cannot be written.
+    PNG and SVG files hold no dates or random identifiers: one figure is one sequence of bytes. Raises what
+    `check_picture_path` raises.
     """
     path = check_picture_path(path)
     whole = figure.figure.figure if isinstance(figure, Axes) else figure  # an Axes of a SubFigure has a root
@@ -95,11 +91,6 @@ def _canvas(ax: Target, heights: Sequence[float] = (1,)) -> Iterator[list[Axes]]
             yield axes
     else:
         raise TypeError(f"ax must be an Axes, a Figure, a SubFigure or None; got {ax!r} of type {type(ax).__name__}")
-
-
-def _name(law: Law) -> str:
-    name = repr(law)
-    return name if len(name) <= 40 else f"{type(law).__name__} of {law.n:,} neurons"
 
 
 # ---------------------------------------------------------------- plots
@@ -221,8 +212,7 @@ def residuals(law: Law, tally: Tally, ax: Target = None) -> Axes:
 def overlay(law: Law, tally: Tally, ax: Target = None) -> Axes:
     """Draw the frequencies of a tally over the exact law, the central 99 % of the law shaded.
 
-    Dots carry two of the standard errors that the law predicts. A lower panel shows the residuals in standard
-    errors.
+    Dots carry two standard errors of the law. A lower panel shows the residuals in standard errors.
 
     Parameters
     ----------
@@ -257,7 +247,8 @@ def overlay(law: Law, tally: Tally, ax: Target = None) -> Axes:
         if lower:
             residuals(law, tally, lower[0])
             upper.set(xlabel="")
-            headline(upper, f"{_name(law)}: simulation over the exact law")
+            name = repr(law) if len(repr(law)) <= 40 else f"{type(law).__name__} of {law.n:,} neurons"
+            headline(upper, f"{name}: simulation over the exact law")
         else:
             upper.legend()
     return upper
@@ -266,15 +257,8 @@ def overlay(law: Law, tally: Tally, ax: Target = None) -> Axes:
 def running_rates(law: Law, masks: ArrayLike, ax: Target = None, *, confidence: float = 0.99) -> Axes:
     """Draw the drop frequency of each neuron as steps go by, within the exact binomial band around its rate.
 
-    After t steps a neuron of rate p has been dropped a binomial number of times; the band holds its frequency
-    with at least the stated probability at each single step (not at all steps together).
-
-    Parameters
-    ----------
-    law : law
-        Of n neurons; n is small enough for n lines.
-    masks : array_like, shape (steps, n)
-        Masks in order; 1 keeps, 0 drops.
+    The band holds the frequency with at least this confidence at each single step (not at all steps together). `masks`
+    are those of the steps, in order, of shape (steps, n); n is small enough for n lines.
     """
     kept = _boolean_masks(masks)
     if kept.shape[1] != law.n:
@@ -297,11 +281,7 @@ def running_rates(law: Law, masks: ArrayLike, ax: Target = None, *, confidence: 
 
 
 def moments(laws: Sequence[Law], tallies: Sequence[Tally], ax: Target = None) -> Axes:
-    """Draw how far moments of tallies lie from those of their laws, in standard errors, against the rate.
-
-    Mean, variance, skewness and excess kurtosis of the number of dropped neurons; the standard errors are
-    those that the law predicts, by the delta method.
-    """
+    """Draw how far moments of tallies lie from those of their laws, in the laws' standard errors, against the rate."""
     rates = np.array([float(law.dropped.mean()) / max(law.n, 1) for law in laws])
     apart = np.array([comparison.moment_residuals(law, tally) for law, tally in zip(laws, tallies, strict=True)])
     nudge = 0.12 * np.min(np.diff(np.unique(rates)), initial=0.1)
@@ -318,14 +298,9 @@ def moments(laws: Sequence[Law], tallies: Sequence[Tally], ax: Target = None) ->
 def tail(law: Law, tally: Tally, ax: Target = None, *, smallest: float = 1e-30) -> Axes:
     """Draw the probability that at least k neurons are dropped, on a log axis: exact, simulated and normal.
 
-    The normal approximation has the same mean and variance and a continuity correction. Simulated frequencies
-    lie over the exact binomial 99 % band that the law predicts for them. A lower panel, where there is room,
-    shows the relative error of the normal approximation, on a log axis.
-
-    Parameters
-    ----------
-    smallest : float
-        The tail is drawn down to this probability.
+    It is drawn down to the probability `smallest`. The normal approximation has the same mean and variance and a
+    continuity correction. Simulated frequencies lie over the exact binomial 99 % band that the law predicts for them. A
+    lower panel, where there is room, shows the relative error of the normal approximation.
     """
     comparison.check(law, tally)
     first = int(law.dropped.ppf(0.5))

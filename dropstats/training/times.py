@@ -50,7 +50,7 @@ class Steps:
         (below, above), (lower, upper) = self._at(safe - 1), self._at(safe)
         # the difference of the smaller pair of tails keeps its digits
         mass = np.where(whole, np.where(np.less(upper, 0.5), above - upper, lower - below), 0.0)
-        return _unwrap(np.where(np.isnan(at), np.nan, mass))
+        return _numerics.scalar(np.where(np.isnan(at), np.nan, mass))
 
     def _at(self, k: ArrayLike) -> tuple[Any, Any]:
         """P(X <= k) and P(X > k)."""
@@ -59,7 +59,7 @@ class Steps:
         parts = [self._tails(flat[i : i + CHUNK]) for i in range(0, max(flat.size, 1), CHUNK)]
         sides = (np.concatenate(side).reshape(at.shape) for side in zip(*parts, strict=True))
         lower, upper = (np.where(np.isnan(at), np.nan, side) for side in sides)
-        return _unwrap(lower), _unwrap(upper)
+        return _numerics.scalar(lower), _numerics.scalar(upper)
 
     def ppf(self, q: ArrayLike) -> Any:
         """Return the smallest k with P(X <= k) >= q, for q in [0, 1]."""
@@ -74,7 +74,7 @@ class Steps:
         largest = _validate.MAX_NEURONS  # beyond, neighbouring whole numbers are no longer doubles
         found = search.first(reached, levels.ravel(), np.zeros(levels.size), 2 * largest, numbers=False)
         found = np.where(found > largest, math.inf, found).reshape(levels.shape)
-        return _unwrap(np.where(levels == 1, self._end(), found))  # tails below 1e-308 are not the end
+        return _numerics.scalar(np.where(levels == 1, self._end(), found))  # tails below 1e-308 are not the end
 
     def median(self) -> float:
         """Return the median."""
@@ -96,10 +96,6 @@ class Steps:
     def std(self) -> float:
         """Return the standard deviation."""
         return math.sqrt(self._moments()[1])
-
-
-def _unwrap(array: Any) -> Any:
-    return array if np.ndim(array) else float(array)
 
 
 def log_rates(p: float) -> tuple[float, float]:
