@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dropstats as ds
-from dropstats.cli import main, output
+from dropstats.cli import main, printing
 from dropstats.rendering import junit
 
 SLICES = Path(__file__).with_name("recordings")
@@ -193,18 +193,18 @@ def test_colour_where_the_terminal_has_it(monkeypatch):
     for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
     text = str(ds.audit(ds.Recording.load(BAD), tests=["rate", "edges"]))
-    assert output.coloured(text, io.StringIO()) == text
-    shown = output.coloured(text, Terminal())
+    assert printing.coloured(text, io.StringIO()) == text
+    shown = printing.coloured(text, Terminal())
     assert "p = 0.3: \033[1;31mFAILED\033[0m (rate)" in shown
     assert "\033[1;31mFAIL\033[0m" in shown
     assert "  edges      \033[32mpass\033[0m " in shown
     assert re.sub("\033\\[[0-9;]*m", "", shown) == text
     monkeypatch.setenv("NO_COLOR", "1")
-    assert output.coloured(text, Terminal()) == text
+    assert printing.coloured(text, Terminal()) == text
     monkeypatch.setenv("NO_COLOR", "")  # empty: as if it were not set
-    assert output.coloured(text, Terminal()) == shown
+    assert printing.coloured(text, Terminal()) == shown
     monkeypatch.setenv("TERM", "dumb")
-    assert output.coloured(text, Terminal()) == text
+    assert printing.coloured(text, Terminal()) == text
 
 
 def test_progress_is_shown_where_it_is_asked_for_and_on_terminals(monkeypatch, capsys):

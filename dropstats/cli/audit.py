@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dropstats
-from dropstats.cli import output
+from dropstats.cli import printing
 from dropstats.cli.common import (
     Parser,
     add_default,
@@ -28,7 +28,7 @@ EXAMPLES = f"""\
   dropstats audit masks.npz other.npz --tests rate,scale,mean --json
   dropstats audit masks.npz --html audit.html --junit audit.xml
 
-{output.EXIT_STATUS}"""
+{printing.EXIT_STATUS}"""
 
 # Width of the names of files in the table of several.
 _NAME = 26
@@ -42,24 +42,24 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--scaling", choices=("inverted", "direct"), default="inverted", help=scaling)
     tests = "names of the tests to run, separated by commas; all by default"
     parser.add_argument("--tests", type=_names, metavar="TEST,...", help=tests)
-    output.add_report_arguments(parser)
-    output.add_progress_argument(parser)
+    printing.add_report_arguments(parser)
+    printing.add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Audit each file, print and write what was found, and return the exit status."""
-    output.check_paths(arguments)
+    printing.check_paths(arguments)
     law = declared_law(arguments)
     if arguments.tests is not None:
         _check_tests(arguments.tests)
     files: list[str] = arguments.files
     if len(files) == 1:
         report = _audited(files[0], law, arguments)
-        print(output.shown(report, arguments))
-        output.write(report, arguments)
+        print(printing.shown(report, arguments))
+        printing.write(report, arguments)
         if arguments.junit is not None:
-            output.write_junit(arguments.junit, [(files[0], report)])
-        return output.status(report, arguments.strict)
+            printing.write_junit(arguments.junit, [(files[0], report)])
+        return printing.status(report, arguments.strict)
     found: list[tuple[str, dropstats.Report | str]] = []
     table = not (arguments.json or arguments.markdown)
     if table:
@@ -70,10 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
     reports = [(file, report) for file, report in found if not isinstance(report, str)]
     for file, report in reports if table else ():
         if report.failures:
-            print(f"\n{file}\n{output.in_words(report)}")
+            print(f"\n{file}\n{printing.in_words(report)}")
     if arguments.junit is not None:
-        output.write_junit(arguments.junit, found)
-    statuses = {output.status(report, arguments.strict) for _, report in reports}
+        printing.write_junit(arguments.junit, found)
+    statuses = {printing.status(report, arguments.strict) for _, report in reports}
     return 2 if len(reports) < len(files) else next(status for status in (1, 3, 0) if status in statuses)
 
 
@@ -81,7 +81,7 @@ def _one_of_several(file: str, name: str, law: "Law | None", arguments: argparse
     """Return the report of a file, or why there is none, which is also said on stderr."""
     try:
         report = _audited(file, law, arguments)
-        output.write(report, arguments, name)
+        printing.write(report, arguments, name)
     except (ValueError, TypeError, OSError, MemoryError) as error:
         message = one_line(str(error) or type(error).__name__)
         said = message if file in message else f"{file}: {message}"
@@ -93,7 +93,7 @@ def _one_of_several(file: str, name: str, law: "Law | None", arguments: argparse
 def _audited(file: str, law: "Law | None", arguments: argparse.Namespace) -> "dropstats.Report":
     recording = recording_of(file, arguments.p, law)
     asked = {"scaling": arguments.scaling, "false_alarm": arguments.false_alarm, "tests": arguments.tests}
-    if output.progress(arguments):
+    if printing.progress(arguments):
         asked["progress"] = True
     return dropstats.audit(recording, law, **asked)
 
@@ -115,7 +115,7 @@ def _check_tests(names: list[str]) -> None:
 def _listed(file: str, report: "dropstats.Report | str", arguments: argparse.Namespace) -> str:
     """Return what was found in a file as JSON, or Markdown."""
     if not isinstance(report, str):
-        return output.shown(report, arguments, file=file)
+        return printing.shown(report, arguments, file=file)
     return json.dumps({"file": file, "error": report}, ensure_ascii=False) if arguments.json else f"{file}: error"
 
 
@@ -135,7 +135,7 @@ def _counted(number: int) -> str:
 
 def _verdict(word: str) -> str:
     padding = " " * (11 - len(word))
-    return (output.in_colour(word) if output.has_colour(sys.stdout) else word) + padding
+    return (printing.in_colour(word) if printing.has_colour(sys.stdout) else word) + padding
 
 
 def _cut(name: str) -> str:

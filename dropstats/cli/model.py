@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import dropstats
-from dropstats.cli import output
+from dropstats.cli import printing
 from dropstats.cli.common import Parser, add_default, integer
 
 SUMMARY = "decide whether every dropout draw of a model is what the model declares"
@@ -17,7 +17,7 @@ EXAMPLES = f"""\
   dropstats model package.module:make
   dropstats model train:model_and_batch --calls 256 --json
 
-{output.EXIT_STATUS}"""
+{printing.EXIT_STATUS}"""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -27,12 +27,12 @@ def add_arguments(parser: Parser) -> None:
     calls = "passes in training mode; %(default)s by default"
     parser.add_argument("--calls", type=integer, default=64, metavar="N", help=calls)
     add_default(parser, "--false-alarm", 1e-3, "A", "probability that a correct model fails")
-    output.add_report_arguments(parser, plot=False)
+    printing.add_report_arguments(parser, plot=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Audit, print the report, and return the exit status."""
-    output.check_paths(arguments)
+    printing.check_paths(arguments)
     make = _function(arguments.function)
     try:
         model, inputs, keywords = _parts(make())
@@ -44,11 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     except Exception:
         return _traced()
-    print(output.shown(report, arguments))
-    output.write(report, arguments)
+    print(printing.shown(report, arguments))
+    printing.write(report, arguments)
     if arguments.junit is not None:
-        output.write_junit(arguments.junit, [(report.model, report)])
-    return output.status(report, arguments.strict)
+        printing.write_junit(arguments.junit, [(report.model, report)])
+    return printing.status(report, arguments.strict)
 
 
 def _traced() -> int:

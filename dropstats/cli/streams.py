@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dropstats
-from dropstats.cli import output
+from dropstats.cli import printing
 from dropstats.cli.common import Parser, add_default, add_recording_arguments, declared_law, one_line
 
 SUMMARY = "decide whether recordings of several ranks, layers or seeds are independent, or identical"
@@ -15,7 +15,7 @@ EXAMPLES = f"""\
   dropstats streams rank0.npy rank1.npy --law 'Channels(64, 8 * 8, 0.2)'
   dropstats streams eager.npz compiled.npz --expect identical --json
 
-{output.EXIT_STATUS}"""
+{printing.EXIT_STATUS}"""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -24,21 +24,21 @@ def add_arguments(parser: Parser) -> None:
     expect = "what streams should be; %(default)s by default"
     parser.add_argument("--expect", choices=("independent", "identical"), default="independent", help=expect)
     add_default(parser, "--false-alarm", 1e-3, "A", "probability that streams which are as expected fail")
-    output.add_report_arguments(parser)
+    printing.add_report_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Audit, print and write what was found, and return the exit status."""
-    output.check_paths(arguments)
+    printing.check_paths(arguments)
     law = declared_law(arguments)
     streams, complete = _recordings(arguments.files)
     asked = {"p": arguments.p, "law": law, "false_alarm": arguments.false_alarm}
     report = dropstats.audit_streams(streams, arguments.expect, **asked)
-    print(output.shown(report, arguments))
-    output.write(report, arguments)
+    print(printing.shown(report, arguments))
+    printing.write(report, arguments)
     if arguments.junit is not None:
-        output.write_junit(arguments.junit, [("streams", report)])
-    return output.status(report, arguments.strict) if complete else 2
+        printing.write_junit(arguments.junit, [("streams", report)])
+    return printing.status(report, arguments.strict) if complete else 2
 
 
 def _recordings(files: list[str]) -> tuple[dict[str, Any], bool]:
