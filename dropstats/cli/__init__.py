@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
-A command is a module with SUMMARY, EXAMPLES, add_arguments(parser) and run(arguments); ``_COMMANDS`` lists them. Bad
-input ends with exit status 2 and one line on stderr.
+A command is a module with SUMMARY, EXAMPLES, add_arguments(parser) and run(arguments); ``_COMMANDS`` lists them, and
+only the one that is asked for is loaded. Bad input ends with exit status 2 and one line on stderr.
 """
 
 import os
@@ -9,13 +9,13 @@ import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 
 import dropstats
-from dropstats.cli import audit, layer, model, monitor, plan, prob, simulate, streams
 from dropstats.cli.common import Parser, add_command, one_line
 
 _PROG = "dropstats"
-_COMMANDS = (prob, simulate, audit, streams, model, monitor, plan, layer)
+_COMMANDS = ("prob", "simulate", "audit", "streams", "model", "monitor", "plan", "layer")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0
     """
     prog, words = _PROG, sys.argv[1:] if argv is None else list(argv)
-    parser = _parser()
+    parser = _parser(words[0] if words else "")
     if "_ARGCOMPLETE" in os.environ:  # a shell asks how the line may go on
         _complete(parser)
     try:
@@ -69,7 +69,8 @@ def _complete(parser: Parser) -> None:
         argcomplete.autocomplete(parser)
 
 
-def _parser() -> Parser:
+def _parser(asked: str = "") -> Parser:
+    """Return the parser of one command, or of all where none of them is asked for."""
     parser = Parser(
         prog=_PROG,
         description="Exact laws, simulation and audits of dropout masks;\nP is the drop probability of a neuron.",
@@ -83,7 +84,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"{_PROG} {dropstats.__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for module in _COMMANDS:
-        add_command(commands, module)
+    for name in (asked,) if asked in _COMMANDS else _COMMANDS:
+        add_command(commands, import_module(f"dropstats.cli.{name}"))
     parser.commands = commands.choices
     return parser

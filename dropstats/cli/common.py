@@ -1,11 +1,8 @@
 """What the commands share: parsers whose errors are one line, arguments, and how numbers are shown."""
 
 import argparse
-import json
 import math
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,7 +14,15 @@ if TYPE_CHECKING:
 
 # Below this a probability is printed from its logarithm: doubles lose digits at 2.2e-308 and end at 5e-324.
 _SMALLEST_PRINTED = 1e-300
-_HELP = 78
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help whose description is wrapped and whose examples are not."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,9 +68,9 @@ def add_command(commands: Any, module: Any) -> None:
     parser: Parser = commands.add_parser(
         module.__name__.rpartition(".")[2],
         help=module.SUMMARY,
-        description=textwrap.fill(f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.", _HELP),
+        description=f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.",
         epilog=f"examples:\n{module.EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     module.add_arguments(parser)
@@ -134,6 +139,10 @@ def recording_of(file: str, p: float | None, law: "Law | None") -> "Recording":
 
 def integer(text: str) -> int:
     """Return the integer that `text` writes, also as 1e6 or 1000.0, without rounding it to a double."""
+    if text.isdecimal() and len(text) <= 40:
+        return int(text)
+    from decimal import Decimal, InvalidOperation
+
     try:
         value = Decimal(text)
     except InvalidOperation:
@@ -196,6 +205,8 @@ def format_probability(probability: float, log: float, digits: int = 12) -> str:
 
 def print_json(**fields: object) -> None:
     """Print one JSON object; a number that is not finite, which JSON cannot write, becomes null."""
+    import json
+
     for name, value in fields.items():
         if isinstance(value, float) and not math.isfinite(value):
             fields[name] = None
