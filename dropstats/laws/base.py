@@ -343,6 +343,15 @@ class Independent(LawMethods):
         return np.where(i == j, p * (1 - p), 0.0)
 
 
+def drop_counts(law: Any, size: int, generator: np.random.Generator) -> tuple[Ints, Ints] | None:
+    """Return how many neurons each of `size` masks drops, and how many masks each neuron, without the masks.
+
+    None where the law samples otherwise than by its rates alone, as one that derives from `Layer` may.
+    """
+    by_rates = getattr(type(law), "sample", None) is Independent.sample
+    return bits.count_drops(law.rates, size, generator) if by_rates else None
+
+
 def rate_counts(rates: Floats) -> Iterator[tuple[float, int]]:
     """Yield the rates that occur, each with its number of neurons; of a view of one rate without looking at all."""
     if rates.strides == (0,):
