@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _validate, bits, tallies
+from dropstats import _validate, tallies
 from dropstats.laws import Law
 from dropstats.laws.base import drop_counts
 from dropstats.laws.network import drawn_in_turn
