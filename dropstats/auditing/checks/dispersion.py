@@ -1,4 +1,4 @@
-"""Test `dispersion`: the counts of dropped neurons vary from mask to mask as much as the law has it."""
+"""Test `dispersion`: the counts of dropped neurons vary from mask to mask as much as under the law."""
 
 import numpy as np
 from numpy.typing import NDArray

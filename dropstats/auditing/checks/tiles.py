@@ -1,4 +1,4 @@
-"""Test `tiles`: the counts of dropped neurons in tiles of 2, 4, 8, ... neighbours vary as much as the law has it."""
+"""Test `tiles`: the counts of dropped neurons in tiles of 2, 4, 8, ... neighbours vary as much as under the law."""
 
 import math
 from collections.abc import Iterator
