@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Iterable
-from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -134,16 +133,19 @@ def number(value: Any, name: str) -> float:
     return float(finite(value, name, ndim=(0,), shape="()"))
 
 
+def _count(value: Any, name: str) -> int:
+    return integer(value, name, minimum=-(2**63), maximum=2**63)
+
+
 def closed_interval(value: Any, name: str) -> tuple[int | None, int | None]:
     """Return a closed interval of counts, from an int or a pair whose None leaves an end open."""
-    bound = partial(integer, minimum=-(2**63), maximum=2**63)
     if not isinstance(value, tuple | list):
-        count = bound(value, name)
+        count = _count(value, name)
         return count, count
     if len(value) != 2:
         raise ValueError(f"{name} must be an integer or a pair (low, high); got {show(value)}")
-    low = None if value[0] is None else bound(value[0], f"{name}[0]")
-    high = None if value[1] is None else bound(value[1], f"{name}[1]")
+    low = None if value[0] is None else _count(value[0], f"{name}[0]")
+    high = None if value[1] is None else _count(value[1], f"{name}[1]")
     if low is not None and high is not None and low > high:
         raise ValueError(f"{name} must be an interval (low, high) with low <= high; got ({low}, {high})")
     return low, high
