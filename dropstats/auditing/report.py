@@ -112,8 +112,12 @@ class Report:
         raise KeyError(f"no test named {name!r}; the report has {known}")
 
     def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, width: int = text.WIDTH) -> str:
+        """Return the report as a table of so many columns; below 118, findings stand under their test."""
         explained = {result.name: result.explained_by for result in self.results if result.explained_by}
-        return text.table(self.to_dict() | {"source": self.source, "notes": self.notes, "explained": explained})
+        return text.table(self.to_dict() | {"source": self.source, "notes": self.notes, "explained": explained}, width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dictionary of plain values, of a versioned layout."""

@@ -5,8 +5,10 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-# Width of the findings in the table: with the numbers before them a line has 118 characters.
-_FINDING = 62
+# Width of a table whose findings stand beside the numbers, and of the numbers; a narrower one has them below, indented.
+WIDTH = 118
+_NUMBERS = 56
+_INDENT = " " * 13
 
 
 def verdict(report: Mapping[str, Any]) -> str:
@@ -21,28 +23,40 @@ def failing(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [result for result in report["results"] if result["verdict"] == "fail"]
 
 
-def table(report: Mapping[str, Any]) -> str:
+def table(report: Mapping[str, Any], width: int = WIDTH) -> str:
     """Return a report as text: one line that says it all, then one line, or a few, a test."""
+    wide = width >= WIDTH
     declared = "" if report["p"] is None else f", p = {report['p']:.6g}"
     explained = report.get("explained", {})
     names = ", ".join(result["name"] for result in failing(report) if result["name"] not in explained)
     outcome = f"FAILED ({names})" if names else verdict(report)
     masks, neurons = _counted(report["trials"], "mask"), _counted(report["n"], "neuron")
     lines = [f"Audit of {masks} of {neurons}{declared}: {outcome}"]
-    lines += [f"  {line}" for line in (report["source"], *report["notes"]) if line]
-    lines += ["", f"  {'test':<10} {'verdict':<14} {'p adjusted':>10} {'observed':>9} {'expected':>9}   finding"]
+    for line in filter(None, (report["source"], *report["notes"])):
+        lines += [f"  {line}"] if wide else textwrap.wrap(line, width, initial_indent="  ", subsequent_indent="    ")
+    head = f"  {'test':<10} {'verdict':<14} {'p adjusted':>10} {'observed':>9} {'expected':>9}"
+    lines += ["", f"{head}   finding" if wide else head]
     for result in report["results"]:
         adjusted = result["adjusted_pvalue"]
         shown = "" if adjusted is None else f"{adjusted:.2g}"
         word = "FAIL" if result["verdict"] == "fail" else result["verdict"]
         numbers = f"{_number(result['observed']):>9} {_number(result['expected']):>9}"
-        head = f"  {result['name']:<10} {word:<14} {shown:>10} {numbers}   "
+        head = f"  {result['name']:<10} {word:<14} {shown:>10} {numbers}"
         cause = explained.get(result["name"])
         message = f"explained by {cause}: {result['message']}" if cause else result["message"]
-        finding = textwrap.wrap(message, _FINDING) or [""]
-        lines += [(head + finding[0]).rstrip(), *(" " * len(head) + line for line in finding[1:])]
+        lines += _beside(f"{head}   ", message) if wide else _below(head, message, width)
     lines += ["", f"  A correct implementation fails here with probability {report['false_alarm']:g} at most."]
     return "\n".join(lines)
+
+
+def _beside(head: str, text: str) -> list[str]:
+    lines = textwrap.wrap(text, WIDTH - _NUMBERS) or [""]
+    return [(head + lines[0]).rstrip(), *(" " * len(head) + line for line in lines[1:])]
+
+
+def _below(head: str, text: str, width: int) -> list[str]:
+    wrapped = textwrap.wrap(text, max(width, 40), initial_indent=_INDENT, subsequent_indent=_INDENT)
+    return [head.rstrip(), *wrapped]
 
 
 def _counted(number: int, what: str) -> str:
