@@ -66,7 +66,7 @@ class Draws:
             p=p,
             laws=laws,
             false_alarm=results.level(false_alarm),
-            evaluation=checks.Evaluation(list(sites.evaluated), passes=evaluated),
+            evaluation=checks.Evaluation(list(sites.evaluated), passes=evaluated, unused=list(sites.unused)),
             trained_in_evaluation=len(sites.trained),
         )
 
