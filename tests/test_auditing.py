@@ -646,3 +646,24 @@ def test_a_total_of_a_large_dependent_law_is_exact():
     groups, alone = stats.binom(4, 0.05), stats.binom(20, 0.05)
     expected = sum(groups.pmf(k) * alone.sf(1_100_000 * (2 - k) - 1) for k in range(5))
     assert float(total.sf(2_200_000 - 1)) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("followed", "declared", "said"),
+    [
+        (DropBlock(14, 14, 5, p=0.1, seeds="map"), DropBlock(14, 14, 5, p=0.1), "seeds at the border"),
+        (DropBlock(14, 14, 5, gamma=0.0078, seeds="map"), DropBlock(14, 14, 5, gamma=0.0078), "seeds at the border"),
+        (DropBlock(14, 14, 5, p=0.1), DropBlock(14, 14, 5, p=0.1, seeds="map"), "no seeds at the border"),
+    ],
+)
+def test_squares_that_are_cut_at_the_border_are_named(followed, declared, said):
+    report = audit(followed.sample(500, rng=1), declared)
+    assert not report.passed
+    assert report.notes[-1].startswith(f"hint: {said}: these masks fit {followed!r}")
+    assert audit(followed.sample(500, rng=1), followed).passed
+
+
+def test_squares_of_another_size_fit_no_law_of_squares_at_the_border():
+    report = audit(DropBlock(14, 14, 3, p=0.1).sample(500, rng=1), DropBlock(14, 14, 5, p=0.1))
+    assert not report.passed
+    assert not any("border" in note for note in report.notes)

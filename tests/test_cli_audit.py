@@ -109,7 +109,7 @@ def test_a_picture_of_another_kind_is_refused_before_the_work(capsys):
 def test_plan_says_how_many_neurons(capsys):
     assert main(["plan", "--p", "0.1", "--shift", "0.0015625"]) == 0
     assert capsys.readouterr().out == (
-        "553,092 neurons show p = 0.1015625 where 0.1 is declared, with power 0.9 at false-alarm rate 0.01\n"
+        "553,092 neurons detect p = 0.1015625 where 0.1 is declared, with power 0.9 at false-alarm rate 0.01\n"
     )
     assert main(["plan", "--p", "0.5", "--shift", "-0.01", "--false-alarm", "0.05", "--power", "0.8", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -120,9 +120,9 @@ def test_plan_says_which_shift(capsys):
     assert main(["plan", "--p", "0.1", "--neurons", "1e6", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["shift"] == ds.detectable_shift(0.1, 10**6)
     assert main(["plan", "--p", "0.1", "--neurons", "1e6"]) == 0
-    assert capsys.readouterr().out.startswith("1,000,000 neurons show p = 0.10115985 where 0.1 is declared")
+    assert capsys.readouterr().out.startswith("1,000,000 neurons detect p = 0.10115985 where 0.1 is declared")
     assert main(["plan", "--p", "0.5", "--neurons", "5"]) == 0
-    assert capsys.readouterr().out.startswith("5 neurons show no p above 0.5")
+    assert capsys.readouterr().out.startswith("5 neurons detect no p above 0.5")
     assert main(["plan", "--p", "0.5", "--neurons", "5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["shift"] is None
 

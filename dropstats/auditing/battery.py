@@ -269,16 +269,26 @@ class Said(NamedTuple):
 
 
 def _hint(case: Case, judged: Sequence[Said], false_alarm: float) -> tuple[str, ...]:
-    """Return a note where masks that fail as single neurons drop whole groups."""
+    """Return a note where masks that fail fit a law of groups, or one that is taken for theirs."""
     failing = [one.judged.check for one in judged if one.judged.failed]
+    for law, said in case.law.lookalikes if failing else ():
+        if not _failing(case.but(law=law), false_alarm):
+            return (f"hint: {said}: these masks fit {law!r}, by which {law.rates.mean():.4g} of neurons are dropped",)
     other = groups.fitting(case) if case.law.independent and any(check.whole_masks for check in failing) else None
     if other is None:
         return ()
-    again, _ = _judged(_reduced(case.but(law=other))[0], checks.OF_MASKS, false_alarm)
-    still = ", ".join(one.judged.check.name for one in again if one.judged.failed)
+    still = ", ".join(_failing(case.but(law=other), false_alarm))
     fit = f"they fit {other!r}" if not still else f"as {other!r} would, by which {still} still fail"
     size = other.n // other.reduced.n
     return (f"hint: these masks drop whole groups of {words.counted(size, 'neuron')}: {fit}",)
+
+
+def _failing(case: Case, false_alarm: float) -> list[str]:
+    """Return the names of the tests that another law fails by."""
+    grouped = case.law.group_of is not None
+    of_law = _reduced(case)[0] if grouped else case
+    again, _ = _judged(of_law, [check for check in checks.OF_MASKS if grouped or check.name != _GROUPS], false_alarm)
+    return [one.judged.check.name for one in again if one.judged.failed]
 
 
 def _report(

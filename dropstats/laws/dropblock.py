@@ -125,6 +125,17 @@ class DropBlock(LawMethods):
         return self.block == 1 or self.gamma in (0.0, 1.0)
 
     @property
+    def lookalikes(self) -> tuple[tuple[LawMethods, str], ...]:
+        """The law of squares that are cut at the border, or not, of the same gamma and of the same p."""
+        if self.block == 1:
+            return ()
+        seeds, said = ("inside", "no seeds at the border") if self.seeds == "map" else ("map", "seeds at the border")
+        laws = [DropBlock(self.height, self.width, self.block, gamma=self.gamma, seeds=seeds)]
+        if self.p <= 1:
+            laws.append(DropBlock(self.height, self.width, self.block, p=self.p, seeds=seeds))
+        return tuple((law, said) for law in laws)
+
+    @property
     def _margin(self) -> tuple[int, int]:
         """How far squares reach beyond the map, before it and behind it."""
         return ((self.block - 1) // 2, self.block // 2) if self.seeds == "map" else (0, 0)

@@ -1,4 +1,4 @@
-"""Test `rate`: as many neurons are dropped in all as the law has it."""
+"""Test `rate`: as many neurons are dropped in all as expected under the law."""
 
 import math
 
