@@ -367,6 +367,28 @@ FAULTS = (
         "a rank the xor of two others", 20, 256, 0.5, faults.rank_of_others(20, 256), "linear",
         "^rank 2 is the xor of rank 0 and rank 1$", clean=faults.ranks(20, 256, 0.5, False),
     ),
+    # weak generators, seeded anew at each call
+    _fault(
+        "ONNX Runtime: minstd_rand0 reseeded", 100, 256, 0.1, faults.reseeded_minstd, "reseeding",
+        r"^each call is reseeded with the next integer \(42, 43, ...\): minstd_rand0$", 0.1, 42, right_rate=True,
+    ),
+    _fault(
+        "minstd_rand0 reseeded by a clock", 30, 64, 0.5, faults.reseeded_minstd, "reseeding",
+        "^each call is reseeded with the next integer: minstd_rand0$", 0.5, 1_763_700_000, right_rate=True,
+    ),
+    _fault(
+        "two layers count the seed up", 100, 64, 0.2, faults.reseeded_minstd, "reseeding",
+        r"^each call is reseeded with an integer 2 further on \(1, 3, ...\): minstd_rand0$", 0.2, 1, 2, right_rate=True,
+    ),
+    _fault(
+        "Java's Random reseeded", 40, 64, 0.25, faults.reseeded_java, "reseeding",
+        r"^each call is reseeded with the next integer \(1,234, 1,235, ...\): Java's Random.nextFloat$", 0.25, 1234,
+        right_rate=True,
+    ),
+    _fault(
+        "xorshift32 reseeded", 40, 64, 0.5, faults.reseeded_xorshift, "reseeding",
+        r"^each call is reseeded with the next integer \(100, 101, ...\): xorshift32$", 0.5, 100, right_rate=True,
+    ),
     # values
     _fault("not scaled", 100, 256, 0.1, faults.scaled, "scale", "not scaled", 0.1, 1.0),
     _fault("scaled by 1/p", 100, 256, 0.1, faults.scaled, "scale", "1/p: keep probability", 0.1, 10.0),

@@ -266,6 +266,56 @@ def mersenne_twister(trials, n):
     return lambda rng: np.random.RandomState(rng.integers(2**32)).randint(0, 2**32, (trials, n), np.uint32) >= 2**31
 
 
+def reseeded_minstd(trials, n, p, seed, layers=1):
+    """Return masks of C++'s default generator, seeded anew at each call: as ONNX Runtime makes them."""
+
+    def make(rng):
+        masks = []
+        for call in range(trials):
+            state, row = seed + layers * call, []
+            for _ in range(n):
+                state = 16807 * state % (2**31 - 1)
+                row.append((state - 1) / (2**31 - 2) >= p)
+            masks.append(row)
+        return np.array(masks)
+
+    return make
+
+
+def reseeded_java(trials, n, p, seed):
+    """Return masks of Java's Random.nextFloat, seeded anew at each call."""
+
+    def make(rng):
+        masks = []
+        for call in range(trials):
+            state, row = (seed + call) ^ 0x5DEECE66D, []
+            for _ in range(n):
+                state = (0x5DEECE66D * state + 11) % 2**48
+                row.append((state >> 24) / 2**24 >= p)
+            masks.append(row)
+        return np.array(masks)
+
+    return make
+
+
+def reseeded_xorshift(trials, n, p, seed):
+    """Return masks of xorshift32, seeded anew at each call."""
+
+    def make(rng):
+        masks = []
+        for call in range(trials):
+            x, row = seed + call, []
+            for _ in range(n):
+                x ^= x << 13 & 0xFFFFFFFF
+                x ^= x >> 17
+                x ^= x << 5 & 0xFFFFFFFF
+                row.append(x / 2**32 >= p)
+            masks.append(row)
+        return np.array(masks)
+
+    return make
+
+
 def warm_up(trials, n, p, steps):
     def make(rng):
         masks = rng.random((trials, n)) >= p

@@ -64,6 +64,10 @@ def _verdict(finding: Finding, adjusted: float | None, false_alarm: float) -> Ve
 
 # (cause, what must be plain to see in the masks, what follows): a failure that follows from another is said to.
 _CONSEQUENCES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "reseeding", "",
+        ("positions", "pairs", "lags", "serial", "linear", "dispersion", "tiles", "overlaps", "duplicates", "drift"),
+    ),
     ("scale", "", ("mean",)),
     ("rate", "", ("mean",)),
     (
