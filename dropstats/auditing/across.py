@@ -38,6 +38,7 @@ def audit_streams(
       two-sided, whatever the rates), and their counts do not vary together over the calls; for every pair of streams;
     - `duplicates`: a mask of one stream is that of another at whatever call (conservative);
     - `overlaps`: a stretch of one stream occurs in another at whatever place (conservative, a union bound);
+    - `linear`: no stream is the xor of others (conservative);
     - `transposed`, for streams with keys (layer, step): the masks of (i, j) and (j, i) agree as independent ones do;
     - `identical`, instead of all these, for streams that should be: not a bit differs.
 

@@ -205,6 +205,8 @@ class Check:
         Whether it judges sums whose variance dependence among neurons widens.
     values : bool
         Whether it looks at what kept neurons became.
+    on_request : bool
+        Whether it runs only where its name is given.
     """
 
     name: str
@@ -216,3 +218,4 @@ class Check:
     excused: Literal["", "by the rate", "by one rate"] = ""
     widened: bool = False
     values: bool = False
+    on_request: bool = False
