@@ -4,6 +4,8 @@ Each function takes (rng, mended, trials, n, p, ...) and returns what such an im
 Recording of outputs, or a mapping of streams. Nothing but the reported step differs between the broken and the mended.
 """
 
+from dataclasses import replace
+
 import faults
 import numpy as np
 from faults import uniforms
@@ -221,10 +223,11 @@ def to_bfloat16(values):
 
 def floor_of_sum(rng, mended, trials, n, p):
     """Keeps where floor(u + 1 - p) is 1, u and the sum in bfloat16; a u that rounds to 1 became 0."""
-    if mended:
-        return rng.random((trials, n)) >= p
-    drawn = to_bfloat16(rng.random((trials, n), dtype=np.float32))
-    return to_bfloat16(np.where(drawn == 1, 0, drawn) + rounded(1 - p, "bfloat16")) >= 1
+    kept, scale = rng.random((trials, n)) >= p, rounded(1 / (1 - p), "bfloat16")
+    if not mended:
+        drawn = to_bfloat16(rng.random((trials, n), dtype=np.float32))
+        kept = to_bfloat16(np.where(drawn == 1, 0, drawn) + rounded(1 - p, "bfloat16")) >= 1
+    return replace(outputs(kept, scale, p), dtype="bfloat16")
 
 
 def never_reached(rng, mended, trials, n, p, dtype, bits):

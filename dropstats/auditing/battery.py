@@ -28,6 +28,8 @@ TESTS = tuple(check.name for check in checks.OF_MASKS if check.name != _GROUPS)
 _SHARE = 0.2
 # Correlations this many errors from 0 are beyond what chance leaves at any of very many lags.
 _BEYOND = 20
+# Masks repeat themselves plainly where fewer than this share of them are new.
+_FRESH = 0.75
 # p-values above this are not judged at the observed rate as well.
 _UNEXCUSED = 0.05
 
@@ -179,7 +181,7 @@ def _judged(case: Case, chosen: Sequence[Check], false_alarm: float) -> "tuple[l
                 found[place] = _measured(check, part.but(**effects))
     judged = judge([(one.check, one.finding) for one in found], false_alarm)
     if sum(one.failed for one in judged) > 1:
-        judged = explained(judged, facts(case))
+        judged = explained(judged, facts(case) | carried(judged))
     failing = {one.check.name for one in judged if one.failed}
     said = [Said(verdict, one.case) for verdict, one in zip(judged, found, strict=True)]
     if failing & {"positions", "drift"}:
@@ -193,8 +195,20 @@ def facts(case: Case) -> frozenset[str]:
     if seen.recording.known is not None:
         return frozenset()
     constant = bool(((seen.neuron_drops == 0) | (seen.neuron_drops == seen.trials)).any())
-    named = (("periodic", seen.period), ("together", seen.together[1]), ("constant", constant))
+    # of masks that drop nothing, or everything, the test of dispersion speaks
+    hashes = seen.mask_hashes[(seen.mask_drops > 0) & (seen.mask_drops < seen.n)]
+    repeated = np.unique(hashes).size < _FRESH * hashes.size
+    named = (
+        *(("periodic", seen.period), ("repeated", repeated)),
+        *(("together", seen.together[1]), ("constant", constant), ("certain", case.law.rate in (0.0, 1.0))),
+    )
     return frozenset(name for name, holds in named if holds)
+
+
+def carried(judged: Sequence[Judged]) -> frozenset[str]:
+    """Return whether it was found that neurons do what others did some calls before, as a fact."""
+    found = any(one.failed and one.finding.numbers.get("carried") is not None for one in judged)
+    return frozenset({"carried"} if found else ())
 
 
 class _Measured(NamedTuple):

@@ -214,6 +214,11 @@ class LawMethods:
         """The one drop probability that implementations scale by; None where it differs from neuron to neuron."""
         return self.rate
 
+    @property
+    def mistaken(self) -> tuple[tuple["LawMethods", str], ...]:
+        """Laws that implementations are known to draw from in place of this one, each with what they do."""
+        return ()
+
     def part_of(self, n: int) -> Ints | None:
         """Return the neurons of a recording of n that the law is about; None where it knows of no such recording."""
         return None
