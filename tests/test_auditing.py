@@ -659,7 +659,8 @@ def test_a_total_of_a_large_dependent_law_is_exact():
 def test_squares_that_are_cut_at_the_border_are_named(followed, declared, said):
     report = audit(followed.sample(500, rng=1), declared)
     assert not report.passed
-    assert report.notes[-1].startswith(f"hint: {said}: these masks fit {followed!r}")
+    assert report.notes[-1].startswith(f"hint: {said}")
+    assert f"these masks fit {followed!r}" in report.notes[-1]
     assert audit(followed.sample(500, rng=1), followed).passed
 
 

@@ -28,6 +28,8 @@ TESTS = tuple(check.name for check in checks.OF_MASKS if check.name != _GROUPS a
 _SHARE = 0.2
 # Correlations this many errors from 0 are beyond what chance leaves at any of very many lags.
 _BEYOND = 20
+# Masks repeat themselves plainly where fewer than this share of them are new.
+_FRESH = 0.75
 # p-values above this are not judged at the observed rate as well.
 _UNEXCUSED = 0.05
 
@@ -180,7 +182,7 @@ def _judged(case: Case, chosen: Sequence[Check], false_alarm: float) -> "tuple[l
                 found[place] = _measured(check, part.but(**effects))
     judged = judge([(one.check, one.finding) for one in found], false_alarm)
     if sum(one.failed for one in judged) > 1:
-        judged = explained(judged, facts(case))
+        judged = explained(judged, facts(case) | carried(judged))
     failing = {one.check.name for one in judged if one.failed}
     said = [Said(verdict, one.case) for verdict, one in zip(judged, found, strict=True)]
     if failing & {"positions", "drift"}:
@@ -194,8 +196,20 @@ def facts(case: Case) -> frozenset[str]:
     if seen.recording.known is not None:
         return frozenset()
     constant = bool(((seen.neuron_drops == 0) | (seen.neuron_drops == seen.trials)).any())
-    named = (("periodic", seen.period), ("together", seen.together[1]), ("constant", constant))
+    # of masks that drop nothing, or everything, the test of dispersion speaks
+    hashes = seen.mask_hashes[(seen.mask_drops > 0) & (seen.mask_drops < seen.n)]
+    repeated = np.unique(hashes).size < _FRESH * hashes.size
+    named = (
+        *(("periodic", seen.period), ("repeated", repeated)),
+        *(("together", seen.together[1]), ("constant", constant), ("certain", case.law.rate in (0.0, 1.0))),
+    )
     return frozenset(name for name, holds in named if holds)
+
+
+def carried(judged: Sequence[Judged]) -> frozenset[str]:
+    """Return whether it was found that neurons do what others did some calls before, as a fact."""
+    found = any(one.failed and one.finding.numbers.get("carried") is not None for one in judged)
+    return frozenset({"carried"} if found else ())
 
 
 class _Measured(NamedTuple):
@@ -272,7 +286,7 @@ class Said(NamedTuple):
 def _hint(case: Case, judged: Sequence[Said], false_alarm: float) -> tuple[str, ...]:
     """Return a note where masks that fail fit a law of groups, or one that is taken for theirs."""
     failing = [one.judged.check for one in judged if one.judged.failed]
-    for law, said in case.law.lookalikes if failing else ():
+    for law, said in case.law.mistaken if failing else ():
         if not _failing(case.but(law=law), false_alarm):
             return (f"hint: {said}: these masks fit {law!r}, by which {law.rates.mean():.4g} of neurons are dropped",)
     other = groups.fitting(case) if case.law.independent and any(check.whole_masks for check in failing) else None

@@ -10,6 +10,7 @@ Library of Mathematical Functions, 8.17 (incomplete beta function) and 5.11 (Sti
 
 import math
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

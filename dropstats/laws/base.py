@@ -215,8 +215,8 @@ class LawMethods:
         return self.rate
 
     @property
-    def lookalikes(self) -> "tuple[tuple[LawMethods, str], ...]":
-        """Laws that implementations follow in its stead, each with what to say of them."""
+    def mistaken(self) -> tuple[tuple["LawMethods", str], ...]:
+        """Laws that implementations are known to draw from in place of this one, each with what they do."""
         return ()
 
     def part_of(self, n: int) -> Ints | None:
