@@ -60,4 +60,11 @@ def _differ(worst: Agreement, found: list[Agreement], seen: Streams) -> str:
     return f"{a} and {b} agree in {100 * worst.rate:.5g}% of neurons, {how}{more}"
 
 
-CHECK = Check("identical", measure, explain, decides=True)
+CHECK = Check(
+    "identical",
+    measure,
+    explain,
+    decides=True,
+    about="whether streams that should be equal differ anywhere",
+    quantity="share of neurons on which the least equal pair agrees",
+)

@@ -207,4 +207,12 @@ def _departure(finding: Finding, case: Case) -> str:
     return f"{case.unit.place} {worst} drops {counts[worst] / trials[worst]:.4g}, not {rates[worst]:.6g}"
 
 
-CHECK = Check("positions", measure, explain, excused="by one rate", widened=True)
+CHECK = Check(
+    "positions",
+    measure,
+    explain,
+    excused="by one rate",
+    widened=True,
+    about="how often each neuron is dropped, and each run of neighbouring neurons",
+    quantity="drop rate of the most unusual neuron",
+)

@@ -57,4 +57,11 @@ def _seed(seen: Streams, same: list[Agreement]) -> str:
     return ": layer and step enter the key alike"
 
 
-CHECK = Check("transposed", measure, explain, decides=True)
+CHECK = Check(
+    "transposed",
+    measure,
+    explain,
+    decides=True,
+    about="whether the mask of layer i at step j is independent of that of layer j at step i",
+    quantity="share of neurons on which the most unusual pair agrees",
+)
