@@ -2,8 +2,12 @@
 
 import json
 import pickle
+import re
 from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,7 +15,7 @@ import pytest
 import dropstats as ds
 from dropstats.auditing import checks
 from dropstats.models import ModelReport, SiteReport
-from dropstats.rendering import markdown, text
+from dropstats.rendering import markdown, svg, text
 
 RECORDINGS = Path(__file__).parent / "recordings"
 NASTY = "<script>alert(1)</script> & \"quoted\" | `code` 'x' ]]> --> </pre>"
@@ -21,29 +25,37 @@ def masks(seed=0, trials=200, n=64, p=0.1):
     return ds.Layer(n, p).sample(trials, rng=seed)
 
 
+@cache
 def tensorflow():
     return ds.audit(ds.Recording.load(RECORDINGS / "tensorflow-2.21.0-bfloat16-n1024-p0.3.npz"))
 
 
+@cache
 def streams(**asked):
     return ds.audit_streams({"rank 0": masks(0), "rank 1": masks(1)}, p=0.1, **asked)
 
 
+@cache
 def noise():
     return ds.audit(np.random.default_rng(0).normal(1, 1 / 3, (300, 50)), ds.GaussianDropout(0.1))
+
+
+@cache
+def audited(p):
+    return ds.audit(masks(p=p) / np.float32(0.9), p=0.1)
 
 
 def site(report, **facts):
     return SiteReport.of(report, dtype="float32", device="cpu", draws=report.trials, **facts)
 
 
+@cache
 def model(sites=3, wrong=1, name="encoder.layers.{}.dropout", source=""):
     """Return the report of a model that was never run, of audits that were."""
-    right = replace(ds.audit(masks(0), p=0.1), source=source)
-    off = replace(ds.audit(masks(1, p=0.2), p=0.1), source=source)
+    right, off = (replace(audited(p), source=source) for p in (0.1, 0.2))
     results = (
         ds.Result("coverage", "pass", observed=3.0, expected=3.0, message="all 3 declared rates are drawn at"),
-        ds.Result("evaluation", "fail", observed=1.0, expected=0.0, message=f"draws in evaluation mode {source}"),
+        ds.Result("evaluation", "fail", observed=1.0, expected=0.0, message=f"draws in evaluation mode{source}"),
         ds.Result("sites", "inconclusive", 0.5, 1.0, message="too few"),
     )
     found = {name.format(k): site(off if k < wrong else right) for k in range(sites)}
@@ -276,3 +288,198 @@ def test_markdown_shows_the_users_words_as_they_are():
     rows = [row for row in said.splitlines() if row.startswith("|")]
     assert {len(row.replace("\\|", "").split("|")) for row in rows} == {8}
     assert markdown.plain("@you #1 *a* _b_ $x$") == "\\@you \\#1 \\*a\\* \\_b\\_ \\$x\\$"
+
+
+# --- pages --------------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """The elements of a page, with their attributes, and the text of its parts."""
+
+    def __init__(self, source):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.open, self.text, self.inside = [], [], "", {}
+        self.feed(source)
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in ("meta", "br"):
+            self.open.append((tag, dict(attributes).get("id")))
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        tag, name = self.open[-1] if self.open else ("", None)
+        if tag != "style":
+            self.text += data
+        if name:
+            self.inside[name] = self.inside.get(name, "") + data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def written(report, tmp_path, **asked):
+    path = tmp_path / "report.html"
+    report.to_html(path, **asked)
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_page_is_one_file_without_scripts(name, tmp_path):
+    report = REPORTS[name]()
+    source = written(report, tmp_path)
+    page = Page(source)
+    assert source.startswith("<!doctype html>")
+    assert not {"script", "link", "img", "image", "iframe", "object", "embed", "base", "font", "form", "use"} & {
+        tag for tag, _ in page.elements
+    }
+    for _, attributes in page.elements:
+        assert not {"style", "src", "srcset", "action", "xlink:href", "background"} & set(attributes)
+        assert not [key for key in attributes if key.startswith("on")]
+        assert attributes.get("href", "#").startswith("#")
+    (sheet,) = re.findall(r"<style>(.*?)</style>", source, re.S)
+    assert "url(" not in sheet
+    assert "@import" not in sheet
+    assert "@media print" in sheet
+    assert "@media (prefers-color-scheme: dark)" in sheet
+    assert "http" not in source.replace("http://www.w3.org/2000/svg", "")
+    assert len(source.encode()) < 150_000
+    assert source == written(report, tmp_path)  # no date, no counter
+    again = type(report).from_dict(json.loads(page.inside["dropstats-report"]))
+    assert again == report
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_page_opens_what_fails_and_folds_what_passes(name, tmp_path):
+    report = REPORTS[name]()
+    page = Page(written(report, tmp_path))
+    folded = [one for one in page.all("details") if one.get("class") != "data"]
+    assert all(("open" in one) == (one["class"] == "fail") for one in folded)
+    sites = getattr(report, "sites", {})
+    assert len(folded) == len(report.results) + len(sites)
+    own = [result for result in report.results if result.verdict == "fail"]
+    wrong = [site for site in sites.values() if site.failures]
+    assert sum("open" in one for one in folded) == len(own) + len(wrong)
+    for result in report.results:
+        assert " ".join(result.message.split()) in " ".join(page.text.split())
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_pictures_are_drawn_with_attributes_and_described(name, tmp_path):
+    source = written(REPORTS[name](), tmp_path)
+    page = Page(source)
+    names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(names) == len(set(names))
+    drawings = re.findall(r"<svg.*?</svg>", source, re.S)
+    assert len(drawings) >= 2
+    for drawing in drawings:
+        root = ElementTree.fromstring(drawing)
+        parts = {part.get("id"): part.text for part in root if part.get("id")}
+        assert all(parts[label] for label in root.get("aria-labelledby").split())
+        assert root.get("role") == "img"
+        assert {"width", "height", "viewBox"} <= set(root.keys())
+        lines = [part for part in root.iter() if part.get("class", "").endswith(("-line", "-area"))]
+        assert lines
+        assert all(part.get("fill") or part.get("stroke") for part in lines)
+        assert not re.search("nan|inf", " ".join(part.get("d", "") for part in root.iter()))
+
+
+def test_the_sentence_on_top(tmp_path):
+    def heading(report):
+        return re.search("<h1>(.*?)</h1>", written(report, tmp_path)).group(1)
+
+    assert heading(tensorflow()).startswith(
+        "The masks do not follow Layer(1024, 0.3): drops 0.3053 where 0.3 was declared (+1.8%)"
+    )
+    assert heading(ds.audit(masks(), p=0.1)) == (
+        "The masks follow Layer(64, 0.1), as far as 200 masks of 64 neurons show."
+    )
+    assert heading(ds.audit([[1, 0]], p=0.5)) == "Undecided: 1 mask of 2 neurons is too few to judge."
+    assert heading(streams()) == "The streams are independent, as far as 200 masks of 64 neurons show."
+    assert heading(streams(expect="identical")).startswith("The streams are not identical: ")
+    assert heading(model()) == (
+        "Net does not drop as it declares: draws in evaluation mode; at encoder.layers.0.dropout, "
+        "drops 0.1982 where 0.1 was declared (+98%), consistent with 1 - (1 - p)^2: dropout looks applied twice."
+    )
+    law = ds.Layer(64, np.linspace(0.1, 0.2, 64))
+    assert heading(ds.audit(law.sample(99, rng=0), law)).startswith("The masks follow their law, ")
+
+
+def test_each_test_says_what_it_saw_in_plain_words(tmp_path):
+    said = " ".join(Page(written(tensorflow(), tmp_path)).text.split())
+    assert "The test looks at how many neurons are dropped in all." in said
+    assert "Drop rate: observed 0.3053, expected 0.3." in said
+    assert "departs this far, or farther, with probability 4.8e-17 at most (the p-value)." in said
+    assert "Adjusted for the number of tests it is 5.3e-16; a test fails at 0.001 or below." in said
+    assert "It sees a departure of 0.0033 from what is expected with probability 0.9." in said
+    assert "This follows from rate, which fails too." in said
+    assert "a correct implementation fails with probability 0.001 at most" in said
+    assert "report = ds.audit(recording, ds.Layer(1024, 0.3))" in said
+
+
+def test_a_date_is_printed_where_it_is_given(tmp_path):
+    assert "2026-11-21" in Page(written(tensorflow(), tmp_path, date="2026-11-21")).text
+
+
+@pytest.mark.parametrize("report", [
+    lambda: replace(tensorflow(), source=NASTY, notes=(NASTY,), law=f"Layer({NASTY})"),
+    lambda: model(name=NASTY + "{}", source=NASTY),
+    lambda: ds.audit_streams({NASTY: masks(0), f"{NASTY}2": masks(0)}, p=0.1),
+])  # fmt: skip
+def test_what_the_user_wrote_is_shown_as_it_is(report, tmp_path):
+    report = report()
+    source = written(report, tmp_path)
+    assert "<script" not in source
+    page = Page(source)
+    assert page.text.count("alert(1)") >= 2
+    assert " ".join(NASTY.split()) in " ".join(page.text.split())
+    assert type(report).from_dict(json.loads(page.inside["dropstats-report"])) == report
+    for drawing in re.findall(r"<svg.*?</svg>", source, re.S):
+        ElementTree.fromstring(drawing)
+    assert "<script" not in report._repr_html_()
+
+
+def test_the_page_of_a_model_of_100_sites_is_below_1_mb(tmp_path):
+    name = "transformer.encoder.layers.{}.feed_forward.dropout"
+    source = written(model(100, wrong=40, name=name, source="a long source " * 5), tmp_path)
+    assert 100_000 < len(source.encode()) < 1_000_000
+    assert Page(source).text.count("feed_forward") >= 200
+
+
+def test_a_path_that_cannot_be_written(tmp_path):
+    report = REPORTS["masks"]()
+    with pytest.raises(OSError, match="a report must be a file in an existing folder; got '"):
+        report.to_html(tmp_path / "nowhere" / "report.html")
+    with pytest.raises(OSError, match="a report must be a file in an existing folder"):
+        model().to_html(tmp_path)
+
+
+def test_reports_without_pictures_have_pages(tmp_path):
+    again = ds.Report.from_dict(tensorflow().to_dict())
+    assert "<svg" not in written(again, tmp_path)
+    with_pictures = ds.Report.from_dict(json.loads(tensorflow().to_json(pictures=True)))
+    assert written(with_pictures, tmp_path).count("<svg") == 4
+
+
+def test_round_ticks():
+    assert svg.ticks(0.0, 0.03, 4) == [0.0, 0.01, 0.02, 0.03]
+    assert svg.ticks(5.0, 5.0, 4) == [5.0]
+    assert svg.said(-0.005) == "−0.005"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 5), (3, 3000), (3000, 2)])
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
+def test_pages_of_small_recordings(shape, p, tmp_path):
+    report = ds.audit(ds.Layer(shape[1], p).sample(shape[0], rng=0), p=p)
+    source = written(report, tmp_path)
+    for drawing in re.findall(r"<svg.*?</svg>", source, re.S):
+        root = ElementTree.fromstring(drawing)
+        assert not re.search("nan|inf", " ".join(part.get("d", "") for part in root.iter()))
+    assert len(source.encode()) < 150_000
