@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterable
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -200,3 +201,13 @@ def choice(value: Any, name: str, known: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {show(value)}")
     return value
+
+
+def writable(path: str | os.PathLike[str], what: str) -> Path:
+    """Return `path` as a Path; raise OSError where no file can be written there."""
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise OSError(f"{what} must be a file in an existing folder; got {str(path)!r}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OSError(f"{what} must be writable; got {str(path)!r}")
+    return path

@@ -53,11 +53,12 @@ def test_json_is_the_reports_own(capsys):
     out = capsys.readouterr().out
     found = json.loads(out, parse_constant=pytest.fail)
     assert out.count("\n") == 1
-    assert list(found)[:7] == ["schema", "passed", "trials", "n", "p", "observed_rate", "false_alarm"]
-    assert (found["schema"], found["passed"], found["trials"], found["n"], found["p"]) == (1, False, 512, 1024, 0.3)
+    assert list(found)[:3] == ["version", "kind", "passed"]
+    assert (found["version"], found["passed"], found["trials"], found["n"], found["p"]) == (2, False, 512, 1024, 0.3)
     assert found["observed_rate"] == pytest.approx(0.3047, abs=0.002)
     assert {result["name"] for result in found["results"] if result["verdict"] == "fail"} == {"rate", "mean"}
     names = {"name", "verdict", "pvalue", "adjusted_pvalue", "observed", "expected", "detectable", "message"}
+    names.add("explained_by")
     assert all(set(result) == names for result in found["results"])
 
 

@@ -17,8 +17,8 @@ ROOT = Path(dropstats.__file__).parent
 DOCS = ROOT.parent / "docs"
 # From the top floor down: a room imports only from those below it.
 FLOORS = (
-    "cli", "testing", "plots", "models", "monitoring", "auditing", "rendering", "power", "simulation", "training",
-    "activation", "comparison", "recording", "tallies", "laws", "formats", "bits", "counts", "_numerics", "_validate",
+    "cli", "testing", "plots", "models", "monitoring", "auditing", "power", "simulation", "training", "activation",
+    "comparison", "recording", "tallies", "laws", "rendering", "formats", "bits", "counts", "_numerics", "_validate",
 )  # fmt: skip
 MOST_LINES = 400
 # What changes hands in passing: the doors of the package itself and its command.

@@ -98,6 +98,9 @@ def audit_streams(
         passed=passes(judged),
         source=f"{len(seen.names)} streams: {words.listed(seen.names)}",
         notes=seen.notes,
+        law=words.listed(dict.fromkeys(repr(law) for law in seen.laws if law is not None)),
+        scaling="",
+        expect=expect,
         pictures=pictures.of_streams(seen, identical),
     )
 

@@ -321,6 +321,9 @@ def _report(
         passed=passes([one.judged for one in said]),
         source=case.seen.recording.source,
         notes=notes,
+        law=repr(case.law),
+        scaling=case.scaling,
+        tolerance=case.tolerance,
         pictures=shown,
     )
 
@@ -343,4 +346,4 @@ def _of_noise(outputs: Any, law: Any, false_alarm: float, tests: Iterable[str] |
     values = judge(of_values, share * false_alarm)
     said = [*(Said(one, found.factors) for one in values if tests is None or one.check.name in names), *judged]
     report = _report(case, said, false_alarm, (found.note, *notes), pictures.of_audit(case) if found.ordered else {})
-    return replace(report, trials=found.trials, n=found.n, p=law.p)
+    return replace(report, trials=found.trials, n=found.n, p=law.p, law=repr(law))

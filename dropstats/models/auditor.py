@@ -91,6 +91,7 @@ def audit_model(
         declared,
         p=p,
         laws=laws,
+        library=frameworks.version(found),
         false_alarm=false_alarm,
         evaluation=evaluation,
         again=again,

@@ -122,7 +122,15 @@ def _departure(finding: Finding, case: Case) -> str:
     return text
 
 
-CHECK = Check("duplicates", measure, explain, dependence=True, whole_masks=True)
+CHECK = Check(
+    "duplicates",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    about="how many masks are equal",
+    quantity="pairs of equal masks",
+)
 
 
 # ---- several streams -------------------------------------------------------------------------------------------------
@@ -200,4 +208,12 @@ def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     return f"{text} ({count:,} of {common:,}{more})"
 
 
-STREAMS = Check("duplicates", measure_streams, explain_streams, decides=True, whole_masks=True)
+STREAMS = Check(
+    "duplicates",
+    measure_streams,
+    explain_streams,
+    decides=True,
+    whole_masks=True,
+    about="how many masks of one stream are masks of another",
+    quantity="pairs of equal masks",
+)

@@ -213,4 +213,12 @@ def _of_alpha_dropout(p: float, low: float, high: float) -> str:
     )
 
 
-CHECK = Check("rate", measure, explain, decides=True, widened=True)
+CHECK = Check(
+    "rate",
+    measure,
+    explain,
+    decides=True,
+    widened=True,
+    about="how many neurons are dropped in all",
+    quantity="drop rate",
+)
