@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import dropstats as ds
-from dropstats.auditing import checks
+from dropstats.auditing import TESTS, checks
 from dropstats.models import ModelReport, SiteReport
 from dropstats.rendering import markdown, svg, text
 
@@ -269,7 +269,7 @@ def test_markdown_is_ready_to_paste():
     assert "- law: Layer(1024, 0.3)" in lines
     rows = [line for line in lines if line.startswith("| ")]
     assert rows[1].startswith("| rate | ✗ **FAIL** | 0.3053 | 0.3 | 6.2e-16 | drops 0.3053 where 0.3 was declared")
-    assert len(rows) == 2 + 2 + 13  # what fails and all, each with a head
+    assert len(rows) == 2 + 2 + len(TESTS)  # what fails and all, each with a head
     assert sum(line == "</details>" for line in lines) == 2
 
 
