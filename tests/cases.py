@@ -152,6 +152,8 @@ class Fault:
     says: str
     right_rate: bool = False  # its rate is p: the test of the rate must not fail
     law: Any = None  # what is declared, where that is not Layer(n, p)
+    clean: Any = None  # rng -> what is right, where that is not masks of the law
+    tests: Any = None  # names of the tests that are asked for
 
 
 def _fault(name, trials, n, p, make, test, says, *args, right_rate=False):
@@ -321,6 +323,72 @@ FAULTS = (
         "low bits of an LCG", 1000, 100, 0.25, faults.low_bits_of_lcg, "overlaps", "^masks repeat every 64 calls$",
         64, right_rate=True,
     ),
+    # masks, neurons and streams that are sums of others
+    _fault(
+        "every third mask the xor of the two before", 60, 256, 0.5, faults.xor_of_two, "linear",
+        "^20 masks of 60 are the xor of others: that of call 2 is that of calls 0 and 1$", 3, right_rate=True,
+    ),
+    _fault(
+        "one mask the xor of the two before", 300, 512, 0.5, faults.xor_of_two, "linear",
+        "^1 mask of 300 is the xor of others: that of call 299 is that of calls 297 and 298$", 300, right_rate=True,
+    ),
+    _fault(
+        "R250", 400, 256, 0.5, faults.lagged, "linear",
+        "^each neuron is the xor of those 103 and 250 before in the stream: R250$", 0.5, 103, 250, "xor",
+        right_rate=True,
+    ),
+    _fault(
+        "R250 at p = 0.1", 100, 256, 0.1, faults.lagged, "linear",
+        "^neurons correlate by 0.* with those 103 and 250 before.*: R250$", 0.1, 103, 250, "xor", right_rate=True,
+    ),
+    _fault(
+        "a shift register", 100, 256, 0.5, faults.xorshift128, "linear",
+        "have rank 128 over GF.2.: a linear generator of 128 bits$", right_rate=True,
+    ),
+    _fault(
+        "a lagged Fibonacci generator", 100, 256, 0.1, faults.lagged, "linear",
+        "^neurons correlate by 0.* with those 24 and 55 before.*: Knuth's", 0.1, 24, 55, "-", right_rate=True,
+    ),
+    _fault(
+        ".NET's System.Random", 100, 256, 0.3, faults.lagged, "linear",
+        "^neurons correlate by 0.* with those 34 and 55 before.*: .NET's System.Random$", 0.3, 34, 55, "-",
+        right_rate=True,
+    ),
+    _fault(
+        "glibc's rand", 100, 256, 0.25, faults.lagged, "linear",
+        "^neurons correlate by 0.* with those 3 and 31 before.*: glibc's rand$", 0.25, 3, 31, "+", right_rate=True,
+    ),
+    Fault(
+        "the Mersenne Twister, where asked for", 256, 256, 0.5, faults.mersenne_twister(256, 256), "complexity",
+        "linear complexity 19,93[78]: that of the Mersenne Twister MT19937$", right_rate=True,
+        tests=("rate", "linear", "complexity"),
+    ),
+    Fault(
+        "a rank the xor of two others", 20, 256, 0.5, faults.rank_of_others(20, 256), "linear",
+        "^rank 2 is the xor of rank 0 and rank 1$", clean=faults.ranks(20, 256, 0.5, False),
+    ),
+    # weak generators, seeded anew at each call
+    _fault(
+        "ONNX Runtime: minstd_rand0 reseeded", 100, 256, 0.1, faults.reseeded_minstd, "reseeding",
+        r"^each call is reseeded with the next integer \(42, 43, ...\): minstd_rand0$", 0.1, 42, right_rate=True,
+    ),
+    _fault(
+        "minstd_rand0 reseeded by a clock", 30, 64, 0.5, faults.reseeded_minstd, "reseeding",
+        "^each call is reseeded with the next integer: minstd_rand0$", 0.5, 1_763_700_000, right_rate=True,
+    ),
+    _fault(
+        "two layers count the seed up", 100, 64, 0.2, faults.reseeded_minstd, "reseeding",
+        r"^each call is reseeded with an integer 2 further on \(1, 3, ...\): minstd_rand0$", 0.2, 1, 2, right_rate=True,
+    ),
+    _fault(
+        "Java's Random reseeded", 40, 64, 0.25, faults.reseeded_java, "reseeding",
+        r"^each call is reseeded with the next integer \(1,234, 1,235, ...\): Java's Random.nextFloat$", 0.25, 1234,
+        right_rate=True,
+    ),
+    _fault(
+        "xorshift32 reseeded", 40, 64, 0.5, faults.reseeded_xorshift, "reseeding",
+        r"^each call is reseeded with the next integer \(100, 101, ...\): xorshift32$", 0.5, 100, right_rate=True,
+    ),
     # values
     _fault("not scaled", 100, 256, 0.1, faults.scaled, "scale", "not scaled", 0.1, 1.0),
     _fault("scaled by 1/p", 100, 256, 0.1, faults.scaled, "scale", "1/p: keep probability", 0.1, 10.0),
@@ -409,7 +477,7 @@ FAULTS = (
     ),
     _variant(
         "squares cut at the border", 500, DropBlock(28, 28, 3, gamma=0.02), faults.cut_squares, "positions",
-        r"^position", 28, 3, 0.02,
+        r"^positions drop as with seeds at the border too, of the gamma for whole blocks$", 28, 3, 0.02,
     ),
     _variant(
         "squares of another size", 500, DropBlock(28, 28, 7, p=0.1), faults.squares, "dispersion",

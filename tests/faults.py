@@ -20,14 +20,18 @@ def thresholds(trials, n, bits, dropped):
     return lambda rng: rng.integers(0, 2**bits, (trials, n), dtype=np.uint16) >= dropped
 
 
-def bits_of(seeds, n, p):
-    """Return for each seed one mask: counters through the SplitMix64 finaliser."""
-    x = seeds[:, None].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.arange(n, dtype=np.uint64) * np.uint64(
-        0xD1342543DE82EF95
-    )
+def uniforms(seeds, counters):
+    """Return uniform numbers of pairs of a seed and a counter, which broadcast: through the SplitMix64 finaliser."""
+    seeds, counters = (np.asarray(numbers).astype(np.uint64) for numbers in (seeds, counters))
+    x = seeds * np.uint64(0x9E3779B97F4A7C15) + counters * np.uint64(0xD1342543DE82EF95)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
-    return (x ^ (x >> np.uint64(31))) >= np.uint64(int(p * 2**64))
+    return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+
+
+def bits_of(seeds, n, p):
+    """Return for each seed one mask: its first n uniform numbers, compared with p."""
+    return uniforms(seeds[:, None], np.arange(n)) >= p
 
 
 def frozen(trials, n, p):
@@ -220,6 +224,102 @@ def low_bits_of_lcg(trials, n, dropped):
     return make
 
 
+def xor_of_two(trials, n, every):
+    """Return masks of p = 1/2 of which every so manieth one is the xor of the two before."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= 0.5
+        for call in range(every - 1, trials, every):
+            masks[call] = masks[call - 1] ^ masks[call - 2]
+        return masks
+
+    return make
+
+
+def lagged(trials, n, p, near, far, how):
+    """Return masks of a lagged Fibonacci generator: 32-bit words from those `near` and `far` before, by xor, + or -."""
+
+    def make(rng):
+        state = rng.integers(0, 2**32, 10 * far + trials * n, dtype=np.uint32)
+        for start in range(far, state.size, near):
+            stop = min(start + near, state.size)
+            first, second = (state[start - lag : stop - lag] for lag in (far, near))
+            state[start:stop] = {"xor": first ^ second, "+": first + second, "-": first - second}[how]
+        return state[10 * far :].reshape(trials, n) >= p * 2**32
+
+    return make
+
+
+def xorshift128(trials, n):
+    """Return masks from the top bits of Marsaglia's xorshift128."""
+
+    def make(rng):
+        x, y, z, w = rng.integers(1, 2**32, 4).tolist()
+        bits = []
+        for _ in range(trials * n):
+            t = x ^ (x << 11) % 2**32
+            x, y, z, w = y, z, w, w ^ (w >> 19) ^ t ^ (t >> 8)
+            bits.append(w >> 31)
+        return np.array(bits, bool).reshape(trials, n)
+
+    return make
+
+
+def mersenne_twister(trials, n):
+    """Return masks from the top bits of MT19937, which nothing but its linear complexity tells from chance."""
+    return lambda rng: np.random.RandomState(rng.integers(2**32)).randint(0, 2**32, (trials, n), np.uint32) >= 2**31
+
+
+def reseeded_minstd(trials, n, p, seed, layers=1):
+    """Return masks of C++'s default generator, seeded anew at each call: as ONNX Runtime makes them."""
+
+    def make(rng):
+        masks = []
+        for call in range(trials):
+            state, row = seed + layers * call, []
+            for _ in range(n):
+                state = 16807 * state % (2**31 - 1)
+                row.append((state - 1) / (2**31 - 2) >= p)
+            masks.append(row)
+        return np.array(masks)
+
+    return make
+
+
+def reseeded_java(trials, n, p, seed):
+    """Return masks of Java's Random.nextFloat, seeded anew at each call."""
+
+    def make(rng):
+        masks = []
+        for call in range(trials):
+            state, row = (seed + call) ^ 0x5DEECE66D, []
+            for _ in range(n):
+                state = (0x5DEECE66D * state + 11) % 2**48
+                row.append((state >> 24) / 2**24 >= p)
+            masks.append(row)
+        return np.array(masks)
+
+    return make
+
+
+def reseeded_xorshift(trials, n, p, seed):
+    """Return masks of xorshift32, seeded anew at each call."""
+
+    def make(rng):
+        masks = []
+        for call in range(trials):
+            x, row = seed + call, []
+            for _ in range(n):
+                x ^= x << 13 & 0xFFFFFFFF
+                x ^= x >> 17
+                x ^= x << 5 & 0xFFFFFFFF
+                row.append(x / 2**32 >= p)
+            masks.append(row)
+        return np.array(masks)
+
+    return make
+
+
 def warm_up(trials, n, p, steps):
     def make(rng):
         masks = rng.random((trials, n)) >= p
@@ -282,6 +382,16 @@ def ranks(trials, n, p, same):
     def make(rng):
         one = rng.random((trials, n)) >= p
         return {f"rank {k}": one if same else rng.random((trials, n)) >= p for k in range(4)}
+
+    return make
+
+
+def rank_of_others(trials, n):
+    """Return masks of four ranks, p = 1/2, of which one keeps where the two before it agree."""
+
+    def make(rng):
+        made = ranks(trials, n, 0.5, False)(rng)
+        return made | {"rank 2": made["rank 0"] == made["rank 1"]}
 
     return make
 

@@ -53,11 +53,12 @@ def test_json_is_the_reports_own(capsys):
     out = capsys.readouterr().out
     found = json.loads(out, parse_constant=pytest.fail)
     assert out.count("\n") == 1
-    assert list(found)[:7] == ["schema", "passed", "trials", "n", "p", "observed_rate", "false_alarm"]
-    assert (found["schema"], found["passed"], found["trials"], found["n"], found["p"]) == (1, False, 512, 1024, 0.3)
+    assert list(found)[:3] == ["version", "kind", "passed"]
+    assert (found["version"], found["passed"], found["trials"], found["n"], found["p"]) == (2, False, 512, 1024, 0.3)
     assert found["observed_rate"] == pytest.approx(0.3047, abs=0.002)
     assert {result["name"] for result in found["results"] if result["verdict"] == "fail"} == {"rate", "mean"}
     names = {"name", "verdict", "pvalue", "adjusted_pvalue", "observed", "expected", "detectable", "message"}
+    names.add("explained_by")
     assert all(set(result) == names for result in found["results"])
 
 
@@ -113,7 +114,7 @@ def test_a_picture_of_another_kind_is_refused_before_the_work(capsys):
 def test_plan_says_how_many_neurons(capsys):
     assert main(["plan", "--p", "0.1", "--shift", "0.0015625"]) == 0
     assert capsys.readouterr().out == (
-        "553,092 neurons show p = 0.1015625 where 0.1 is declared, with power 0.9 at false-alarm rate 0.01\n"
+        "553,092 neurons detect p = 0.1015625 where 0.1 is declared, with power 0.9 at false-alarm rate 0.01\n"
     )
     assert main(["plan", "--p", "0.5", "--shift", "-0.01", "--false-alarm", "0.05", "--power", "0.8", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -124,9 +125,9 @@ def test_plan_says_which_shift(capsys):
     assert main(["plan", "--p", "0.1", "--neurons", "1e6", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["shift"] == ds.detectable_shift(0.1, 10**6)
     assert main(["plan", "--p", "0.1", "--neurons", "1e6"]) == 0
-    assert capsys.readouterr().out.startswith("1,000,000 neurons show p = 0.10115985 where 0.1 is declared")
+    assert capsys.readouterr().out.startswith("1,000,000 neurons detect p = 0.10115985 where 0.1 is declared")
     assert main(["plan", "--p", "0.5", "--neurons", "5"]) == 0
-    assert capsys.readouterr().out.startswith("5 neurons show no p above 0.5")
+    assert capsys.readouterr().out.startswith("5 neurons detect no p above 0.5")
     assert main(["plan", "--p", "0.5", "--neurons", "5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["shift"] is None
 

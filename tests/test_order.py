@@ -55,7 +55,7 @@ def test_bound_of_products_holds(p, lag):
     values = np.array([-p, 1 - p])
     pvalues = np.array([
         nulls.product_bound(
-            float(one[:-lag] @ one[lag:]), values, np.bincount(row[:-lag], minlength=2), p * (1 - p), 1.0
+            float(one[:-lag] @ one[lag:]), values, np.bincount(row[:-lag], minlength=2), p * (1 - p), p * (1 - p), 1.0
         )
         for one, row in zip(x, bits, strict=True)
     ])  # fmt: skip
@@ -67,7 +67,7 @@ def test_bound_of_products_is_not_idle():
     counts = np.random.default_rng(0).binomial(1000, 0.5, 500) - 500.0
     counts[1::2] = counts[::2]
     value, times = np.unique(counts[:-1], return_counts=True)
-    assert nulls.product_bound(float(counts[:-1] @ counts[1:]), value, times, 250.0, 1.0) < 1e-15
+    assert nulls.product_bound(float(counts[:-1] @ counts[1:]), value, times, 250.0, 250.0, 1.0) < 1e-15
 
 
 COUNTS = Spread(102.4, 92.16, 1.0)

@@ -38,6 +38,7 @@ def audit_streams(
       two-sided, whatever the rates), and their counts do not vary together over the calls; for every pair of streams;
     - `duplicates`: a mask of one stream is that of another at whatever call (conservative);
     - `overlaps`: a stretch of one stream occurs in another at whatever place (conservative, a union bound);
+    - `linear`: no stream is the xor of others (conservative);
     - `transposed`, for streams with keys (layer, step): the masks of (i, j) and (j, i) agree as independent ones do;
     - `identical`, instead of all these, for streams that should be: not a bit differs.
 
@@ -82,7 +83,9 @@ def audit_streams(
     chosen = [c for c in (checks.OF_COPIES if identical else checks.OF_STREAMS) if c.name != "transposed" or seen.grid]
     seen = replace(seen, level=false_alarm / len(chosen))
     found = [(c, not_applicable(_UNKNOWN) if c.whole_masks and seen.unknown else c.measure(seen)) for c in chosen]
-    judged = explained(judge(found, false_alarm), frozenset())
+    # what one seed of layer and step makes equal, other tests find as well
+    keyed = any(finding.numbers.get("seed") for _, finding in found)
+    judged = explained(judge(found, false_alarm), frozenset({"keyed"} if keyed else ()))
     drops, known = (sum(getattr(one, name) for one in seen.given) for name in ("dropped", "judged"))
     rates = {None if law is None else law.rate for law in seen.laws}
     return Report(
@@ -95,6 +98,9 @@ def audit_streams(
         passed=passes(judged),
         source=f"{len(seen.names)} streams: {words.listed(seen.names)}",
         notes=seen.notes,
+        law=words.listed(dict.fromkeys(repr(law) for law in seen.laws if law is not None)),
+        scaling="",
+        expect=expect,
         pictures=pictures.of_streams(seen, identical),
     )
 

@@ -62,21 +62,34 @@ def _verdict(finding: Finding, adjusted: float | None, false_alarm: float) -> Ve
     return "inconclusive" if finding.state == "too small" else "not applicable"
 
 
+# What neurons that are dropped in groups bring about.
+_BY_GROUPS = ("tiles", "serial", "positions", "lags", "overlaps", "linear", "drift", "duplicates")
 # (cause, what must be plain to see in the masks, what follows): a failure that follows from another is said to.
 _CONSEQUENCES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "reseeding", "",
+        ("positions", "pairs", "lags", "serial", "linear", "dispersion", "tiles", "overlaps", "duplicates", "drift"),
+    ),
     ("scale", "", ("mean",)),
     ("rate", "", ("mean",)),
     (
         "duplicates", "periodic",
-        ("rate", "positions", "dispersion", "tiles", "pairs", "lags", "serial", "overlaps", "drift", "mean"),
+        ("rate", "positions", "dispersion", "tiles", "pairs", "lags", "serial", "overlaps", "linear", "drift", "mean"),
     ),
-    ("pairs", "together", ("dispersion", "tiles", "serial", "positions", "lags", "overlaps", "drift")),
-    ("dispersion", "together", ("tiles", "serial", "positions", "lags", "overlaps", "drift", "pairs")),
-    ("duplicates", "", ("lags", "overlaps", "serial")),
-    ("positions", "", ("rate", "lags", "mean")),
+    ("pairs", "together", ("dispersion", *_BY_GROUPS)),
+    ("dispersion", "together", (*_BY_GROUPS, "pairs")),
+    (
+        "duplicates", "repeated",
+        ("rate", "positions", "dispersion", "tiles", "pairs", "lags", "serial", "overlaps", "linear", "drift", "mean"),
+    ),
+    ("duplicates", "", ("lags", "overlaps", "serial", "linear")),
+    ("lags", "carried", ("overlaps", "serial", "linear", "drift", "tiles", "dispersion", "pairs", "duplicates")),
+    ("edges", "certain", ("rate",)),
+    ("transposed", "keyed", ("agreement", "duplicates", "overlaps", "linear")),
+    ("positions", "", ("rate", "lags", "mean", "linear")),
     ("positions", "constant", ("pairs", "serial")),
     ("drift", "", ("rate", "dispersion", "tiles", "duplicates", "mean", "serial", "lags", "pairs")),
-    ("dispersion", "", ("tiles",)),
+    ("dispersion", "", ("tiles", "linear")),
     ("tiles", "", ("dispersion",)),
     ("agreement", "", ("duplicates", "overlaps", "transposed")),
 )  # fmt: skip

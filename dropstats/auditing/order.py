@@ -123,7 +123,8 @@ def _at_lag(counts: Ints, lag: int, law: Spread) -> Departure:
     deviations = counts - law.mean
     total = float(deviations[:-lag] @ deviations[lag:])
     values, times = tabulated(counts[:-lag])
-    pvalue = nulls.product_bound(total, np.asarray(values - law.mean, dtype=np.float64), times, law.variance, law.most)
+    before = np.asarray(values - law.mean, dtype=np.float64)
+    pvalue = nulls.product_bound(total, before, times, law.variance, law.variance, law.most)
     # half of what may go wrong by chance is for short lags, where it is likeliest: the shares of all add up to 1
     share = 0.5 / (lag * (lag + 1)) + 0.5 / (counts.size - 1)
     return Departure(min(1.0, pvalue / share), float(lag), total / (counts.size - lag) / law.variance)

@@ -35,4 +35,4 @@ def run(arguments: argparse.Namespace) -> None:
         return
     seen = f"no p above {p:g}" if math.isinf(shift) else f"p = {p + shift:.8g} where {p:g} is declared"
     power, false_alarm = errors["power"], errors["false_alarm"]
-    print(f"{neurons:,} neurons show {seen}, with power {power:g} at false-alarm rate {false_alarm:g}")
+    print(f"{neurons:,} neurons detect {seen}, with power {power:g} at false-alarm rate {false_alarm:g}")

@@ -10,6 +10,7 @@ Library of Mathematical Functions, 8.17 (incomplete beta function) and 5.11 (Sti
 
 import math
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,8 +43,8 @@ _TAIL_DEPTH = 40.0
 _NODES, _WEIGHTS = panels(np.linspace(0, 1, 4) ** 2)
 # Counts evaluated at a time: 1024 x 48 nodes are 0.4 MB an array, which stays in cache.
 _CHUNK = 1024
-# From 1.5 standard deviations off the mean on, one tail is had fastest by a continued fraction.
-_FRACTION_FROM = 1.5**2
+# From 3 standard deviations off the mean on, one tail is had fastest by a continued fraction.
+_FRACTION_FROM = 3.0**2
 
 
 def log1pmx(x: Floats) -> Floats:
@@ -154,7 +155,7 @@ class BinomialLogs(OneBinomial):
         """Return log P(X >= a) of one integer np <= a <= n."""
         d = (a - self._mean[0]) - self._mean[1]
         if d * d < _FRACTION_FROM * self._mean[0] * self.q:
-            return float(self._upper(np.array([a]))[0])
+            return min(0.0, self.pmf_at(a) + math.log(self._upper_ratio_at(a, d))) if a < self.n else self.pmf_at(a)
         return min(0.0, self.pmf_at(a) + math.log(self._fraction(a, d))) if a < self.n else self.pmf_at(a)
 
     def _fraction(self, a: float, d: float) -> float:
@@ -178,6 +179,32 @@ class BinomialLogs(OneBinomial):
             fraction *= c * inverse
             if abs(c * inverse - 1) < 4e-16:
                 return a * self.q / fraction
+
+    def _upper_ratio_at(self, a: float, d: float) -> float:
+        """Return P(X >= a) / P(X = a) of one integer np <= a < n, ten times as fast as of an array."""
+        n, p, q = self.n, self.p, self.q
+        r, rest = p / q, n - a
+        slope = d / q
+        end = 2 * _TAIL_DEPTH / (slope + math.sqrt(slope**2 + 2 * _TAIL_DEPTH * rest * p / q**2))
+        for _ in range(4):
+            # digits lost to cancellation only move the end of the range a little
+            y = -math.expm1(-end)
+            h = rest * math.log1p(r * y) - a * end
+            end -= (h + _TAIL_DEPTH) / (rest * (r * (1 - y) / (1 + r * y)) - a)
+        s = end * _NODES
+        x = np.empty((2, s.size))
+        np.expm1(-s, out=x[0])
+        np.multiply(x[0], -r, out=x[1])
+        if -x[0, -1] > 0.5 or x[1, -1] > 0.5:
+            return float(self._upper_ratio(np.array([a]))[0])
+        half = x / (2 + x)
+        square = half * half
+        series: Any = 0.0
+        for coefficient in _series(float(square[:, -1].max())):
+            series = series * square + coefficient
+        first, second = half * (2 * square * series - x)
+        h = (n * p) * first + (n * q) * second - d * (s + (second + x[1]))
+        return a * end * float(np.exp(h) @ _WEIGHTS)
 
     def _upper(self, a: Floats) -> Floats:
         """Return log P(X >= a) for integers np <= a <= n."""
