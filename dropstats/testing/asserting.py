@@ -12,7 +12,7 @@ from dropstats.counts import binomial_interval
 from dropstats.laws.foreign import law_like
 from dropstats.power import detectable_shift, neurons_needed
 from dropstats.recording import Recorder, Recording, arrays
-from dropstats.testing.drawing import Drawn, Outputs, declared, drawing, is_module
+from dropstats.testing.calling import Drawn, Outputs, declared, drawing, is_module
 
 if TYPE_CHECKING:
     from dropstats.laws import AlphaDropout, GaussianDropout, Law
