@@ -104,9 +104,9 @@ def _names(text: str) -> list[str]:
 
 def _check_tests(names: list[str]) -> None:
     """Raise ValueError for a name that no audit knows, before anything is read."""
-    from dropstats.auditing import TESTS
+    from dropstats.auditing import checks
 
-    known = (*TESTS, "groups")
+    known = [check.name for check in checks.OF_MASKS]
     for name in names:
         if name not in known:
             raise ValueError(f"tests must be among {', '.join(known)}; got {name!r}{nearest(name, known)}")
