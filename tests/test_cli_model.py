@@ -99,6 +99,14 @@ def test_a_defective_model_fails_and_json_is_the_reports_own(models, capsys):
 
 
 @pytest.mark.framework
+def test_the_table_of_a_model_fits_80_columns(models, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("right", "wrong"):
+        main(["model", f"their_models:{name}", "--calls", "16"])
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+@pytest.mark.framework
 def test_where_the_reports_of_a_model_go(models, capsys, tmp_path):
     page, junit = tmp_path / "model.html", tmp_path / "model.xml"
     argv = ["model", "their_models:wrong", "--calls", "16", "--html", str(page), "--junit", str(junit), "--markdown"]
