@@ -389,6 +389,17 @@ FAULTS = (
         "xorshift32 reseeded", 40, 64, 0.5, faults.reseeded_xorshift, "reseeding",
         r"^each call is reseeded with the next integer \(100, 101, ...\): xorshift32$", 0.5, 100, right_rate=True,
     ),
+    # the input
+    Fault(
+        "rate goes by the sign of the input", 200, 256, 0.3, faults.by_input(200, 256, 0.3, 0.02, "sign"), "inputs",
+        r"^of negative inputs 0\.2[78]\d+ are dropped, of positive ones 0\.3[123]\d+: the mask depends on the input$",
+        right_rate=True, clean=faults.by_input(200, 256, 0.3, 0, "sign"),
+    ),
+    Fault(
+        "rate goes by the size of the input", 200, 256, 0.1, faults.by_input(200, 256, 0.1, 0.015, "size"), "inputs",
+        r"^of inputs below 0\.6\d+ in magnitude 0\.08\d+ are dropped, of larger ones 0\.1[12]\d+: the mask depends",
+        right_rate=True, clean=faults.by_input(200, 256, 0.1, 0, "size"),
+    ),
     # values
     _fault("not scaled", 100, 256, 0.1, faults.scaled, "scale", "not scaled", 0.1, 1.0),
     _fault("scaled by 1/p", 100, 256, 0.1, faults.scaled, "scale", "1/p: keep probability", 0.1, 10.0),

@@ -316,6 +316,18 @@ def reseeded_xorshift(trials, n, p, seed):
     return make
 
 
+def by_input(trials, n, p, change, of):
+    """Return dropout whose rate goes by the sign, or the size, of what it is applied to; by `change` up and down."""
+
+    def make(rng):
+        inputs = rng.standard_normal((trials, n)).astype(np.float32)
+        high = inputs > 0 if of == "sign" else np.abs(inputs) > 0.6745  # half of them
+        kept = rng.random((trials, n)) >= p + change * np.where(high, 1, -1)
+        return Recording.from_outputs(np.where(kept, inputs / np.float32(1 - p), 0), p=p, inputs=inputs)
+
+    return make
+
+
 def warm_up(trials, n, p, steps):
     def make(rng):
         masks = rng.random((trials, n)) >= p

@@ -47,9 +47,9 @@ def audit(
     Each test compares one property of the masks with its exact law, or a bound on it; Holm's correction keeps the
     probability that any of them fails an implementation that follows its law to at most `false_alarm`. The tests are
     `rate`, `positions`, `dispersion`, `tiles`, `pairs`, `lags`, `serial`, `duplicates`, `overlaps`, `linear`,
-    `reseeding`, `drift`, `scale`, `mean` and `edges`; docs/audit.md says what each catches. Under a law that drops
-    neurons in groups (`Channels`) these must also agree inside a group, which `groups` judges, and the others look at
-    one bit a group.
+    `reseeding`, `drift`, `inputs`, `scale`, `mean` and `edges`; docs/audit.md says what each catches. Under a law that
+    drops neurons in groups (`Channels`) these must also agree inside a group, which `groups` judges, and the others
+    look at one bit a group.
 
     Parameters
     ----------
