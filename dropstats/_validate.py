@@ -3,8 +3,8 @@
 import math
 import os
 from collections.abc import Iterable
-from functools import partial
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,16 +134,19 @@ def number(value: Any, name: str) -> float:
     return float(finite(value, name, ndim=(0,), shape="()"))
 
 
+def _count(value: Any, name: str) -> int:
+    return integer(value, name, minimum=-(2**63), maximum=2**63)
+
+
 def closed_interval(value: Any, name: str) -> tuple[int | None, int | None]:
     """Return a closed interval of counts, from an int or a pair whose None leaves an end open."""
-    bound = partial(integer, minimum=-(2**63), maximum=2**63)
     if not isinstance(value, tuple | list):
-        count = bound(value, name)
+        count = _count(value, name)
         return count, count
     if len(value) != 2:
         raise ValueError(f"{name} must be an integer or a pair (low, high); got {show(value)}")
-    low = None if value[0] is None else bound(value[0], f"{name}[0]")
-    high = None if value[1] is None else bound(value[1], f"{name}[1]")
+    low = None if value[0] is None else _count(value[0], f"{name}[0]")
+    high = None if value[1] is None else _count(value[1], f"{name}[1]")
     if low is not None and high is not None and low > high:
         raise ValueError(f"{name} must be an interval (low, high) with low <= high; got ({low}, {high})")
     return low, high
@@ -198,3 +201,13 @@ def choice(value: Any, name: str, known: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {show(value)}")
     return value
+
+
+def writable(path: str | os.PathLike[str], what: str) -> Path:
+    """Return `path` as a Path; raise OSError where no file can be written there."""
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise OSError(f"{what} must be a file in an existing folder; got {str(path)!r}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OSError(f"{what} must be writable; got {str(path)!r}")
+    return path

@@ -20,14 +20,18 @@ def thresholds(trials, n, bits, dropped):
     return lambda rng: rng.integers(0, 2**bits, (trials, n), dtype=np.uint16) >= dropped
 
 
-def bits_of(seeds, n, p):
-    """Return for each seed one mask: counters through the SplitMix64 finaliser."""
-    x = seeds[:, None].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.arange(n, dtype=np.uint64) * np.uint64(
-        0xD1342543DE82EF95
-    )
+def uniforms(seeds, counters):
+    """Return uniform numbers of pairs of a seed and a counter, which broadcast: through the SplitMix64 finaliser."""
+    seeds, counters = (np.asarray(numbers).astype(np.uint64) for numbers in (seeds, counters))
+    x = seeds * np.uint64(0x9E3779B97F4A7C15) + counters * np.uint64(0xD1342543DE82EF95)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
-    return (x ^ (x >> np.uint64(31))) >= np.uint64(int(p * 2**64))
+    return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+
+
+def bits_of(seeds, n, p):
+    """Return for each seed one mask: its first n uniform numbers, compared with p."""
+    return uniforms(seeds[:, None], np.arange(n)) >= p
 
 
 def frozen(trials, n, p):

@@ -95,10 +95,10 @@ def test_json_is_strict_and_of_the_stated_layout():
     report = audit(Layer(64, 0.5).sample(100, rng=1), p=0.5)
     layout = json.loads(report.to_json(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert layout == report.to_dict()
-    assert list(layout) == ["schema", "passed", "trials", "n", "p", "observed_rate", "false_alarm", "results"]
-    assert (layout["schema"], layout["passed"], layout["trials"], layout["n"], layout["p"]) == (1, True, 100, 64, 0.5)
+    assert (layout["version"], layout["passed"], layout["trials"], layout["n"], layout["p"]) == (2, True, 100, 64, 0.5)
     assert [result["name"] for result in layout["results"]] == list(TESTS)
     keys = ["name", "verdict", "pvalue", "adjusted_pvalue", "observed", "expected", "detectable", "message"]
+    keys.append("explained_by")
     assert all(list(result) == keys for result in layout["results"])
     assert layout["results"][-1]["pvalue"] is None
 
@@ -212,7 +212,7 @@ def test_what_cannot_be_judged_is_not_passed():
     assert report["rate"].verdict == "inconclusive"
     assert not report.passed
     assert not report.failures
-    assert "nothing could be judged" in str(report)
+    assert "undecided, 1 of 12 tests could judge" in str(report)
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
@@ -646,3 +646,25 @@ def test_a_total_of_a_large_dependent_law_is_exact():
     groups, alone = stats.binom(4, 0.05), stats.binom(20, 0.05)
     expected = sum(groups.pmf(k) * alone.sf(1_100_000 * (2 - k) - 1) for k in range(5))
     assert float(total.sf(2_200_000 - 1)) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("followed", "declared", "said"),
+    [
+        (DropBlock(14, 14, 5, p=0.1, seeds="map"), DropBlock(14, 14, 5, p=0.1), "seeds at the border"),
+        (DropBlock(14, 14, 5, gamma=0.0078, seeds="map"), DropBlock(14, 14, 5, gamma=0.0078), "seeds at the border"),
+        (DropBlock(14, 14, 5, p=0.1), DropBlock(14, 14, 5, p=0.1, seeds="map"), "no seeds at the border"),
+    ],
+)
+def test_squares_that_are_cut_at_the_border_are_named(followed, declared, said):
+    report = audit(followed.sample(500, rng=1), declared)
+    assert not report.passed
+    assert report.notes[-1].startswith(f"hint: {said}")
+    assert f"these masks fit {followed!r}" in report.notes[-1]
+    assert audit(followed.sample(500, rng=1), followed).passed
+
+
+def test_squares_of_another_size_fit_no_law_of_squares_at_the_border():
+    report = audit(DropBlock(14, 14, 3, p=0.1).sample(500, rng=1), DropBlock(14, 14, 5, p=0.1))
+    assert not report.passed
+    assert not any("border" in note for note in report.notes)

@@ -313,7 +313,7 @@ def test_of_very_many_pairs_evenly_spread_ones_are_compared(monkeypatch):
 
 def test_the_report_is_the_audits_own():
     report = ds.audit_streams(ranks(1, 2))
-    assert report.to_dict()["schema"] == 1
+    assert report.to_dict()["kind"] == "streams"
     assert "2 streams: rank 0 and rank 1" in str(report)
 
 

@@ -83,7 +83,9 @@ def audit_streams(
     chosen = [c for c in (checks.OF_COPIES if identical else checks.OF_STREAMS) if c.name != "transposed" or seen.grid]
     seen = replace(seen, level=false_alarm / len(chosen))
     found = [(c, not_applicable(_UNKNOWN) if c.whole_masks and seen.unknown else c.measure(seen)) for c in chosen]
-    judged = explained(judge(found, false_alarm), frozenset())
+    # what one seed of layer and step makes equal, other tests find as well
+    keyed = any(finding.numbers.get("seed") for _, finding in found)
+    judged = explained(judge(found, false_alarm), frozenset({"keyed"} if keyed else ()))
     drops, known = (sum(getattr(one, name) for one in seen.given) for name in ("dropped", "judged"))
     rates = {None if law is None else law.rate for law in seen.laws}
     return Report(
@@ -96,6 +98,9 @@ def audit_streams(
         passed=passes(judged),
         source=f"{len(seen.names)} streams: {words.listed(seen.names)}",
         notes=seen.notes,
+        law=words.listed(dict.fromkeys(repr(law) for law in seen.laws if law is not None)),
+        scaling="",
+        expect=expect,
         pictures=pictures.of_streams(seen, identical),
     )
 

@@ -217,7 +217,10 @@ class Evidence:
         correlation = self.stream_correlation[1 : self.n]
         if not correlation.size:
             return 0
-        for stride in (np.flatnonzero(correlation >= 0.4 * correlation.max())[:8] + 1).tolist():
+        # neurons that repeat those a stride before correlate fully but for the first ones of a mask
+        whole = 1 - np.arange(1, correlation.size + 1) / self.n
+        likely = (correlation >= 0.4 * correlation.max()) & (correlation >= 0.9 * whole)
+        for stride in (np.flatnonzero(likely)[:8] + 1).tolist():
             if all(np.array_equal(drops[:, :-stride], drops[:, stride:]) for _, drops in self.blocks()):
                 return int(stride)
         return 0

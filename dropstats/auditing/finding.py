@@ -207,6 +207,10 @@ class Check:
         Whether it looks at what kept neurons became.
     on_request : bool
         Whether it runs only where its name is given.
+    about : str
+        What it looks at, in plain words: "how many neurons are dropped in all".
+    quantity : str
+        What its numbers `observed` and `expected` are: "drop rate".
     """
 
     name: str
@@ -219,3 +223,5 @@ class Check:
     widened: bool = False
     values: bool = False
     on_request: bool = False
+    about: str = ""
+    quantity: str = ""

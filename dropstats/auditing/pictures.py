@@ -41,6 +41,7 @@ def _counts(case: Case) -> dict[str, Any]:
     width = max(1, round((high - low) / 40))
     edges = np.arange(low, high + width + 1, width) - 0.5
     panel = {"edges": edges, "masks": np.histogram(counts, edges)[0], "mean": float(np.sum(law.rates))}
+    panel |= {"least": int(counts.min()), "most": int(counts.max())}
     if law.has_counts:
         inside = np.unique(np.linspace(low, high, min(high - low + 1, _POINTS)).astype(np.int64))
         panel |= {"counts": inside, "expected": case.trials * width * np.asarray(law.dropped.pmf(inside))}

@@ -214,6 +214,11 @@ class LawMethods:
         """The one drop probability that implementations scale by; None where it differs from neuron to neuron."""
         return self.rate
 
+    @property
+    def mistaken(self) -> tuple[tuple["LawMethods", str], ...]:
+        """Laws that implementations are known to draw from in place of this one, each with what they do."""
+        return ()
+
     def part_of(self, n: int) -> Ints | None:
         """Return the neurons of a recording of n that the law is about; None where it knows of no such recording."""
         return None
@@ -341,6 +346,15 @@ class Independent(LawMethods):
     def _covariance(self, i: Ints, j: Ints) -> Floats:
         p = self.rates[i]
         return np.where(i == j, p * (1 - p), 0.0)
+
+
+def drop_counts(law: Any, size: int, generator: np.random.Generator) -> tuple[Ints, Ints] | None:
+    """Return how many neurons each of `size` masks drops, and how many masks each neuron, without the masks.
+
+    None where the law samples otherwise than by its rates alone, as one that derives from `Layer` may.
+    """
+    by_rates = getattr(type(law), "sample", None) is Independent.sample
+    return bits.count_drops(law.rates, size, generator) if by_rates else None
 
 
 def rate_counts(rates: Floats) -> Iterator[tuple[float, int]]:

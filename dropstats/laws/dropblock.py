@@ -224,6 +224,24 @@ class DropBlock(LawMethods):
         grids = [places[i :: self.block, j :: self.block].ravel() for i, j in np.ndindex(self.block, self.block)]
         return frozen(max(grids, key=lambda grid: float((self.rates[grid] * (1 - self.rates[grid])).sum())))
 
+    @property
+    def mistaken(self) -> tuple[tuple[LawMethods, str], ...]:
+        """Blocks with seeds elsewhere, or of another gamma."""
+        if self.block == 1 or self.p > 1:
+            return ()
+        sides, plain = (self.height, self.width, self.block), self.p / self.block**2
+        if self.seeds == "map":
+            inside = DropBlock(*sides, p=self.p), DropBlock(*sides, gamma=self.gamma)
+            return tuple((law, "no seeds at the border") for law in inside)
+        return (
+            (
+                DropBlock(*sides, gamma=self.gamma, seeds="map"),
+                "seeds at the border too, of the gamma for whole blocks",
+            ),
+            (DropBlock(*sides, gamma=plain, seeds="map"), "seeds at the border too, of gamma = p / block^2"),
+            (DropBlock(*sides, gamma=plain), "gamma = p / block^2, as if seeds fell on the whole map"),
+        )
+
     def _log_prob_mask(self, kept: Masks) -> Floats:
         """Return a bound: seeds whose square is not wholly dropped are none, those that alone drop a neuron are one."""
         if self.gamma in (0.0, 1.0):

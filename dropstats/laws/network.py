@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -205,6 +205,11 @@ class Network(LawMethods):
 
     def _arguments(self) -> tuple[Law, ...]:
         return self.parts
+
+
+def drawn_in_turn(law: Any) -> tuple[Law, ...]:
+    """Return the laws that are sampled one after the other, their masks side by side; none of any other law."""
+    return law.parts if getattr(type(law), "sample", None) is Network.sample else ()
 
 
 def _sum_of(laws: "Iterator[Count | None]") -> "Count | None":

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
-from dropstats import comparison
+from dropstats import _validate, comparison
 from dropstats.laws import Law, Layer
 from dropstats.tallies import MOMENTS, Tally, _boolean_masks
 
@@ -56,11 +56,7 @@ def check_picture_path(path: str | os.PathLike[str]) -> Path:
     known = FigureCanvasBase.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise ValueError(f"a picture must end in one of .{', .'.join(sorted(known))}; got {str(path)!r}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise OSError(f"a picture must be a file in an existing folder; got {str(path)!r}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise OSError(f"a picture must be writable; got {str(path)!r}")
-    return path
+    return _validate.writable(path, "a picture")
 
 
 def save(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:

@@ -78,4 +78,12 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     return f"{text}: {f'that of {name}' if name else 'a linear generator'}" if failed else text
 
 
-CHECK = Check("complexity", measure, explain, whole_masks=True, on_request=True)
+CHECK = Check(
+    "complexity",
+    measure,
+    explain,
+    whole_masks=True,
+    on_request=True,
+    about="how long the shortest linear recurrence is that makes the bits",
+    quantity="length of the recurrence",
+)

@@ -1,4 +1,4 @@
-"""Test `duplicates`: equal masks are as rare as the law has it."""
+"""Test `duplicates`: equal masks are as rare as under the law."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _BLOCK = 2**24
 
 
 def measure(case: Case) -> Finding:
-    """Null: masks are independent, so equal ones are as rare as the law has it. Conservative, one-sided.
+    """Null: masks are independent, so equal ones are as rare as under the law. Conservative, one-sided.
 
     Given the number of drops y of a mask, its C(n, y) placings are equally likely; the number of masks that equal an
     earlier one is then at most a sum of independent Bernoulli variables of (i - 1) / C(n, y), i the i-th mask with y
@@ -122,14 +122,22 @@ def _departure(finding: Finding, case: Case) -> str:
     return text
 
 
-CHECK = Check("duplicates", measure, explain, dependence=True, whole_masks=True)
+CHECK = Check(
+    "duplicates",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    about="how many masks are equal",
+    quantity="pairs of equal masks",
+)
 
 
 # ---- several streams -------------------------------------------------------------------------------------------------
 
 
 def measure_streams(seen: Streams) -> Finding:
-    """Null: a mask of one stream equals one of another, at any two calls, as rarely as chance has it. Conservative.
+    """Null: a mask of one stream equals one of another, at any two calls, as rarely as by chance. Conservative.
 
     Given its number of drops y, each of the C(n, y) placings of a mask is equally likely, whatever the rate. So the
     expected number of equal pairs is the sum over y of the pairs with y drops each, divided by C(n, y), and the
@@ -200,4 +208,12 @@ def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     return f"{text} ({count:,} of {common:,}{more})"
 
 
-STREAMS = Check("duplicates", measure_streams, explain_streams, decides=True, whole_masks=True)
+STREAMS = Check(
+    "duplicates",
+    measure_streams,
+    explain_streams,
+    decides=True,
+    whole_masks=True,
+    about="how many masks of one stream are masks of another",
+    quantity="pairs of equal masks",
+)

@@ -153,7 +153,16 @@ def _sum(found: list[int], of: str) -> str:
     return f"that of {place} {last:,} is that of {place}s {words.listed(f'{one:,}' for one in others)}"
 
 
-CHECK = Check("linear", measure, explain, dependence=True, whole_masks=True, excused="by the rate")
+CHECK = Check(
+    "linear",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    excused="by the rate",
+    about="whether masks, neurons or stretches of the masks are sums (xor) of others, as of linear generators",
+    quantity="number of sums found",
+)
 
 
 # ---- several streams -------------------------------------------------------------------------------------------------
@@ -190,4 +199,11 @@ def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     return f"{last} is the xor of {words.listed(others)}{more}"
 
 
-STREAMS = Check("linear", measure_streams, explain_streams, whole_masks=True)
+STREAMS = Check(
+    "linear",
+    measure_streams,
+    explain_streams,
+    whole_masks=True,
+    about="whether one stream is the sum (xor) of others",
+    quantity="number of sums found",
+)

@@ -166,4 +166,12 @@ def _named(found: Reseeded, case: Case) -> Reseeded:
     return small if small.sure else found
 
 
-CHECK = Check("reseeding", measure, explain, dependence=True, whole_masks=True, excused="by the rate")
+CHECK = Check(
+    "reseeding",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    excused="by the rate",
+    about="whether a weak generator is seeded anew for each call, with the next integer",
+)

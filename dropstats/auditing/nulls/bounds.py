@@ -48,7 +48,7 @@ def event_bound(count: int, mean: float) -> float:
     return min(mean / count, math.exp(count - mean + count * math.log(mean / count)))
 
 
-# Factors by which repeats may be likelier than the law has it; the evidence is the mean over them.
+# Factors by which repeats may be likelier than under the law; the evidence is the mean over them.
 _BETS = 2.0 ** np.arange(1, 21)
 
 
