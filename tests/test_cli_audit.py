@@ -75,6 +75,8 @@ def test_only_some_tests(masks, capsys):
     assert main(["audit", masks, "--p", "0.2", "--tests", "rates"]) == 2
     err = capsys.readouterr().err
     assert "tests must be among rate, positions" in err
+    assert main(["audit", masks, "--p", "0.2", "--tests", "rate,complexity", "--json"]) == 0
+    assert [result["name"] for result in json.loads(capsys.readouterr().out)["results"]] == ["rate", "complexity"]
     assert err.endswith("got 'rates'; did you mean rate?\n")
     assert main(["audit", masks, "--p", "0.2", "--tests", ","]) == 2
     assert "tests must name at least one test" in capsys.readouterr().err
