@@ -12,7 +12,7 @@ import pytest
 from cases import FALSE_ALARM, LAWS
 from scipy import stats
 
-from dropstats import AttentionDropout, Channels, DropBlock, FixedCount, Layer, Network
+from dropstats import AttentionDropout, Channels, DropBlock, FixedCount, Layer, Network, plots
 from dropstats.auditing import TESTS, Report, Result, audit, causes, nulls
 from dropstats.auditing.checks import OF_MASKS
 from dropstats.auditing.checks.serial import alternate
@@ -156,17 +156,33 @@ def test_plot_shows_four_panels():
     mpl.use("Agg")
     report = audit(recorded("tensorflow-2.21.0-bfloat16-n1024-p0.3"), tests=["rate"])
     figure = report.plot()
-    assert [ax.get_title() for ax in figure.axes] == [
-        "Dropped neurons in a mask",
-        "Drop rate by position",
-        "The first masks (dark: dropped)",
-        "Correlation of masks, by calls apart",
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "How many neurons a mask drops",
+        "How often each neuron is dropped",
+        "The first masks (orange: dropped)",
+        "Whether masks of different calls are related",
     ]
     histogram = sum(patch.get_height() for patch in figure.axes[0].patches)
     assert histogram == 512
     assert figure.axes[2].images[0].get_array().shape == (256, 256)
-    assert "39/128" in figure.get_suptitle()
+    title = figure.get_suptitle().replace("\n", " ")
+    assert title.startswith("The masks do not follow Layer(1024, 0.3): drops 0.3053 where 0.3 was declared")
+    law, seen = mpl.colors.to_rgba(plots.EXACT), mpl.colors.to_rgba(plots.SIMULATED)
+    counts, positions = figure.axes[:2]
+    assert {patch.get_facecolor()[:3] for patch in counts.patches} == {seen[:3]}
+    assert {line.get_label(): line.get_color() for ax in (counts, positions) for line in ax.get_lines()} == {
+        "law": plots.EXACT,
+        "masks": plots.SIMULATED,
+    }
+    assert positions.collections[0].get_facecolor()[0][:3] == pytest.approx(law[:3])
+    assert not counts.spines["top"].get_visible()  # the style of the project
     mpl.pyplot.close(figure)
+
+
+def test_plot_draws_into_a_figure_that_is_given():
+    given = plots.Figure()
+    assert audit(kept(1, 32), p=0.1, tests=["rate"]).plot(given) is given
+    assert len(given.axes) == 4
 
 
 def test_plot_of_a_report_without_masks():

@@ -26,12 +26,10 @@ def card(title: str, facts: Iterable[Row], picture: Mapping[str, Any] | None = N
 
 def report(data: Mapping[str, Any]) -> str:
     """Return a report as a card: the outcome in a sentence, then the tests, or the checks and sites of a model."""
-    from dropstats.rendering import html
-
     model = data["kind"] == "model"
     outcome = text.model_outcome(data) if model else text.outcome(data)
     heading = text.model_heading(data) if model else text.heading(data)
-    head = f"<p><b>{escape(html.sentence_of(data))}</b></p><p>{escape(heading)}: {escape(outcome)}.</p>"
+    head = f"<p><b>{escape(text.sentence(data))}</b></p><p>{escape(heading)}: {escape(outcome)}.</p>"
     if model:
         failing = [
             (f"{name}: {one['name']}", one) for name, site in data["sites"].items() for one in text.failing(site)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# Blue and vermilion of M. Okabe, K. Ito (2008), Color universal design: the law is blue, what was seen vermilion.
-LAW, SEEN = "#0072B2", "#D55E00"
+from dropstats.rendering.look import EXACT as LAW
+from dropstats.rendering.look import SIMULATED as SEEN
+
 # Of a correlation: above 0 vermilion, below 0 purple.
 _BELOW = "#7B3294"
 _WIDTH, _HEIGHT = 480, 260
