@@ -179,6 +179,30 @@ def test_plot_shows_four_panels():
     mpl.pyplot.close(figure)
 
 
+@pytest.mark.parametrize(
+    "law",
+    [Layer(128, 0.2), Channels(8, 16, 0.2), Channels(64, 4, 0.1), FixedCount(64, 20), DropBlock(12, 12, 3, p=0.2)],
+)
+def test_the_band_of_the_picture_holds_correct_masks(law):
+    outside = 0
+    for seed in range(20):
+        panels = audit(law.sample(200, rng=seed), law, tests=["rate"]).pictures
+        lags, positions = panels["lags"], panels["positions"]
+        outside += int((np.abs(lags["correlation"]) > lags["band"]).any())
+        outside += int((np.abs(positions["observed"] - positions["declared"]) > positions["width"]).any())
+    assert outside <= 4  # 40 bands of 99%, hardly ever more
+
+
+@pytest.mark.parametrize("law", [Layer(300, 0.2), Channels(8, 16, 0.2), Network(Layer(50, 0.1), Channels(4, 30, 0.3))])
+def test_bars_and_law_of_the_picture_are_comparable(law):
+    panel = audit(law.sample(4000, rng=1), law, tests=["rate"]).pictures["counts"]
+    masks, expected = panel["masks"], panel["expected"]
+    assert masks.sum() == 4000
+    assert expected.sum() == pytest.approx(4000, rel=1e-3)
+    likely = expected > 5
+    assert ((masks - expected)[likely] ** 2 / expected[likely]).sum() < stats.chi2.isf(1e-4, likely.sum())
+
+
 def test_plot_draws_into_a_figure_that_is_given():
     given = plots.Figure()
     assert audit(kept(1, 32), p=0.1, tests=["rate"]).plot(given) is given

@@ -2,8 +2,7 @@
 
 `Count` is a scipy frozen distribution whose methods answer directly: scipy's own machinery costs 60 us a call, and its
 ppf, isf, median, entropy and stats fail or warn for large n. A law of a count supplies a few private methods on
-integers inside its support; what scipy's methods promise beyond that (arrays, fractions, both tails, quantiles by
-search, expectations) is written once, here.
+integers inside its support; what scipy's methods promise beyond that is written once, here.
 """
 
 import math
@@ -18,15 +17,13 @@ from scipy.special import ndtri
 
 from dropstats._numerics import log1mexp
 from dropstats.counts.distribution import Distribution, source_of
-from dropstats.counts.search import first
+from dropstats.counts.search import counts_between, first
 
 Floats = NDArray[np.float64]
 _Frozen: Any = type(stats.bernoulli(0.5))
 
-# Intervals of up to this many counts are summed term by term, with full relative accuracy.
-_SUMMED = 2**16
-# Terms of an expectation held at a time, and at most summed.
-_EXPECT_CHUNK, _EXPECT_MAX = 2**18, 10**8
+# Intervals of up to so many counts are summed term by term; terms of an expectation held at a time, and at most summed.
+_SUMMED, _EXPECT_CHUNK, _EXPECT_MAX = 2**16, 2**18, 10**8
 
 
 class Count(_Frozen):  # type: ignore[misc]
@@ -78,6 +75,9 @@ class Count(_Frozen):  # type: ignore[misc]
     @random_state.setter
     def random_state(self, seed: Any) -> None:
         self._random_state = None if seed is None else source_of(seed)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(n={self.n}, mean={self.mean():.6g}, variance={self.var():.6g})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {"_random_state": self._random_state} if self._random_state is not None else None
@@ -328,11 +328,6 @@ class Count(_Frozen):  # type: ignore[misc]
         return Mirror(self)
 
 
-def counts_between(low: int, high: int) -> Floats:
-    """Return the counts low, low + 1, ..., high."""
-    return np.arange(low, high + 1, dtype=np.float64)
-
-
 class Mirror(Count):
     """Law of n - X, every answer taken from the law of X: nothing is rounded on the way."""
 
@@ -341,6 +336,9 @@ class Mirror(Count):
     def __init__(self, count: Count) -> None:
         super().__init__(count.n)
         self._count, self._takes_numbers = count, count._takes_numbers
+
+    def __repr__(self) -> str:
+        return f"{self.n} - {self._count!r}"
 
     @property
     def args(self) -> tuple[Any, ...]:

@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
+def counts_between(low: int, high: int) -> Floats:
+    """Return the counts low, low + 1, ..., high."""
+    return np.arange(low, high + 1, dtype=np.float64)
+
+
 def first(reached: Callable[[Any, Any], Any], level: Floats, guess: Floats, n: int, numbers: bool) -> Floats:
     """Return the smallest count in 0..n that has reached each level; n has, and `reached` may take single numbers."""
     if numbers and level.size == 1:

@@ -79,7 +79,7 @@ def _facts(data: Data) -> str:
     facts = [
         ("Source", data["source"]),
         ("Masks", masks + (" in each stream" if data["expect"] else "")),
-        ("Law", data["law"] or ""),
+        ("Law", text.short_law(data)),
         ("Drop rate", rate),
         ("Scaling", "kept values are left alone in training" if data["scaling"] == "direct" else ""),
         ("Tolerance", "" if data["tolerance"] is None else f"a bias of {data['tolerance']:g} does not matter"),
@@ -227,7 +227,7 @@ def _site(data: Data, name: str, place: int, large: bool) -> str:
     kind, mark, verdict = _VERDICTS[_of_site(site)]
     causes = [result for result in text.failing(site) if not result["explained_by"]]
     said = "; ".join(f"{one['name']}: {one['message']}" for one in causes) or verdict
-    facts = f"{site['law'] or ''}, {text.counted(site['draws'], 'draw')} in {site['mode']}, {site['dtype']} on "
+    facts = f"{text.short_law(site)}, {text.counted(site['draws'], 'draw')} in {site['mode']}, {site['dtype']} on "
     facts += f"{site['device']}; {text.outcome(site)}"
     panels = site.get("pictures", {})
     lines = [f"<p>{escape(facts)}.</p>", _results(site)]

@@ -299,8 +299,7 @@ def small(panel: Mapping[str, Any], name: str, title: str, width: int = 160, hei
         path = line(across(np.concatenate([edges[:1], np.repeat(edges[1:-1], 2), edges[-1:]])), heights)
         body += filled(f"{path}V{height - 2}H2z", "seen", SEEN, 0.75)
     if law.size:
-        thin = slice(None, None, max(1, law.size // 60))
-        body += stroke(line(across(at[thin]), up(law[thin])), "law", LAW, 1.5)
+        body += stroke(line(across(at), up(law)), "law", LAW, 1.5)
     return drawing(body, title, title, name, width, height)
 
 

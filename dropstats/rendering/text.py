@@ -68,6 +68,12 @@ def heading(report: Mapping[str, Any]) -> str:
     return f"Audit of {of}" + ("" if report["p"] is None else f", p = {report['p']:.6g}")
 
 
+def short_law(report: Mapping[str, Any]) -> str:
+    """Return the law of a report, cut where it is long."""
+    law = report["law"] or ""
+    return law if len(law) <= 200 else f"{law[:200]} ..."
+
+
 def sentence(data: Mapping[str, Any]) -> str:
     """Return the one sentence that says it all: whether it passed, and the first finding where it failed."""
     if data["kind"] == "model":
