@@ -13,7 +13,7 @@ import pytest
 from cases import FALSE_ALARM, LAWS
 from scipy import stats
 
-from dropstats import AttentionDropout, Channels, DropBlock, FixedCount, GaussianDropout, Layer, Network
+from dropstats import AttentionDropout, Channels, DropBlock, FixedCount, GaussianDropout, Layer, Network, plots
 from dropstats.auditing import TESTS, Report, Result, audit, audit_streams, causes, nulls
 from dropstats.auditing.checks import OF_MASKS, duplicates
 from dropstats.auditing.checks.serial import alternate
@@ -157,17 +157,57 @@ def test_plot_shows_four_panels():
     mpl.use("Agg")
     report = audit(recorded("tensorflow-2.21.0-bfloat16-n1024-p0.3"), tests=["rate"])
     figure = report.plot()
-    assert [ax.get_title() for ax in figure.axes] == [
-        "Dropped neurons in a mask",
-        "Drop rate by position",
-        "The first masks (dark: dropped)",
-        "Correlation of masks, by calls apart",
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "How many neurons a mask drops",
+        "How often each neuron is dropped",
+        "The first masks (orange: dropped)",
+        "Whether masks of different calls are related",
     ]
     histogram = sum(patch.get_height() for patch in figure.axes[0].patches)
     assert histogram == 512
     assert figure.axes[2].images[0].get_array().shape == (256, 256)
-    assert "39/128" in figure.get_suptitle()
+    title = figure.get_suptitle().replace("\n", " ")
+    assert title.startswith("The masks do not follow Layer(1024, 0.3): drops 0.3053 where 0.3 was declared")
+    law, seen = mpl.colors.to_rgba(plots.EXACT), mpl.colors.to_rgba(plots.SIMULATED)
+    counts, positions = figure.axes[:2]
+    assert {patch.get_facecolor()[:3] for patch in counts.patches} == {seen[:3]}
+    assert {line.get_label(): line.get_color() for ax in (counts, positions) for line in ax.get_lines()} == {
+        "law": plots.EXACT,
+        "masks": plots.SIMULATED,
+    }
+    assert positions.collections[0].get_facecolor()[0][:3] == pytest.approx(law[:3])
+    assert not counts.spines["top"].get_visible()  # the style of the project
     mpl.pyplot.close(figure)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [Layer(128, 0.2), Channels(8, 16, 0.2), Channels(64, 4, 0.1), FixedCount(64, 20), DropBlock(12, 12, 3, p=0.2)],
+)
+def test_the_band_of_the_picture_holds_correct_masks(law):
+    outside = 0
+    for seed in range(20):
+        panels = audit(law.sample(200, rng=seed), law, tests=["rate"]).pictures
+        lags, positions = panels["lags"], panels["positions"]
+        outside += int((np.abs(lags["correlation"]) > lags["band"]).any())
+        outside += int((np.abs(positions["observed"] - positions["declared"]) > positions["width"]).any())
+    assert outside <= 4  # 40 bands of 99%, hardly ever more
+
+
+@pytest.mark.parametrize("law", [Layer(300, 0.2), Channels(8, 16, 0.2), Network(Layer(50, 0.1), Channels(4, 30, 0.3))])
+def test_bars_and_law_of_the_picture_are_comparable(law):
+    panel = audit(law.sample(4000, rng=1), law, tests=["rate"]).pictures["counts"]
+    masks, expected = panel["masks"], panel["expected"]
+    assert masks.sum() == 4000
+    assert expected.sum() == pytest.approx(4000, rel=1e-3)
+    likely = expected > 5
+    assert ((masks - expected)[likely] ** 2 / expected[likely]).sum() < stats.chi2.isf(1e-4, likely.sum())
+
+
+def test_plot_draws_into_a_figure_that_is_given():
+    given = plots.Figure()
+    assert audit(kept(1, 32), p=0.1, tests=["rate"]).plot(given) is given
+    assert len(given.axes) == 4
 
 
 def test_plot_of_a_report_without_masks():
