@@ -18,9 +18,7 @@ _GRIDS = (
 )
 
 
-def of_rate(
-    observed: float, p: float, neurons: float, dtype: str | None = None, bare: bool = False, n: int = 0
-) -> str:
+def of_rate(observed: float, p: float, neurons: float, dtype: str | None = None, bare: bool = False, n: int = 0) -> str:
     """Return the most familiar cause consistent with an observed rate, or an empty string.
 
     Where the outputs' dtype has uniforms of its own, a rounding that these give is put down to them alone. `bare` masks

@@ -72,6 +72,8 @@ _CONSEQUENCES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     ("pairs", "together", ("dispersion", "tiles", "serial", "positions", "lags", "overlaps", "drift", "duplicates")),
     ("dispersion", "together", ("tiles", "serial", "positions", "lags", "overlaps", "drift", "pairs", "duplicates")),
+    ("tiles", "together", ("serial", "positions", "lags", "overlaps", "drift", "duplicates")),
+    ("serial", "together", ("lags", "overlaps", "drift", "duplicates")),
     (
         "duplicates", "repeated",
         ("rate", "positions", "dispersion", "tiles", "pairs", "lags", "serial", "overlaps", "drift", "mean"),
@@ -83,6 +85,7 @@ _CONSEQUENCES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("positions", "", ("rate", "lags", "mean")),
     ("positions", "constant", ("pairs", "serial")),
     ("drift", "", ("rate", "dispersion", "tiles", "duplicates", "mean", "serial", "lags", "pairs")),
+    ("overlaps", "", ("lags", "serial", "drift")),
     ("dispersion", "", ("tiles",)),
     ("tiles", "", ("dispersion",)),
     ("agreement", "", ("duplicates", "overlaps", "transposed")),

@@ -9,7 +9,6 @@ from dropstats.auditing.checks.agreement import equal_calls
 from dropstats.auditing.finding import Check, Finding, too_small
 from dropstats.auditing.streams import Agreement, Streams, agreement_pvalue, compare_masks, equal_pairs
 
-
 # Equal counts of all calls are no chance where independent masks have them more rarely than this.
 _CHANCE = 1e-3
 
