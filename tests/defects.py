@@ -89,7 +89,7 @@ def every_so_many(rng, mended, trials, n, p, calls):
 
 
 def replayed_keys(rng, mended, trials, n, p):
-    """Keys are split off a counter that is not moved on by it: the next split gives the same ones."""
+    """Halfway the keys are split, which sets the counter of a stream that is passed through back to 0."""
     base = seed(rng)
     calls = np.arange(trials)
     return faults.bits_of(base + (calls if mended else calls % (trials // 2)), n, p)

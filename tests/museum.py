@@ -287,8 +287,8 @@ shown(
     defects.every_so_many, 12, 256, 0.1, "duplicates", "calls in a row share a mask$", (8,),
 )  # fmt: skip
 shown(
-    "split gives the same keys again", "Flax", "google/flax#5529", "same", "R",
-    "a model that splits its random keys twice draws the first masks again",
+    "split sets a counter back", "Flax", "google/flax#5529", "same", "R",
+    "after `Rngs.split`, a stream that it passes through gives the keys again that were used already",
     "the second half of the rows repeats the first",
     defects.replayed_keys, 4, 256, 0.1, "duplicates", r"^masks repeat every \d+ calls$",
 )  # fmt: skip
