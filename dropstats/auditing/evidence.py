@@ -162,7 +162,10 @@ class Evidence:
             again += (np.flatnonzero(hashes[start : start + _BLOCK] == hashes[0])[: 64 - len(again)] + start).tolist()
             if len(again) == 64:
                 break
-        return next((lag for lag in again if (hashes[lag:] == hashes[:-lag]).all()), 0)
+        lag = next((lag for lag in again if (hashes[lag:] == hashes[:-lag]).all()), 0)
+        # the last calls may all drop nothing, as the first ones do
+        drops = self.mask_drops[lag:]
+        return lag if lag == 1 or ((drops > 0) & (drops < self.n)).any() else 0
 
     @cached_property
     def lag_columns(self) -> Ints:
@@ -238,7 +241,8 @@ class Evidence:
         # neurons that repeat those a stride before correlate fully but for the first ones of a mask
         whole = 1 - np.arange(1, correlation.size + 1) / self.n
         likely = (correlation >= 0.4 * correlation.max()) & (correlation >= 0.9 * whole)
-        for stride in (np.flatnonzero(likely)[:8] + 1).tolist():
+        # beyond half a mask only some neurons would repeat others, a few perhaps by chance
+        for stride in (np.flatnonzero(likely[: self.n // 2])[:8] + 1).tolist():
             if all(np.array_equal(drops[:, :-stride], drops[:, stride:]) for _, drops in self.blocks()):
                 return int(stride)
         return 0
