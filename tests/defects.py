@@ -1,7 +1,7 @@
 """The mechanisms of reported dropout bugs, each in a few lines, with the repair that its project made or should make.
 
-Each function takes (rng, mended, trials, n, p, ...) and returns what such an implementation gives: masks (True keeps), a
-Recording of outputs, or a mapping of streams. Nothing but the reported step differs between the broken and the mended.
+Each function takes (rng, mended, trials, n, p, ...) and returns what such an implementation gives: masks (True keeps),
+a Recording of outputs, or a mapping of streams. Nothing but the reported step differs between broken and mended.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from dropstats.recording import Recording
 MODULUS = 2**31 - 1
 MCG31, MINSTD0, MINSTD = 1132489760, 16807, 48271
 # Names of streams.
-LAYERS, RANKS, GATES = ("layer 0", "layer 1", "layer 2"), ("rank 0", "rank 1", "rank 2", "rank 3"), ("update", "reset")
+LAYERS, RANKS = ("layer 0", "layer 1", "layer 2"), ("rank 0", "rank 1", "rank 2", "rank 3")
 
 
 def shared(fault, *args):
@@ -89,10 +89,10 @@ def every_so_many(rng, mended, trials, n, p, calls):
 
 
 def replayed_keys(rng, mended, trials, n, p):
-    """Keys are split off a counter that is not moved on by it: the next split gives the same ones."""
+    """Halfway the keys are split, which sets the counter of a stream that is passed through back to 0."""
     base = seed(rng)
-    first, second = np.arange(trials), np.arange(trials) + mended * trials
-    return np.concatenate([faults.bits_of(base + first, n, p), faults.bits_of(base + second, n, p)])
+    calls = np.arange(trials)
+    return faults.bits_of(base + (calls if mended else calls % (trials // 2)), n, p)
 
 
 def joined_names(rng, mended, trials, n, p):
@@ -248,6 +248,14 @@ def less_or_equal(rng, mended, trials, n, p, bits):
     return drawn >= threshold if mended else drawn > threshold
 
 
+def rarely_zero(rng, mended, trials, n, p, bits):
+    """As `less_or_equal` at p = 0: drops the draws that are 0, one in 2^bits, of which the number is drawn."""
+    masks = np.ones(trials * n, bool)
+    if not mended:
+        masks[rng.integers(0, trials * n, rng.binomial(trials * n, 2.0**-bits))] = False
+    return masks.reshape(trials, n)
+
+
 def overflowing(rng, mended, trials, n, p):
     """Draws integers below 2^16, a number that float16 cannot hold: all of them compare as smaller."""
     with np.errstate(over="ignore"):
@@ -343,9 +351,8 @@ def scale_in_float32(rng, mended, trials, n, p):
 
 def unfilled(rng, mended, trials, n, p):
     """A mask that is never filled, and the size given as scale."""
-    return (
-        outputs(rng.random((trials, n)) >= p, 1 / (1 - p), p) if mended else outputs(np.zeros((trials, n), bool), n, p)
-    )
+    kept = rng.random((trials, n)) >= p
+    return outputs(kept, 1 / (1 - p), p) if mended else outputs(np.zeros_like(kept), n, p)
 
 
 def off_after_evaluation(rng, mended, trials, n, p):

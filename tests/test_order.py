@@ -107,10 +107,18 @@ def test_counts_that_are_alike_some_calls_apart():
 
 
 def test_long_recordings_are_looked_at_from_the_start(monkeypatch):
-    counts = drawn(0.1 * (1 + 0.2 * np.cos(np.pi * np.arange(2000))))
+    counts = drawn(0.1 * (1 + 0.2 * np.cos(np.pi / 3 * np.arange(2000))))
     whole = order.waves(counts[:1000], COUNTS)
     monkeypatch.setattr(order, "_CALLS", 1000)
     assert order.waves(counts, COUNTS) == whole
+
+
+def test_alternation_is_looked_for_in_all_calls(monkeypatch):
+    counts = drawn(0.1 * (1 + 0.02 * np.cos(np.pi * np.arange(4001))))
+    monkeypatch.setattr(order, "_CALLS", 100)
+    line, _ = order.waves(counts, COUNTS)
+    assert line.pvalue < 1e-15
+    assert (line.at, line.size) == (2, pytest.approx(2.05, abs=0.4))
 
 
 @pytest.mark.parametrize("block", [7, 77])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dropstats import _validate
+from dropstats import _progress, _validate
 from dropstats.auditing import checks, pictures, words
 from dropstats.auditing.checks import groups, rate
 from dropstats.auditing.evidence import Evidence
@@ -43,15 +43,16 @@ def audit(
     false_alarm: float = 1e-3,
     tests: Iterable[str] | None = None,
     tolerance: float | None = None,
+    progress: Any = None,
 ) -> Report:
     """Decide whether recorded masks follow the law that an implementation declares.
 
     Each test compares one property of the masks with its exact law, or a bound on it; Holm's correction keeps the
     probability that any of them fails an implementation that follows its law to at most `false_alarm`. The tests are
     `rate`, `positions`, `dispersion`, `tiles`, `pairs`, `lags`, `serial`, `duplicates`, `overlaps`, `linear`,
-    `reseeding`, `drift`, `scale`, `mean` and `edges`; docs/audit.md says what each catches. Under a law that drops
-    neurons in groups (`Channels`) these must also agree inside a group, which `groups` judges, and the others look at
-    one bit a group.
+    `reseeding`, `drift`, `inputs`, `scale`, `mean` and `edges`; docs/audit.md says what each catches. Under a law that
+    drops neurons in groups (`Channels`) these must also agree inside a group, which `groups` judges, and the others
+    look at one bit a group.
 
     Parameters
     ----------
@@ -72,6 +73,9 @@ def audit(
     tolerance : float, optional
         Bias of the rate that does not matter. `rate` then passes, or fails, only where the bias is surely smaller, or
         surely larger; it is inconclusive in between.
+    progress : bool or callable, optional
+        True shows a bar over the tests where they take more than a second; a callable such as
+        ``tqdm.notebook.tqdm`` wraps them.
 
     Returns
     -------
@@ -95,10 +99,11 @@ def audit(
     'drops 0.5081 where 0.5 was declared (+1.6%), consistent with 65/128: one step of 1/128 too many, as <= for < gives'
     """
     false_alarm = _validate.open_probability(false_alarm, "false_alarm")
+    _progress.check(progress)
     if getattr(law, "is_noise", False):
         if p is not None or tolerance is not None or scaling != "inverted":
             raise TypeError(f"audit against {law!r} takes neither p= nor scaling= nor tolerance=")
-        return _of_noise(recording, law, false_alarm, tests)
+        return _of_noise(recording, law, false_alarm, tests, progress)
     recording, declared = _asked(recording, law, p)
     if scaling not in ("inverted", "direct"):
         raise ValueError(f"scaling must be 'inverted' or 'direct'; got {scaling!r}")
@@ -108,7 +113,7 @@ def audit(
     chosen = _chosen(tests, [check for check in checks.OF_MASKS if grouped or check.name != _GROUPS])
     whole = Case(Evidence(recording), declared, false_alarm / len(chosen), scaling, tolerance)
     case, notes = _reduced(whole) if grouped else (whole, ())
-    judged, about = _judged(case, chosen, false_alarm)
+    judged, about = _judged(case, chosen, false_alarm, progress)
     notes += about if grouped else (*about, *_hint(case, judged, false_alarm))
     return _report(whole, judged, false_alarm, notes, pictures.of_audit(whole))
 
@@ -168,11 +173,15 @@ def _complete(case: Case) -> tuple[Case | None, tuple[str, ...]]:
     )
 
 
-def _judged(case: Case, chosen: Sequence[Check], false_alarm: float) -> "tuple[list[Said], tuple[str, ...]]":
+def _judged(
+    case: Case, chosen: Sequence[Check], false_alarm: float, progress: Any = None
+) -> "tuple[list[Said], tuple[str, ...]]":
     """Measure, judge once, and only then put into words."""
     complete, notes = _complete(case)
     asked = [(check, complete if check.whole_masks else case) for check in chosen]
-    found = [_measured(check, part) for check, part in asked]
+    found = [
+        _measured(check, part) for check, part in _progress.shown(asked, len(asked), "auditing", "test", progress, 1)
+    ]
     pvalues = [one.finding.pvalue for one in found if one.check.dependence]
     doubtful = any(p is not None and p <= case.level for p in pvalues)
     if doubtful and complete is not None and case.law.independent:
@@ -328,7 +337,7 @@ def _report(
     )
 
 
-def _of_noise(outputs: Any, law: Any, false_alarm: float, tests: Iterable[str] | None) -> Report:
+def _of_noise(outputs: Any, law: Any, false_alarm: float, tests: Iterable[str] | None, progress: Any) -> Report:
     """Audit outputs of noise by a bit of each, as a layer's masks, and by their values."""
     found: Read = read(outputs, law)
     known = [check for check in checks.OF_MASKS if check.name != _GROUPS]
@@ -341,7 +350,7 @@ def _of_noise(outputs: Any, law: Any, false_alarm: float, tests: Iterable[str] |
     ]
     case = Case(Evidence(Recording.from_masks(found.masks)), Layer(found.masks.shape[1], found.p))
     judged, notes = _judged(
-        case.but(level=(1 - share) * false_alarm / max(len(chosen), 1)), chosen, (1 - share) * false_alarm
+        case.but(level=(1 - share) * false_alarm / max(len(chosen), 1)), chosen, (1 - share) * false_alarm, progress
     )
     values = judge(of_values, share * false_alarm)
     said = [*(Said(one, found.factors) for one in values if tests is None or one.check.name in names), *judged]

@@ -7,6 +7,9 @@ from typing import Any
 from dropstats import laws
 from dropstats.auditing import checks
 
+# A longer law is not written into the code.
+_LAW = 200
+
 
 def words(report: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Return what each test of a report, given as plain data, looks at, and what its numbers are."""
@@ -22,8 +25,8 @@ def code(report: Mapping[str, Any]) -> str:
     false_alarm = f", false_alarm={report['false_alarm']!r}" if report["false_alarm"] != 1e-3 else ""
     law = importable(report["law"] or "")
     head = ["import dropstats as ds", ""]
-    if "..." in law:
-        head += [f"law = ...  # the law of the audit: {report['law']}", ""]
+    if "..." in law or len(law) > _LAW:
+        head += [f"law = ...  # the law of the audit: {report['law'][:_LAW]}", ""]
         law = "law"
     if report["expect"]:
         law = f", law={law}" if law else ""

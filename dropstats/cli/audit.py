@@ -93,9 +93,7 @@ def _one_of_several(file: str, name: str, law: "Law | None", arguments: argparse
 def _audited(file: str, law: "Law | None", arguments: argparse.Namespace) -> "dropstats.Report":
     recording = recording_of(file, arguments.p, law)
     asked = {"scaling": arguments.scaling, "false_alarm": arguments.false_alarm, "tests": arguments.tests}
-    if printing.progress(arguments):
-        asked["progress"] = True
-    return dropstats.audit(recording, law, **asked)
+    return dropstats.audit(recording, law, progress=printing.progress(arguments), **asked)
 
 
 def _names(text: str) -> list[str]:
@@ -104,9 +102,9 @@ def _names(text: str) -> list[str]:
 
 def _check_tests(names: list[str]) -> None:
     """Raise ValueError for a name that no audit knows, before anything is read."""
-    from dropstats.auditing import checks
+    from dropstats.auditing import TESTS, checks
 
-    known = [check.name for check in checks.OF_MASKS]
+    known = (*TESTS, *(check.name for check in checks.OF_MASKS if check.name not in TESTS))
     for name in names:
         if name not in known:
             raise ValueError(f"tests must be among {', '.join(known)}; got {name!r}{nearest(name, known)}")

@@ -25,6 +25,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--expect", choices=("independent", "identical"), default="independent", help=expect)
     add_default(parser, "--false-alarm", 1e-3, "A", "probability that streams which are as expected fail")
     printing.add_report_arguments(parser)
+    printing.add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     law = declared_law(arguments)
     streams, complete = _recordings(arguments.files)
     asked = {"p": arguments.p, "law": law, "false_alarm": arguments.false_alarm}
-    report = dropstats.audit_streams(streams, arguments.expect, **asked)
+    report = dropstats.audit_streams(streams, arguments.expect, progress=printing.progress(arguments), **asked)
     print(printing.shown(report, arguments))
     printing.write(report, arguments)
     if arguments.junit is not None:

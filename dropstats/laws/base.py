@@ -305,6 +305,11 @@ class LawMethods:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._arguments()))})"
 
+    def _repr_html_(self) -> str:
+        from dropstats.laws.cards import card
+
+        return card(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arguments()
 

@@ -71,6 +71,8 @@ def audit_model(
         for call in range(calls):
             with _noted(f"in training mode, call {call + 1} of {calls}, on inputs of shape {passes.described()}"):
                 passes.run(sites, gradient=call == 0)
+            if call == 0:
+                declared = [*declared, *passes.called]
             if call == 0 and not sites and not sites.unread and not any(0 < rate.p < 1 for rate in declared):
                 raise ValueError(
                     f"model must have dropout; got {found.name_of(model)}, in which no module declares a rate above 0 "

@@ -5,12 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
+
 from dropstats.rendering import svg, text
 
 # A notebook holds many pictures, and the names of their parts must differ.
 _number = itertools.count()
 
 Row = tuple[str, str]
+# Bars of a small histogram.
+_BARS = 40
 
 
 def card(title: str, facts: Iterable[Row], picture: Mapping[str, Any] | None = None, said: str = "") -> str:
@@ -24,14 +28,23 @@ def card(title: str, facts: Iterable[Row], picture: Mapping[str, Any] | None = N
     return f"<div><p><b>{escape(title)}</b></p><table>{rows}{drawn}</table></div>"
 
 
+def of_counts(histogram: Any) -> dict[str, Any]:
+    """Return a histogram of counts 0, 1, ... in at most 40 bars; nothing of no counts."""
+    seen = np.flatnonzero(histogram)
+    if not seen.size:
+        return {}
+    low, high = int(seen[0]), int(seen[-1])
+    starts = np.arange(low, high + 1, max(1, -(-(high - low + 1) // _BARS)))
+    bars = np.add.reduceat(histogram[low : high + 1], starts - low)
+    return {"edges": np.append(starts, high + 1) - 0.5, "masks": bars}
+
+
 def report(data: Mapping[str, Any]) -> str:
     """Return a report as a card: the outcome in a sentence, then the tests, or the checks and sites of a model."""
-    from dropstats.rendering import html
-
     model = data["kind"] == "model"
     outcome = text.model_outcome(data) if model else text.outcome(data)
     heading = text.model_heading(data) if model else text.heading(data)
-    head = f"<p><b>{escape(html.sentence_of(data))}</b></p><p>{escape(heading)}: {escape(outcome)}.</p>"
+    head = f"<p><b>{escape(text.sentence(data))}</b></p><p>{escape(heading)}: {escape(outcome)}.</p>"
     if model:
         failing = [
             (f"{name}: {one['name']}", one) for name, site in data["sites"].items() for one in text.failing(site)

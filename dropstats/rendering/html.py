@@ -10,8 +10,6 @@ from dropstats.rendering import svg, text
 
 # Of a model with more sites than these fail, the others are shown without large pictures, to keep the file small.
 _DRAWN = 3
-# Longest law that is written in the sentence on top.
-_LAW = 60
 # Verdict -> (class of the style sheet, mark, words).
 _VERDICTS = {
     "fail": ("fail", "✗", "fails"),
@@ -53,31 +51,13 @@ def page(data: Data) -> str:
 
 def _audit(data: Data) -> list[str]:
     return [
-        *_header(data, sentence_of(data), f"{text.heading(data)}: {text.outcome(data)}"),
+        *_header(data, text.sentence(data), f"{text.heading(data)}: {text.outcome(data)}"),
         _facts(data),
         *_section("What fails", _tests(data, "fail", opened=True)),
         *_section("Pictures", pictures(data.get("pictures", {}), "picture")),
         *_section("What passes", _tests(data, "pass")),
         *_section("What could not be judged", _tests(data, "inconclusive", "not applicable")),
     ]
-
-
-def sentence_of(data: Data) -> str:
-    """Return the one sentence that says it all: whether it passed, and the first finding where it failed."""
-    if data["kind"] == "model":
-        return _sentence_of_model(data, [name for name, site in data["sites"].items() if text.failing(site)])
-    law = data["law"] or ""
-    law = law if 0 < len(law) <= _LAW else "their law"
-    what = f"the streams are {'not ' * (text.verdict(data) == 'failed')}{data['expect']}"
-    failing = text.failing(data)
-    seen = f"{text.counted(data['trials'], 'mask')} of {text.counted(data['n'], 'neuron')}"
-    if failing:
-        head = what if data["expect"] else f"the masks do not follow {law}"
-        return f"{head[0].upper()}{head[1:]}: {failing[0]['message']}."
-    if data["passed"]:
-        head = what if data["expect"] else f"the masks follow {law}"
-        return f"{head[0].upper()}{head[1:]}, as far as {seen} show{'s' * (data['trials'] == 1)}."
-    return f"Undecided: {seen} {'is' if data['trials'] == 1 else 'are'} too few to judge."
 
 
 def _header(data: Data, said: str, heading: str) -> list[str]:
@@ -99,7 +79,7 @@ def _facts(data: Data) -> str:
     facts = [
         ("Source", data["source"]),
         ("Masks", masks + (" in each stream" if data["expect"] else "")),
-        ("Law", data["law"] or ""),
+        ("Law", text.short_law(data)),
         ("Drop rate", rate),
         ("Scaling", "kept values are left alone in training" if data["scaling"] == "direct" else ""),
         ("Tolerance", "" if data["tolerance"] is None else f"a bias of {data['tolerance']:g} does not matter"),
@@ -208,7 +188,7 @@ def _model(data: Data) -> list[str]:
         ("False alarms", f"a correct model fails with probability {data['false_alarm']:g} at most"),
     ]
     return [
-        *_header(data, sentence_of(data), f"{text.model_heading(data)}: {text.model_outcome(data)}"),
+        *_header(data, text.sentence(data), f"{text.model_heading(data)}: {text.model_outcome(data)}"),
         _list(facts),
         *_section("Checks that fail", _tests(data, "fail", opened=True)),
         *_section("Sites that fail", wrong),
@@ -218,20 +198,6 @@ def _model(data: Data) -> list[str]:
         *_section("Sites that pass, or could not be judged", right),
         *_section("What the tests of a site look at", [_list((name, said) for name, (said, _) in words.items())]),
     ]
-
-
-def _sentence_of_model(data: Data, failing: Sequence[str]) -> str:
-    name = data["model"]
-    checks = text.failing(data)
-    if checks or failing:
-        said = [one["message"].strip() for one in checks[:1]]
-        said += [f"at {site}, {text.failing(data['sites'][site])[0]['message']}" for site in failing[:1]]
-        more = len(checks) + len(failing) - len(said)
-        said += [f"and {text.counted(more, 'finding')} more"] if more else []
-        return f"{name} does not drop as it declares: {'; '.join(said)}."
-    if data["passed"]:
-        return f"{name} drops as it declares, as far as {text.counted(data['passes'], 'pass')} show."
-    return f"Undecided: too few neurons were drawn to judge {name}."
 
 
 def _sites(data: Data) -> str:
@@ -261,7 +227,7 @@ def _site(data: Data, name: str, place: int, large: bool) -> str:
     kind, mark, verdict = _VERDICTS[_of_site(site)]
     causes = [result for result in text.failing(site) if not result["explained_by"]]
     said = "; ".join(f"{one['name']}: {one['message']}" for one in causes) or verdict
-    facts = f"{site['law'] or ''}, {text.counted(site['draws'], 'draw')} in {site['mode']}, {site['dtype']} on "
+    facts = f"{text.short_law(site)}, {text.counted(site['draws'], 'draw')} in {site['mode']}, {site['dtype']} on "
     facts += f"{site['device']}; {text.outcome(site)}"
     panels = site.get("pictures", {})
     lines = [f"<p>{escape(facts)}.</p>", _results(site)]

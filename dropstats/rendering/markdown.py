@@ -57,7 +57,7 @@ def _strong(outcome: str) -> str:
 
 def _about(data: Mapping[str, Any]) -> Iterable[str]:
     if data["law"]:
-        yield f"law: {data['law']}" + (f", scaling {data['scaling']}" if data["scaling"] == "direct" else "")
+        yield f"law: {text.short_law(data)}" + (f", scaling {data['scaling']}" if data["scaling"] == "direct" else "")
     if data["source"]:
         yield f"source: {data['source']}"
     yield from data["notes"]

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# Blue and vermilion of M. Okabe, K. Ito (2008), Color universal design: the law is blue, what was seen vermilion.
-LAW, SEEN = "#0072B2", "#D55E00"
+from dropstats.rendering.look import EXACT as LAW
+from dropstats.rendering.look import SIMULATED as SEEN
+
 # Of a correlation: above 0 vermilion, below 0 purple.
 _BELOW = "#7B3294"
 _WIDTH, _HEIGHT = 480, 260
@@ -298,8 +299,7 @@ def small(panel: Mapping[str, Any], name: str, title: str, width: int = 160, hei
         path = line(across(np.concatenate([edges[:1], np.repeat(edges[1:-1], 2), edges[-1:]])), heights)
         body += filled(f"{path}V{height - 2}H2z", "seen", SEEN, 0.75)
     if law.size:
-        thin = slice(None, None, max(1, law.size // 60))
-        body += stroke(line(across(at[thin]), up(law[thin])), "law", LAW, 1.5)
+        body += stroke(line(across(at), up(law)), "law", LAW, 1.5)
     return drawing(body, title, title, name, width, height)
 
 

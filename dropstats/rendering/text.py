@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+# Longest law that is written in the sentence that says it all.
+_LAW = 60
 # Width of a table whose findings stand beside the numbers, and of the numbers; a narrower one has them below, indented.
 WIDTH = 118
 _NUMBERS = 56
@@ -68,6 +70,44 @@ def heading(report: Mapping[str, Any]) -> str:
     if report["expect"]:
         of = f"{report['source'].partition(':')[0]} of {of} each"
     return f"Audit of {of}" + ("" if report["p"] is None else f", p = {report['p']:.6g}")
+
+
+def short_law(report: Mapping[str, Any]) -> str:
+    """Return the law of a report, cut where it is long."""
+    law = report["law"] or ""
+    return law if len(law) <= 200 else f"{law[:200]} ..."
+
+
+def sentence(data: Mapping[str, Any]) -> str:
+    """Return the one sentence that says it all: whether it passed, and the first finding where it failed."""
+    if data["kind"] == "model":
+        return _sentence_of_model(data, [name for name, site in data["sites"].items() if failing(site)])
+    law = data["law"] or ""
+    law = law if 0 < len(law) <= _LAW else "their law"
+    what = f"the streams are {'not ' * (verdict(data) == 'failed')}{data['expect']}"
+    found = failing(data)
+    seen = f"{counted(data['trials'], 'mask')} of {counted(data['n'], 'neuron')}"
+    if found:
+        head = what if data["expect"] else f"the masks do not follow {law}"
+        return f"{head[0].upper()}{head[1:]}: {found[0]['message']}."
+    if data["passed"]:
+        head = what if data["expect"] else f"the masks follow {law}"
+        return f"{head[0].upper()}{head[1:]}, as far as {seen} show{'s' * (data['trials'] == 1)}."
+    return f"Undecided: {seen} {'is' if data['trials'] == 1 else 'are'} too few to judge."
+
+
+def _sentence_of_model(data: Mapping[str, Any], wrong: list[str]) -> str:
+    name = data["model"]
+    checks = failing(data)
+    if checks or wrong:
+        said = [one["message"].strip() for one in checks[:1]]
+        said += [f"at {site}, {failing(data['sites'][site])[0]['message']}" for site in wrong[:1]]
+        more = len(checks) + len(wrong) - len(said)
+        said += [f"and {counted(more, 'finding')} more"] if more else []
+        return f"{name} does not drop as it declares: {'; '.join(said)}."
+    if data["passed"]:
+        return f"{name} drops as it declares, as far as {counted(data['passes'], 'pass')} show."
+    return f"Undecided: too few neurons were drawn to judge {name}."
 
 
 def table(report: Mapping[str, Any], width: int = WIDTH) -> str:

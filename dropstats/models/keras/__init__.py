@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import keras
-
-from dropstats.models.keras.declares import declared
+from dropstats.models.keras.declares import declared, is_layer
 from dropstats.models.keras.draws import watching
 from dropstats.models.keras.passes import Passes
 
@@ -13,7 +11,7 @@ __all__ = ["Passes", "declared", "matches", "name_of", "watching"]
 
 def matches(model: Any) -> bool:
     """Tell whether this is a model or layer of Keras."""
-    return isinstance(model, keras.Layer)
+    return is_layer(model)
 
 
 def name_of(model: Any) -> str:

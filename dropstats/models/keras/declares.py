@@ -2,10 +2,18 @@
 
 from typing import Any
 
+import keras
+
 from dropstats.models.sites import Declared
 
+_LAYER = keras.Layer
 # Attributes in which a dropout layer keeps its rate.
 _RATES = ("rate", "dropout", "p", "drop_prob", "drop_rate")
+
+
+def is_layer(model: Any) -> bool:
+    """Tell whether this is a model or layer of Keras."""
+    return isinstance(model, _LAYER)
 
 
 def layers(model: Any) -> dict[int, tuple[str, Any]]:

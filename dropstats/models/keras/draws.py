@@ -23,6 +23,7 @@ from dropstats.models.sites import Draw, Site, Sites
 _COMPILED = ("train_function", "test_function", "predict_function")
 # Functions of the backend whose numbers may become a mask.
 _NUMBERS = ("uniform", "normal", "truncated_normal", "randint", "binomial")
+_ALPHA = keras.layers.AlphaDropout
 # Recurrent layers draw their masks before they look whether they are in training.
 _AHEAD = DropoutRNNCell._create_dropout_mask.__code__
 
@@ -136,7 +137,7 @@ class Recorder:
             ahead = ahead or frame.f_code is _AHEAD
             if frame.f_code.co_varnames[:1] == ("self",):
                 layer = frame.f_locals.get("self")
-                if id(layer) not in self._paths and not fresh and isinstance(layer, keras.Layer):
+                if id(layer) not in self._paths and not fresh and declares.is_layer(layer):
                     self._paths, fresh = (
                         declares.layers(self.model),
                         True,
@@ -174,7 +175,7 @@ class Recorder:
         result, place = original(*args, **kwargs), self._place(name)
         if place is None or in_symbolic_scope():
             return result
-        if name == "uniform" and isinstance(place.layer, keras.layers.AlphaDropout):
+        if name == "uniform" and isinstance(place.layer, _ALPHA):
             self._hand(place, result >= place.layer.rate, place.layer.rate, [])
         elif self._calls and self._calls[-1].layer is place.layer:
             self._calls[-1].numbers.append((name, result))
