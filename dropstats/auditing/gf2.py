@@ -53,7 +53,7 @@ def shape(vectors: int, bits: int, total: int, bias: float, level: float) -> Sha
                 enough = log_relations(k, middle, bias) <= math.log(level) - _SURE
                 low, high = (low, middle) if enough else (middle + 1, high)
             return Shape(k, high, log_relations(k, high, bias))
-        k = min(k - 1, int(0.8 * k))
+        k = min(k - 1, int(0.9 * k))
     return None
 
 
