@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import dropstats as ds
-from dropstats.auditing import checks
+from dropstats.auditing import TESTS, checks
 from dropstats.models import ModelReport, SiteReport
 from dropstats.rendering import markdown, svg, text
 
@@ -201,7 +201,7 @@ def test_headings():
     assert head(tiny).startswith(
         "Audit of 1 mask of 1 neuron, p = 0.1: nothing could be judged, the recording is too small"
     )
-    assert head(ds.audit(masks(p=0.5), p=0.5)).endswith(": passed all 10 tests that apply")
+    assert head(ds.audit(masks(p=0.5), p=0.5)).endswith(": passed all 12 tests that apply")
     assert head(ds.audit(masks(p=0.2), p=0.1, tests=["rate", "scale"])).endswith(": FAILED (rate)")
     assert head(ds.audit(masks(p=0.9, trials=5), p=0.1, tests=["rate", "pairs"])).endswith(
         ": FAILED (rate), 1 of 2 tests could judge; the recording is too small for the other"
@@ -224,7 +224,7 @@ def test_headings():
 )
 def test_each_test_says_what_it_looks_at(check):
     assert check.about.startswith(("how ", "what ", "whether "))
-    assert check.quantity
+    assert check.quantity or check.name == "reseeding"  # whose numbers are a generator, not a quantity
 
 
 def test_each_check_of_models_says_what_it_looks_at():
@@ -268,8 +268,8 @@ def test_markdown_is_ready_to_paste():
     assert lines[0] == "### Audit of 512 masks of 1,024 neurons, p = 0.3: **FAILED (rate)**"
     assert "- law: Layer(1024, 0.3)" in lines
     rows = [line for line in lines if line.startswith("| ")]
-    assert rows[1].startswith("| rate | ✗ **FAIL** | 0.3053 | 0.3 | 5.3e-16 | drops 0.3053 where 0.3 was declared")
-    assert len(rows) == 2 + 2 + 13  # what fails and all, each with a head
+    assert rows[1].startswith("| rate | ✗ **FAIL** | 0.3053 | 0.3 | 6.2e-16 | drops 0.3053 where 0.3 was declared")
+    assert len(rows) == 2 + 2 + len(TESTS)  # what fails and all, each with a head
     assert sum(line == "</details>" for line in lines) == 2
 
 
@@ -417,7 +417,7 @@ def test_each_test_says_what_it_saw_in_plain_words(tmp_path):
     assert "The test looks at how many neurons are dropped in all." in said
     assert "Drop rate: observed 0.3053, expected 0.3." in said
     assert "departs this far, or farther, with probability 4.8e-17 at most (the p-value)." in said
-    assert "Adjusted for the number of tests it is 5.3e-16; a test fails at 0.001 or below." in said
+    assert "Adjusted for the number of tests it is 6.2e-16; a test fails at 0.001 or below." in said
     assert "It sees a departure of 0.0033 from what is expected with probability 0.9." in said
     assert "This follows from rate, which fails too." in said
     assert "a correct implementation fails with probability 0.001 at most" in said

@@ -43,8 +43,8 @@ def code(report: Mapping[str, Any]) -> str:
     names = [result["name"] for result in report["results"]]
     asked = f", scaling={report['scaling']!r}" if report["scaling"] == "direct" else ""
     asked += f", tolerance={report['tolerance']!r}" if report["tolerance"] is not None else ""
-    every = {check.name for check in checks.OF_MASKS} - {"groups"}
-    asked += "" if every <= set(names) else f", tests={names!r}"
+    by_default = {check.name for check in checks.OF_MASKS if not check.on_request} - {"groups"}
+    asked += "" if by_default == {*names} - {"groups"} else f", tests={names!r}"
     return "\n".join([
         *head,
         'recording = ds.Recording.load("masks.npz")  # the masks, written by recording.save("masks.npz")',

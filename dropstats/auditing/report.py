@@ -166,7 +166,11 @@ class Report(Pages):
         return f"<{text.heading(data)}: {text.outcome(data)}>"
 
     def __str__(self) -> str:
-        return text.table(self.to_dict())
+        return self.to_text()
+
+    def to_text(self, width: int = text.WIDTH) -> str:
+        """Return the report as a table of so many columns; below 118, findings stand under their test."""
+        return text.table(self.to_dict(), width)
 
     def to_dict(self, *, pictures: bool = False, date: str = "") -> dict[str, Any]:
         """Return the report as a dictionary of plain values, of a layout with a version.

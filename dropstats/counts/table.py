@@ -110,7 +110,8 @@ class Tabulated(Count):
 
     def _logpmf(self, k: Any) -> Any:
         if isinstance(k, float):
-            return float(self._logpmf(np.array([k]))[0])
+            value = self._pmf(k)
+            return math.log(value) if value >= TABLE_FLOOR else float(self._logpmf(np.array([k]))[0])
         return self._log(k, self._lookup(self._table.pmf, k, 0.0, 0.0), "pmf")
 
     def _logcdf(self, k: Any) -> Any:
@@ -122,6 +123,9 @@ class Tabulated(Count):
     def _log_tail(self, k: Any, edge: Any, upward: bool) -> Any:
         """Return the log of a tail whose outermost term nearest the mean is `edge`."""
         if isinstance(k, float):
+            value = self._sf(k) if upward else self._cdf(k)
+            if TABLE_FLOOR <= value <= 0.5:
+                return math.log(value)
             return float(self._log_tail(np.array([k]), np.array([edge]), upward)[0])
         tail, other = (self._sf(k), self._cdf(k)) if upward else (self._cdf(k), self._sf(k))
         out = self._log(edge, tail, "tail")

@@ -67,7 +67,7 @@ class Draws:
             laws=laws,
             library=frameworks.version(self._framework),
             false_alarm=results.level(false_alarm),
-            evaluation=checks.Evaluation(list(sites.evaluated), passes=evaluated),
+            evaluation=checks.Evaluation(list(sites.evaluated), passes=evaluated, unused=list(sites.unused)),
             trained_in_evaluation=len(sites.trained),
         )
 

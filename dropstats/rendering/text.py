@@ -7,8 +7,10 @@ from typing import Any
 
 # Longest law that is written in the sentence that says it all.
 _LAW = 60
-# Width of a line, and of the findings in the table of an audit.
-_WIDTH, _FINDING = 118, 62
+# Width of a table whose findings stand beside the numbers, and of the numbers; a narrower one has them below, indented.
+WIDTH = 118
+_NUMBERS = 56
+_INDENT = " " * 13
 
 
 def counted(number: int, what: str) -> str:
@@ -106,25 +108,34 @@ def _sentence_of_model(data: Mapping[str, Any], wrong: list[str]) -> str:
     return f"Undecided: too few neurons were drawn to judge {name}."
 
 
-def table(report: Mapping[str, Any]) -> str:
+def table(report: Mapping[str, Any], width: int = WIDTH) -> str:
     """Return a report as text: one line that says it all, then one line, or a few, a test."""
-    lines = textwrap.wrap(f"{heading(report)}: {outcome(report)}", _WIDTH, subsequent_indent="  ")
-    lines += [f"  {line}" for line in (report["source"], *report["notes"]) if line]
-    lines += ["", f"  {'test':<10} {'verdict':<14} {'p adjusted':>10} {'observed':>9} {'expected':>9}   finding"]
+    wide = width >= WIDTH
+    lines = textwrap.wrap(f"{heading(report)}: {outcome(report)}", width, subsequent_indent="  ")
+    for line in filter(None, (report["source"], *report["notes"])):
+        lines += [f"  {line}"] if wide else textwrap.wrap(line, width, initial_indent="  ", subsequent_indent="    ")
+    head = f"  {'test':<10} {'verdict':<14} {'p adjusted':>10} {'observed':>9} {'expected':>9}"
+    lines += ["", f"{head}   finding" if wide else head]
     for result in report["results"]:
         adjusted = result["adjusted_pvalue"]
         shown = "" if adjusted is None else f"{adjusted:.2g}"
         numbers = f"{number(result['observed']):>9} {number(result['expected']):>9}"
-        head = f"  {result['name']:<10} {word(result):<14} {shown:>10} {numbers}   "
-        lines += _wrapped(head, finding(result), _FINDING)
+        head = f"  {result['name']:<10} {word(result):<14} {shown:>10} {numbers}"
+        said = finding(result)
+        lines += _wrapped(f"{head}   ", said, WIDTH - _NUMBERS) if wide else _below(head, said, width)
     lines += ["", f"  A correct implementation fails here with probability {report['false_alarm']:g} at most."]
     return "\n".join(lines)
+
+
+def _below(head: str, text: str, width: int) -> list[str]:
+    wrapped = textwrap.wrap(text, max(width, 40), initial_indent=_INDENT, subsequent_indent=_INDENT)
+    return [head.rstrip(), *wrapped]
 
 
 def model(report: Mapping[str, Any]) -> str:
     """Return a model's report as text: one line that says it all, a line a check and a site, and what fails in it."""
     sites, unjudged = report["sites"], report["unjudged"]
-    lines = textwrap.wrap(f"{model_heading(report)}: {model_outcome(report)}", _WIDTH, subsequent_indent="  ")
+    lines = textwrap.wrap(f"{model_heading(report)}: {model_outcome(report)}", WIDTH, subsequent_indent="  ")
     lines += [f"  {note}" for note in report["notes"]]
     lines += ["", f"  {'check':<11} {'verdict':<14} {'p adjusted':>10}   finding"]
     for result in report["results"]:
@@ -177,7 +188,7 @@ def word(result: Mapping[str, Any]) -> str:
 
 
 def _wrapped(head: str, text: str, width: int = 0) -> list[str]:
-    lines = textwrap.wrap(text, width or max(_WIDTH - len(head), 40)) or [""]
+    lines = textwrap.wrap(text, width or max(WIDTH - len(head), 40)) or [""]
     return [(head + lines[0]).rstrip(), *(" " * len(head) + line for line in lines[1:])]
 
 
@@ -201,7 +212,7 @@ def monitor(data: Mapping[str, Any]) -> str:
     lines += textwrap.wrap(alarm["message"], 116, initial_indent="  ", subsequent_indent="  ") if alarm else []
     lines += ["", f"  {'check':<12} {'evidence, to 1':>15}   finding"]
     for name, log_e in data["evidence"].items():
-        finding = textwrap.wrap(data["findings"][name], _WIDTH - 32) or [""]
+        finding = textwrap.wrap(data["findings"][name], WIDTH - 32) or [""]
         head = f"  {name:<12} {odds(log_e):>15}   "
         lines += [head + finding[0], *(" " * len(head) + line for line in finding[1:])]
     lines += [f"  {'together':<12} {odds(data['log_e']):>15}", ""]

@@ -1,4 +1,4 @@
-"""Test `pairs`: any two neurons are dropped together as often as the law has it."""
+"""Test `pairs`: any two neurons are dropped together as often as under the law."""
 
 import math
 from dataclasses import replace
@@ -51,7 +51,7 @@ def measure(case: Case) -> Finding:
         try:
             return _of_dependent(case, gram, columns, trials)
         except NotImplementedError:
-            return not_applicable("the law of pairs of this law is not known")
+            return not_applicable("the law of pairs has no closed form here")
     rates, rate = case.law.rates, case.law.rate
     equal, equal_p = _equal_histories(case, rates)
     counts = np.diagonal(gram).astype(np.int64)
