@@ -69,9 +69,10 @@ class Page:
 
     def load(self, address):
         """Load an address anew and return once the page has loaded."""
-        self.ask("Page.navigate", url="about:blank")
-        self.ask("Page.navigate", url=address)
-        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.run("window.before = true")
+        if "loaderId" not in self.ask("Page.navigate", url=address):
+            self.ask("Page.reload")  # only the fragment differs
+        self.wait("!window.before && document.readyState === 'complete'")
 
     def wait(self, condition, seconds=30):
         """Wait until an expression is true."""
