@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _validate, tallies
+from dropstats import _progress, _validate, tallies
 from dropstats.laws import Law
 from dropstats.laws.base import drop_counts
 from dropstats.laws.network import drawn_in_turn
@@ -105,7 +105,7 @@ def simulate(
     total = tallies.empty(law)
     results = run.serially() if executor is None else run.on(executor, ordered=until is not None)
     with closing(results):
-        for tally in _shown(results, run.blocks, progress):
+        for tally in _progress.shown(results, run.blocks, "simulating", "block", progress):
             total += tally
             if until is not None and until(total):
                 break
@@ -169,19 +169,9 @@ def _check(law: Any, executor: Any, progress: Any, until: Any) -> None:
             "executor must have a submit method, as those of concurrent.futures have; "
             f"got {executor!r} of type {type(executor).__name__}"
         )
-    if progress and progress is not True and not callable(progress):
-        raise TypeError(f"progress must be True, False or a function such as tqdm.notebook.tqdm; got {progress!r}")
+    _progress.check(progress)
     if until is not None and not callable(until):
         raise TypeError(f"until must be a function of the tally, such as precise_to(0.1); got {until!r}")
-
-
-def _shown(results: Iterator[Any], blocks: int, progress: Any) -> Iterator[Any]:
-    if not progress:
-        return results
-    if progress is True:
-        from tqdm import tqdm as progress
-    shown: Iterator[Any] = progress(results, total=blocks, desc="simulating", unit="block")
-    return shown
 
 
 def _block_trials(n: int, trials: int) -> int:

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from dropstats import _validate
 from dropstats.counts.binomial_logs import BinomialLogs
 from dropstats.counts.convolution import TABLE_FLOOR, Pmf, trim
-from dropstats.counts.frozen import Count, counts_between
+from dropstats.counts.frozen import Count
+from dropstats.counts.search import counts_between
 
 Floats = NDArray[np.float64]
 
@@ -109,7 +110,8 @@ class Tabulated(Count):
 
     def _logpmf(self, k: Any) -> Any:
         if isinstance(k, float):
-            return float(self._logpmf(np.array([k]))[0])
+            value = self._pmf(k)
+            return math.log(value) if value >= TABLE_FLOOR else float(self._logpmf(np.array([k]))[0])
         return self._log(k, self._lookup(self._table.pmf, k, 0.0, 0.0), "pmf")
 
     def _logcdf(self, k: Any) -> Any:
@@ -121,6 +123,9 @@ class Tabulated(Count):
     def _log_tail(self, k: Any, edge: Any, upward: bool) -> Any:
         """Return the log of a tail whose outermost term nearest the mean is `edge`."""
         if isinstance(k, float):
+            value = self._sf(k) if upward else self._cdf(k)
+            if TABLE_FLOOR <= value <= 0.5:
+                return math.log(value)
             return float(self._log_tail(np.array([k]), np.array([edge]), upward)[0])
         tail, other = (self._sf(k), self._cdf(k)) if upward else (self._cdf(k), self._sf(k))
         out = self._log(edge, tail, "tail")
@@ -264,6 +269,9 @@ class Scaled(Count):
             raise ValueError(f"size must be at least 1; got {size}")
         super().__init__(count.n * size)
         self.count, self.size, self._takes_numbers = count, size, count._takes_numbers
+
+    def __repr__(self) -> str:
+        return f"{self.size} * {self.count!r}"
 
     def _at_points(self, k: Any, function: Callable[[Any], Any], elsewhere: float) -> Any:
         if isinstance(k, float):

@@ -134,4 +134,13 @@ def _departure(finding: Finding, case: Case) -> str:
     return f"{factor}: the counts are balanced"
 
 
-CHECK = Check("dispersion", measure, explain, dependence=True, whole_masks=True, excused="by the rate")
+CHECK = Check(
+    "dispersion",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    excused="by the rate",
+    about="how much the number of dropped neurons varies from mask to mask",
+    quantity="variance of the counts over the law's",
+)

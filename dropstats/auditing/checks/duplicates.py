@@ -11,6 +11,7 @@ from scipy import special
 from dropstats.auditing import causes, nulls, words
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
+from dropstats.auditing.order import tabulated
 from dropstats.auditing.streams import Streams, equal_pairs
 from dropstats.laws import Layer
 
@@ -33,9 +34,7 @@ def measure(case: Case) -> Finding:
     law = case.law
     if not law.independent:
         return _of_dependent(case)
-    ordered = np.sort(case.seen.mask_hashes)
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    sizes = np.diff(starts, append=ordered.size)
+    sizes = case.seen.distinct_masks()
     pairs = float((sizes * (sizes - 1.0) / 2).sum())
     log_pairs = math.log(case.trials) + math.log(case.trials - 1) - math.log(2)
     expected = math.exp(min(log_pairs + law.log_prob_equal, 700.0))
@@ -78,7 +77,7 @@ def _blocks(case: Case) -> Iterator[NDArray[np.bool_]]:
 
 def expected_repeats(n: int, mask_drops: NDArray[np.int64]) -> float:
     """Return the sum of min(1, (i - 1) / C(n, y)) over masks: a bound on the expected number of repeated masks."""
-    drops, masks = np.unique(mask_drops, return_counts=True)
+    drops, masks = tabulated(mask_drops)
     y = drops.astype(np.float64)
     cells = np.exp(np.minimum(log_placings(n, y), 700.0))
     # gammaln leaves C(n, 0) = C(n, n) = 1 off by its rounding
@@ -122,7 +121,15 @@ def _departure(finding: Finding, case: Case) -> str:
     return text
 
 
-CHECK = Check("duplicates", measure, explain, dependence=True, whole_masks=True)
+CHECK = Check(
+    "duplicates",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    about="how many masks are equal",
+    quantity="pairs of equal masks",
+)
 
 
 # ---- several streams -------------------------------------------------------------------------------------------------
@@ -200,4 +207,12 @@ def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     return f"{text} ({count:,} of {common:,}{more})"
 
 
-STREAMS = Check("duplicates", measure_streams, explain_streams, decides=True, whole_masks=True)
+STREAMS = Check(
+    "duplicates",
+    measure_streams,
+    explain_streams,
+    decides=True,
+    whole_masks=True,
+    about="how many masks of one stream are masks of another",
+    quantity="pairs of equal masks",
+)

@@ -201,4 +201,13 @@ def _departure(finding: Finding, case: Case) -> str:
     return f"{text}, where {worst.expected:,.4g} are expected"
 
 
-CHECK = Check("pairs", measure, explain, dependence=True, whole_masks=True, excused="by the rate")
+CHECK = Check(
+    "pairs",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    excused="by the rate",
+    about="how often two neurons are dropped together in one mask",
+    quantity="masks that drop both neurons of the most unusual pair",
+)

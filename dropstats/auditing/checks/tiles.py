@@ -148,4 +148,13 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     return f"the variance of the counts stands out most in tiles of {size:,} {many}{change}{of_rate}"
 
 
-CHECK = Check("tiles", measure, explain, dependence=True, whole_masks=True, excused="by the rate")
+CHECK = Check(
+    "tiles",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    excused="by the rate",
+    about="how much the number of dropped neurons varies over tiles of 2, 4, 8, ... neighbours",
+    quantity="variance of the tiles' counts over the law's",
+)
