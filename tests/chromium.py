@@ -71,7 +71,9 @@ class Page:
         """Load an address anew and return once the page has loaded."""
         self.run("window.before = true")
         if "loaderId" not in self.ask("Page.navigate", url=address):
-            self.ask("Page.reload")  # only the fragment differs
+            raise ValueError(
+                f"{address} differs from the page that is open by its fragment alone: it is not loaded anew"
+            )
         self.wait("!window.before && document.readyState === 'complete'")
 
     def wait(self, condition, seconds=30):
