@@ -71,11 +71,12 @@ def one_sentence(check) -> str:
     return text[0].upper() + text[1:]
 
 
-def row_of_audit(name: str) -> list[str] | None:
-    """Return the row of a test in the table of docs/audit.md: name, null, p-value, catches, needs."""
-    for line in (ROOT / "docs" / "audit.md").read_text(encoding="utf-8").splitlines():
-        if line.startswith(f"| `{name}` |"):
-            return [cell.strip() for cell in line.strip("|").split("|")]
+def row(name: str) -> list[str] | None:
+    """Return the row of a test in the tables of the docs: name, null, p-value, catches, needs."""
+    for page in ("audit.md", "recording.md"):
+        for line in (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines():
+            if line.startswith(f"| `{name}` |"):
+                return [cell.strip() for cell in line.strip("|").split("|")]
     return None
 
 
@@ -83,8 +84,8 @@ def page_of_test(name: str, faults) -> str:
     """Return the page of a test, from the docstrings of its checks, the table of docs/audit.md and its faults."""
     found = [(kind, check) for kind, group in KINDS.items() for check in group if check.name == name]
     lines = [f"# `{name}`", "", one_sentence(found[0][1]), ""]
-    if row := row_of_audit(name):
-        for title, cell in zip(("Null", "p-value", "Catches", "Needs"), row[1:], strict=True):
+    if cells := row(name):
+        for title, cell in zip(("Null", "p-value", "Catches", "Needs"), cells[1:], strict=True):
             lines += [f"**{title}:** {cell}", ""]
     for kind, check in found:
         text = inspect.getdoc(check.measure)
@@ -101,22 +102,27 @@ def page_of_test(name: str, faults) -> str:
 
 def example(fault) -> list[str]:
     """Return a broken generator, and what the test says of it; it is run while the page is made."""
-    maker = getattr(sys.modules["faults"], fault.make.__qualname__.split(".")[0])
     known = {"trials": fault.trials, "n": fault.n, "p": fault.p} | inspect.getclosurevars(fault.make).nonlocals
-    arguments = ", ".join(repr(known[name]) for name in inspect.signature(maker).parameters)
     made = fault.make(np.random.default_rng(20261121))
     declared = f"p={fault.p}" if fault.law is None else repr(fault.law)
     if isinstance(made, dict):
-        call, report = "audit_streams", ds.audit_streams(made, p=fault.p)
+        call, report = (
+            f'audit_streams(broken, "{fault.expect}", p={fault.p})',
+            ds.audit_streams(made, fault.expect, p=fault.p),
+        )
     else:
-        call, report = "audit", ds.audit(made, fault.law, p=fault.p if fault.law is None else None)
+        asked = "" if fault.tests is None else f", tests={list(fault.tests)}"
+        law = ds.Layer(fault.n, fault.p) if fault.law is None else fault.law
+        call, report = f"audit(broken, {declared}{asked})", ds.audit(made, law, tests=fault.tests)
     result = report[fault.test]
     if result.verdict != "fail":
         raise ValueError(f"the example of {fault.test} should fail: {fault.name}")
     lines = ["## An example that fails", "", f"{fault.name[0].upper()}{fault.name[1:]}:", "", "```python"]
-    lines += [inspect.getsource(maker).rstrip(), ""]
-    lines += [f"broken = {maker.__name__}({arguments})(np.random.default_rng(20261121))"]
-    lines += [f'print(ds.{call}(broken, {declared})["{fault.test}"].message)', "```", ""]
+    if maker := getattr(sys.modules["faults"], fault.make.__qualname__.split(".")[0], None):
+        arguments = ", ".join(repr(known[name]) for name in inspect.signature(maker).parameters if name in known)
+        lines += [inspect.getsource(maker).rstrip(), ""]
+        lines += [f"broken = {maker.__name__}({arguments})(np.random.default_rng(20261121))"]
+    lines += [f'print(ds.{call}["{fault.test}"].message)', "```", ""]
     return [*lines, "```text", result.message, "```", ""]
 
 
