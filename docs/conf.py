@@ -56,6 +56,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": ["gallery"],
     "filename_pattern": r"[0-9][0-9]_",
     "ignore_pattern": r"make\.py",
+    "within_subsection_order": "FileNameSortKey",
     "image_scrapers": [gallery_pictures.scraper],
     "download_all_examples": False,
     "show_memory": False,
@@ -73,7 +74,7 @@ html_show_sourcelink = False
 html_theme_options = {
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "footer_start": ["copyright"],
     "footer_end": [],
     "pygments_light_style": "a11y-high-contrast-light",
@@ -82,9 +83,12 @@ html_theme_options = {
 
 
 def only_what_is_there(app, docname, source):
-    """Leave out entries of a toctree that end in `?` where there is no such page."""
+    """Leave out entries of the two tables of contents that end in `?` where there is no such page."""
+    if docname not in ("index", "guide"):
+        return
     there = {path.stem for path in HERE.glob("*.*")}
-    source[0] = re.sub(r"^(\S+)\?$", lambda m: m[1] if m[1] in there else "", source[0], flags=re.MULTILINE)
+    entry = re.compile(r"^(.*?)(\w+)(>?)\?$", re.MULTILINE)
+    source[0] = entry.sub(lambda m: "".join(m.groups()) if m[2] in there else "", source[0])
 
 
 def copy_the_explorer(app, exception):

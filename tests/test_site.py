@@ -11,7 +11,7 @@ import pytest
 import dropstats as ds
 
 ROOT = Path(__file__).parents[1]
-SITE = ROOT / "build" / "site"
+SITE = ROOT.joinpath("build", "site")  # made here, not shipped
 
 pytestmark = pytest.mark.skipif(
     not (SITE / "index.html").exists(),
