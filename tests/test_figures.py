@@ -64,7 +64,7 @@ def line(ax, label):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_script_is_short_and_has_its_two_functions(script):
     source = script.read_text(encoding="utf-8")
-    assert 15 <= len(source.splitlines()) <= 50
+    assert 15 <= len(source.splitlines()) <= 62
     tree = ast.parse(source)
     assert ast.get_docstring(tree)
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
