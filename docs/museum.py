@@ -37,6 +37,7 @@ def shown(exhibit: museum.Exhibit) -> dict[str, Any]:
     own = museum.OWN_TESTS.get(exhibit.project)
     return {
         "project": exhibit.project,
+        "call": exhibit.call,
         "neurons": museum.neurons(exhibit),
         "own test": None if own is None else own[0],
         "finding": finding,

@@ -50,6 +50,7 @@ OWN_TESTS = {
     "JAX": (10_000, "random_lax_test.py"),
     "FlashAttention": (340_000, "test_flash_attn.py"),
     "TransformerEngine": (16_384, "test_fusible_ops.py"),
+    "ONNX Runtime": (1000, "dropout_op_test.cc"),
 }
 
 
@@ -250,7 +251,7 @@ shown(
     defects.shared(faults.frozen, 0.5), 2, 64, 0.5, "duplicates", "^every mask is the same$",
 )  # fmt: skip
 shown(
-    "the operator always starts from one seed", "PaddlePaddle", "PaddlePaddle/Paddle#7796", "same", "I",
+    "the operator always starts from one seed", "Paddle", "PaddlePaddle/Paddle#7796", "same", "I",
     "two dropout operators of one size, and all their calls, agree",
     "one mask for both operators",
     defects.constant, 1, 256, 0.2, "agreement", "have identical masks$", (("dropout 0", "dropout 1"),),
@@ -359,7 +360,7 @@ shown(
 # ---- neurons drop together, or some never ----------------------------------------------------------------------------
 
 shown(
-    "four channels share a number", "PyTorch Inductor", "pytorch/pytorch#198333", "together", "I",
+    "four channels share a number", "Inductor", "pytorch/pytorch#198333", "together", "I",
     "after a transpose, compiled dropout drops channels in fours (2.13, CUDA)",
     "groups of 4 neighbours equal; the counts vary 4 times as much",
     defects.shared(faults.groups, 0.1, 4), 16, 256, 0.1, "dispersion", "^groups of 4 neighbours drop together",
@@ -371,7 +372,7 @@ shown(
     defects.one_state_a_tile, 2, 4096, 0.1, "serial", "^neurons 1,024 positions apart drop together", (1024,),
 )  # fmt: skip
 shown(
-    "every thread draws the first number", "PaddlePaddle", "PaddlePaddle/Paddle#8654", "together", "I",
+    "every thread draws the first number", "Paddle", "PaddlePaddle/Paddle#8654", "together", "I",
     "on a GPU the output is all zeros, or all ones: each thread seeds a generator with the same number",
     "constant rows",
     defects.one_state_a_tile, 24, 1024, 0.1, "dispersion", "^all neurons of a mask drop together", (1,),
@@ -489,7 +490,7 @@ shown(
     defects.floor_of_sum, 384, 256, 0.01, "rate", "3/256: p rounded up.*a sum in bfloat16",
 )  # fmt: skip
 shown(
-    "fast dropout", "PaddlePaddle", "paddle/fluid/operators/dropout_op.h", "rate", "S",
+    "fast dropout", "Paddle", "paddle/fluid/operators/dropout_op.h", "rate", "S",
     "p = 0.2 drops 0.2031", "52 of 256 dropped",
     defects.shared(faults.thresholds, 8, 52), 256, 1024, 0.2, "rate", "52/256: p rounded up",
 )  # fmt: skip
@@ -549,7 +550,7 @@ shown(
     defects.zero_is_dropped, 3, 512, 0.0, "edges", "of p = 0 (is|are) dropped",
 )  # fmt: skip
 shown(
-    "p = 0 drops", "PaddlePaddle", "dropout_op.h; apache/mxnet#9816, ROCm/tensorflow-upstream#2128", "wrong", "S",
+    "p = 0 drops", "Paddle", "dropout_op.h; apache/mxnet#9816, ROCm/tensorflow-upstream#2128", "wrong", "S",
     "p = 0 drops one neuron in 256: <= for <", "1 of 256 dropped where none may be",
     defects.less_or_equal, 2, 512, 0.0, "edges", "of p = 0 (is|are) dropped", (8,),
 )  # fmt: skip
@@ -617,7 +618,7 @@ shown(
     call="audit_streams(expect='identical')",
 )  # fmt: skip
 shown(
-    "the gradient's mask is another one", "PyTorch Inductor",
+    "the gradient's mask is another one", "Inductor",
     "pytorch/pytorch#198333, #190717, microsoft/onnxruntime#19715", "gradient", "I",
     "compiled training does not converge as eager training does",
     "forward mask and gradient mask agree as chance has it",
@@ -625,7 +626,7 @@ shown(
     call="audit_streams(expect='identical')",
 )  # fmt: skip
 shown(
-    "drawn in another order", "PyTorch Inductor", "pytorch/pytorch#192635", "gradient", "I",
+    "drawn in another order", "Inductor", "pytorch/pytorch#192635", "gradient", "I",
     "compiled code draws the layers' masks in another order than eager code",
     "the same masks, at other calls",
     defects.another_order, 2, 256, 0.1, "identical",
@@ -633,7 +634,7 @@ shown(
     call="audit_streams(expect='identical')",
 )  # fmt: skip
 shown(
-    "laid along another axis", "PyTorch Inductor", "pytorch/pytorch#174078", "gradient", "I",
+    "laid along another axis", "Inductor", "pytorch/pytorch#174078", "gradient", "I",
     "after a transpose compiled dropout differs from eager dropout at one seed",
     "each mask is the other, its neurons in another order",
     defects.another_layout, 1, 256, 0.1, "identical",
@@ -749,7 +750,7 @@ shown(
     of_model("seeds_of_chance"), 2, 64, 0.1, "seeds", "^the same seed gives other masks at inner", **MODEL,
 )  # fmt: skip
 shown(
-    "two operators of one seed", "PaddlePaddle", "PaddlePaddle/Paddle#7796", "ranks", "I",
+    "two operators of one seed", "Paddle", "PaddlePaddle/Paddle#7796", "ranks", "I",
     "two dropout layers drop the same neurons", "the two layers' masks are equal",
     of_model("one_seed"), 8, 64, 0.2, "sites", "agreement: .* have identical masks", **MODEL,
 )  # fmt: skip
