@@ -4,8 +4,6 @@ import json
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 from dropstats import plots
 from dropstats.plots import Figure
 
@@ -17,9 +15,8 @@ FEW = 10_000
 def exhibits() -> list[tuple[str, dict]]:
     """Return what is kept of each report, not again of those that are shown in whole models too, the largest first."""
     found = json.loads(FOUND.read_text(encoding="utf-8"))
-    return sorted(
-        ((name, one) for name, one in found.items() if one["call"] != "audit_model"), key=lambda o: -o[1]["neurons"]
-    )
+    shown = [(name, one) for name, one in found.items() if one["call"] != "audit_model"]
+    return sorted(shown, key=lambda named: -named[1]["neurons"])
 
 
 def figure() -> Figure:
