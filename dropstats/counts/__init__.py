@@ -4,7 +4,7 @@ from dropstats.counts.binomial import Bernoulli, Binomial
 from dropstats.counts.frozen import Count, Mirror
 from dropstats.counts.incomplete_beta import at_least, at_most, binomial_interval, binomial_tails
 from dropstats.counts.squares import squares
-from dropstats.counts.sums import PoissonBinomial, Sum, add, of_rates
+from dropstats.counts.sums import PoissonBinomial, Sum, add, of_groups, of_rates
 from dropstats.counts.table import Scaled, Table, hypergeometric, point_mass
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "binomial_interval",
     "binomial_tails",
     "hypergeometric",
+    "of_groups",
     "of_rates",
     "point_mass",
     "squares",
