@@ -104,11 +104,12 @@ class Rates:
         return log, angle
 
 
-def nodes(odds: Floats, number: Floats) -> tuple[Floats, Floats]:
-    """Return nodes and weights for sums of smooth functions of the log odds, which must rise.
+def nodes(odds: Floats, number: Floats, width: float = 1.0) -> tuple[Floats, Floats]:
+    """Return nodes and weights for sums of functions of the log odds, which must rise, that are smooth on this width.
 
     Source: L. N. Trefethen (2013). Approximation Theory and Approximation Practice. SIAM, chapters 3 and 8.
     """
+    odds = odds / width
     unit = np.floor(odds)
     (begins,) = np.nonzero(np.append(True, unit[1:] != unit[:-1]))
     first, sums = unit[begins], np.empty((_NODES, begins.size))
@@ -127,7 +128,7 @@ def nodes(odds: Floats, number: Floats) -> tuple[Floats, Floats]:
     matrix = np.cos(np.outer(angles, np.arange(_NODES))) * (2 / _NODES)
     matrix[:, 0] /= 2
     places = first + (np.cos(angles)[:, None] + 1) / 2
-    return places.T.ravel(), (matrix @ sums).T.ravel()
+    return width * places.T.ravel(), (matrix @ sums).T.ravel()
 
 
 def exact_products(a: Floats, b: Floats) -> tuple[Floats, Floats]:
