@@ -53,7 +53,7 @@ class Rows:
     @cached_property
     def largest(self) -> Array:
         """The largest |term| of each row that may be dropped or kept."""
-        return np.abs(self.free).max(axis=1, initial=0.0)
+        return np.asarray(np.abs(self.free).max(axis=1, initial=0.0))
 
     @cached_property
     def fixed(self) -> Array:
