@@ -93,6 +93,7 @@ def audit_model(
         declared,
         p=p,
         laws=laws,
+        library=frameworks.version(found),
         false_alarm=false_alarm,
         evaluation=evaluation,
         again=again,
