@@ -62,7 +62,8 @@ def coverage(seen: Seen, false_alarm: float, shares: int) -> Result:
     """Each rate that a module declares is drawn at in training. Exact: there is no p-value.
 
     The rate of a dropout module is that of all its draws; another module's rate is that of some draw in it. A dropout
-    module that is never called counts as drawn where a function called in the module around it draws at its rate.
+    module that is never called counts as drawn where a function called in the module around it, or something of which
+    the module is not known, draws at its rate.
     """
     wanted = [rate for rate in seen.declared if 0 < rate.p < 1 and rate.active and not _unseen(seen, rate.path)]
     wrong = [text for rate in wanted if (text := _uncovered(seen, rate) or _missed(seen, rate))]
@@ -94,7 +95,7 @@ def _uncovered(seen: Seen, rate: Declared) -> str:
     if rate.own:
         around = _around(rate.path)
         if not inside:  # as in attention: the rate of a module that is never called is handed to a function
-            inside = [(name, site) for name, site in seen.named.items() if site.module == around]
+            inside = [(name, site) for name, site in seen.named.items() if site.module in (around, None)]
             if any(_close(p, rate.p) for name, _ in inside for p in seen.asked[name]):
                 return ""
             return "" if _unread(seen, rate.path) else f"{declares} and never drew"
