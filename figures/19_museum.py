@@ -1,4 +1,12 @@
-"""Reported dropout bugs: the neurons that find each, and those that the project's own test of dropout draws."""
+"""
+The museum
+==========
+
+Reported dropout bugs: the neurons that find each, and those that the project's own test of dropout draws.
+
+**What to see.** Bugs of the mask as a whole (frozen, unscaled, copied) show within a thousand neurons; small errors of
+the rate take a million. A cross left of its dot is a project whose own test draws too few neurons to find the bug.
+"""
 
 import json
 from functools import cache

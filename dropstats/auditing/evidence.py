@@ -139,12 +139,30 @@ class Evidence:
                 hashes = mix(hashes * _MIX[0] + np.uint64(start + 1))
         return hashes
 
+    def distinct_masks(self) -> Ints:
+        """Return how often each distinct mask occurs; of narrow masks without a hash of each."""
+        width = self.recording.packed.shape[1]
+        if width <= 2:
+            times = np.zeros(2**16, np.int64)
+            for start in range(0, self.trials, _BLOCK // 8):
+                part = self.recording.packed[start : start + _BLOCK // 8].astype(np.int64)
+                times += np.bincount(part[:, 0] * 256 + (part[:, 1] if width == 2 else 0), minlength=times.size)
+            return times[times > 0]
+        ordered = np.sort(self.mask_hashes)
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        return np.diff(starts, append=ordered.size)
+
     @cached_property
     def period(self) -> int:
         """After how many calls all masks repeat, or 0."""
-        hashes = self.mask_hashes
-        again = np.flatnonzero(hashes[1:] == hashes[0]) + 1
-        lag = next((lag for lag in again[:64].tolist() if (hashes[lag:] == hashes[:-lag]).all()), 0)
+        narrow = self.recording.packed.shape[1] == 1
+        hashes: NDArray[Any] = self.recording.packed[:, 0] if narrow else self.mask_hashes
+        again: list[int] = []
+        for start in range(1, self.trials, _BLOCK):
+            again += (np.flatnonzero(hashes[start : start + _BLOCK] == hashes[0])[: 64 - len(again)] + start).tolist()
+            if len(again) == 64:
+                break
+        lag = next((lag for lag in again if (hashes[lag:] == hashes[:-lag]).all()), 0)
         # the last calls may all drop nothing, as the first ones do
         drops = self.mask_drops[lag:]
         return lag if lag == 1 or ((drops > 0) & (drops < self.n)).any() else 0

@@ -53,6 +53,9 @@ class Binomial(Count):
             for name in ("_pmf", "_logpmf", "_cdf", "_logcdf", "_sf", "_logsf"):
                 setattr(self, name, getattr(point, name))
 
+    def __repr__(self) -> str:
+        return f"Binomial(n={self.n}, p={float(self.p)!r})"
+
     @property
     def args(self) -> tuple[Any, ...]:
         """Shape parameters, as scipy has them."""
@@ -92,9 +95,10 @@ class Binomial(Count):
 
     def _tail(self, k: Any, upward: bool) -> Any:
         """Return P(X > k), or P(X <= k)."""
-        values = self._by_beta(k, upward)
         if isinstance(k, float):
-            return math.exp(self._logs.tail_at(k, upward)) if values != values else values
+            value = self._by_beta_at(k, upward)
+            return math.exp(self._logs.tail_at(k, upward)) if value != value else value
+        values = self._by_beta(k, upward)
         (lost,) = np.isnan(values).nonzero()
         if lost.size:
             nothing = k[lost] > self._ends[1] if upward else k[lost] < self._ends[0]
@@ -105,11 +109,12 @@ class Binomial(Count):
 
     def _log_tail(self, k: Any, upward: bool) -> Any:
         """Return the log of a tail, from the smaller of the two."""
-        values = self._by_beta(k, upward)
         if isinstance(k, float):
-            if values > 0.5:
+            value = self._by_beta_at(k, upward)
+            if value > 0.5:
                 return math.log1p(-self._tail(k, not upward))
-            return self._logs.tail_at(k, upward) if values != values else math.log(values)
+            return self._logs.tail_at(k, upward) if value != value else math.log(value)
+        values = self._by_beta(k, upward)
         out = np.log(values)
         (large,), (lost,) = (values > 0.5).nonzero(), np.isnan(values).nonzero()
         if large.size:
@@ -139,20 +144,23 @@ class Binomial(Count):
         # beyond the mean the other tail is what is summed
         return low[: max(math.floor((self.n + 1) * self.p), 0)]
 
-    def _by_beta(self, k: Any, upward: bool) -> Any:
-        """Return the tails that the incomplete beta function, or a sum of few terms, has to 1e-12; NaN for others."""
+    def _by_beta_at(self, k: float, upward: bool) -> float:
+        """Return the tail that the incomplete beta function, or a sum of few terms, has to 1e-12; else NaN."""
+        if not self._beta:
+            return math.nan
+        if k < _FEW and self.n > _FEW_N and k < self._first.size:
+            low = float(self._first[int(k)])
+            return math.nan if low < _BETA_LEAST else 1 - low if upward else low
+        value = float(stats.binom._sf(k, self.n, self.p) if upward else stats.binom._cdf(k, self.n, self.p))
+        if value <= _BETA_LEAST:
+            return math.nan
+        return value if -self.n * math.log(value) < (_BETA_ERROR if value > _DEEP else _BETA_ERROR_DEEP) else math.nan
+
+    def _by_beta(self, k: Floats, upward: bool) -> Floats:
+        """Return the same of many counts."""
         # the public functions are sixty times as slow for a number, or (betaincc) four times as slow for an array, and
         # a quantile of a cdf wants the same cdf of both
         function = stats.binom._sf if upward else stats.binom._cdf
-        if isinstance(k, float):
-            if not self._beta:
-                return math.nan
-            if self.n > _FEW_N and k < self._first.size:
-                low = float(self._first[int(k)])
-                return math.nan if low < _BETA_LEAST else 1 - low if upward else low
-            value = float(function(k, self.n, self.p))
-            error = -self.n * math.log(value) if value > _BETA_LEAST else math.inf
-            return value if error < (_BETA_ERROR if value > _DEEP else _BETA_ERROR_DEEP) else math.nan
         if not self._beta:
             return np.full(k.shape, np.nan)
         values = function(k, self.n, self.p)
@@ -163,7 +171,7 @@ class Binomial(Count):
         if few.any():
             low = self._first[k[few].astype(np.intp)]
             values[few] = np.where(low < _BETA_LEAST, np.nan, 1 - low if upward else low)
-        return values
+        return np.asarray(values)
 
     @cached_property
     def _cumulants(self) -> tuple[float, float, float, float]:
@@ -206,6 +214,9 @@ class Bernoulli(Binomial):
 
     def __init__(self, p: float) -> None:
         super().__init__(1, p)
+
+    def __repr__(self) -> str:
+        return f"Bernoulli(p={float(self.p)!r})"
 
     @property
     def args(self) -> tuple[Any, ...]:

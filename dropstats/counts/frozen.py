@@ -2,8 +2,7 @@
 
 `Count` is a scipy frozen distribution whose methods answer directly: scipy's own machinery costs 60 us a call, and its
 ppf, isf, median, entropy and stats fail or warn for large n. A law of a count supplies a few private methods on
-integers inside its support; what scipy's methods promise beyond that (arrays, fractions, both tails, quantiles by
-search, expectations) is written once, here.
+integers inside its support; what scipy's methods promise beyond that is written once, here.
 """
 
 import math
@@ -14,19 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from scipy.special import ndtri
 
 from dropstats._numerics import log1mexp
+from dropstats.counts import search
 from dropstats.counts.distribution import Distribution, source_of
-from dropstats.counts.search import first
 
 Floats = NDArray[np.float64]
 _Frozen: Any = type(stats.bernoulli(0.5))
 
-# Intervals of up to this many counts are summed term by term, with full relative accuracy.
-_SUMMED = 2**16
-# Terms of an expectation held at a time, and at most summed.
-_EXPECT_CHUNK, _EXPECT_MAX = 2**18, 10**8
+# Intervals of up to so many counts are summed term by term; terms of an expectation held at a time, and at most summed.
+_SUMMED, _EXPECT_CHUNK, _EXPECT_MAX = 2**16, 2**18, 10**8
 
 
 class Count(_Frozen):  # type: ignore[misc]
@@ -79,6 +75,9 @@ class Count(_Frozen):  # type: ignore[misc]
     def random_state(self, seed: Any) -> None:
         self._random_state = None if seed is None else source_of(seed)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(n={self.n}, mean={self.mean():.6g}, variance={self.var():.6g})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         state = {"_random_state": self._random_state} if self._random_state is not None else None
         return type(self), tuple(getattr(self, name) for name in self._made_from), state
@@ -108,8 +107,9 @@ class Count(_Frozen):  # type: ignore[misc]
 
     def _evaluate_at(self, function: Callable[[Any], Any], k: Any, elsewhere: float) -> Any:
         """Apply `function` to the integers in 0..n."""
+        # a number is not made an array: that alone takes a microsecond
         x: Any = k if isinstance(k, int | float) else np.asarray(k, dtype=np.float64)
-        if np.ndim(x) == 0:
+        if isinstance(x, int | float) or x.ndim == 0:
             if 0 <= x <= self.n and x == math.floor(x):
                 x = float(x)
                 return np.float64(function(x) if self._takes_numbers else function(np.array([x]))[0])
@@ -162,9 +162,11 @@ class Count(_Frozen):  # type: ignore[misc]
         return self._log_inside(low, high) if log else self._inside(low, high)
 
     def _inside(self, low: int, high: int) -> float:
+        below, above = float(self.cdf(low - 1)), float(self.sf(high))
+        if below + above < 0.5:
+            return 1 - (below + above)
         if high - low < _SUMMED:
             return min(self._sum(low, high), 1.0)
-        below, above = float(self.cdf(low - 1)), float(self.sf(high))
         if below > 0.5:
             return float(self.sf(low - 1)) - above
         return float(self.cdf(high)) - below if above > 0.5 else 1 - below - above
@@ -183,43 +185,39 @@ class Count(_Frozen):  # type: ignore[misc]
         return outer if outer == -math.inf else outer + float(log1mexp(np.array(min(inner - outer, 0.0))))
 
     def _sum(self, low: int, high: int) -> float:
-        return float(np.sum(self._pmf(counts_between(low, high))))
+        return float(np.sum(self._pmf(search.counts_between(low, high))))
 
     def _log_sum(self, low: int, high: int) -> float:
-        logs = self.logpmf(counts_between(low, high))
+        logs = self.logpmf(search.counts_between(low, high))
         top = float(logs.max())
         return top if top == -math.inf else top + math.log(np.sum(np.exp(logs - top)))
 
     def ppf(self, q: ArrayLike) -> Any:
         """Smallest k with P(X <= k) >= q; -1 for q = 0, as in scipy."""
-        return self._quantile(q, upward=False)
+        return search.quantile(q, False, self.n, self._level, self._levels)
 
     def isf(self, q: ArrayLike) -> Any:
         """Smallest k with P(X > k) <= q; -1 for q = 1, as in scipy."""
-        return self._quantile(q, upward=True)
+        return search.quantile(q, True, self.n, self._level, self._levels)
 
-    def _quantile(self, q: ArrayLike, upward: bool) -> Any:
-        """Return the smallest count whose lower tail has reached each q, or whose upper tail has come down to it."""
-        u = np.asarray(q, dtype=np.float64)
-        out = np.full(u.shape, np.nan)
-        out[u == upward] = -1.0
-        out[u == 1 - upward] = self.n
-        open_ = (u > 0) & (u < 1)
-        if open_.any():
-            level = u[open_]
-            mean, variance, third, _ = self._cumulants
-            # Cornish and Fisher (1938), first order: only where the search begins, so a bad guess costs time alone
-            z = (-1 if upward else 1) * ndtri(level)
-            guess = mean + math.sqrt(variance) * z
-            if variance:
-                guess = guess + third / variance * (z * z - 1) / 6
-            guess = np.clip(np.rint(guess), 0, self.n)
+    def _level(self, level: float, upward: bool) -> float:
+        """Return the smallest count whose lower tail has reached a level in (0, 1), or the upper come down to it."""
+        if not self._takes_numbers:
+            return float(self._levels(np.array([level]), upward)[0])
+        tail, n = self._sf if upward else self._cdf, self.n
 
-            def reached(k: Any, at: Any) -> Any:
-                return self.sf(k) <= at if upward else self.cdf(k) >= at
+        def reached(k: int) -> bool:
+            return k >= n or bool(tail(float(k)) <= level if upward else tail(float(k)) >= level)
 
-            out[open_] = first(reached, level, guess, self.n, self._takes_numbers)
-        return out[()]
+        return search.first_of_one(reached, int(search.guess_of_one(level, upward, self._cumulants, n)), n)
+
+    def _levels(self, levels: Floats, upward: bool) -> Floats:
+        """Return the same of many levels."""
+
+        def reached(k: Any, at: Any) -> Any:
+            return self.sf(k) <= at if upward else self.cdf(k) >= at
+
+        return search.first(reached, levels, search.guesses(levels, upward, self._cumulants, self.n), self.n)
 
     def median(self) -> Any:
         """Smallest k with P(X <= k) >= 1/2."""
@@ -280,7 +278,7 @@ class Count(_Frozen):  # type: ignore[misc]
     def _window(self) -> Floats:
         """Return the counts outside which less than 1e-300 lies on either side."""
         low, high = (int(self.ppf(1e-300)), int(self.isf(1e-300))) if self.n else (0, 0)
-        return counts_between(max(low, 0), high)
+        return search.counts_between(max(low, 0), high)
 
     def expect(
         self,
@@ -307,7 +305,7 @@ class Count(_Frozen):  # type: ignore[misc]
             raise ValueError(f"expect would sum {high - low + 1} terms; it sums at most {_EXPECT_MAX}")
         total = np.float64(0.0)
         for start in range(low, high + 1, _EXPECT_CHUNK):
-            k = counts_between(start, min(start + _EXPECT_CHUNK - 1, high))
+            k = search.counts_between(start, min(start + _EXPECT_CHUNK - 1, high))
             total = total + np.sum((k if func is None else func(k)) * self.pmf(k))
         if conditional:
             total = total / within if (within := self.between(low, high)) else np.float64(math.nan)
@@ -328,11 +326,6 @@ class Count(_Frozen):  # type: ignore[misc]
         return Mirror(self)
 
 
-def counts_between(low: int, high: int) -> Floats:
-    """Return the counts low, low + 1, ..., high."""
-    return np.arange(low, high + 1, dtype=np.float64)
-
-
 class Mirror(Count):
     """Law of n - X, every answer taken from the law of X: nothing is rounded on the way."""
 
@@ -341,6 +334,9 @@ class Mirror(Count):
     def __init__(self, count: Count) -> None:
         super().__init__(count.n)
         self._count, self._takes_numbers = count, count._takes_numbers
+
+    def __repr__(self) -> str:
+        return f"{self.n} - {self._count!r}"
 
     @property
     def args(self) -> tuple[Any, ...]:

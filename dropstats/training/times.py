@@ -72,7 +72,7 @@ class Steps:
             return np.asarray(np.where(level < 0.5, lower >= level, upper <= 1 - level))
 
         largest = _validate.MAX_NEURONS  # beyond, neighbouring whole numbers are no longer doubles
-        found = search.first(reached, levels.ravel(), np.zeros(levels.size), 2 * largest, numbers=False)
+        found = search.first(reached, levels.ravel(), np.zeros(levels.size), 2 * largest)
         found = np.where(found > largest, math.inf, found).reshape(levels.shape)
         return _numerics.scalar(np.where(levels == 1, self._end(), found))  # tails below 1e-308 are not the end
 

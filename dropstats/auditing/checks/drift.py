@@ -136,4 +136,13 @@ def _in_words(finding: Finding, case: Case) -> str:
     return f"the counts of calls {apart} correlate by {found.size:.3g}"
 
 
-CHECK = Check("drift", measure, explain, whole_masks=True, excused="by the rate", widened=True)
+CHECK = Check(
+    "drift",
+    measure,
+    explain,
+    whole_masks=True,
+    excused="by the rate",
+    widened=True,
+    about="whether the number of dropped neurons stays the same from the first call to the last",
+    quantity="dropped neurons in the most unusual mask",
+)

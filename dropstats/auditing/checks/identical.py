@@ -89,4 +89,11 @@ def _rearranged(seen: Streams, worst: Agreement) -> str:
     return f"each mask of {b} is that of {a} with its neurons in another order"
 
 
-CHECK = Check("identical", measure, explain, decides=True)
+CHECK = Check(
+    "identical",
+    measure,
+    explain,
+    decides=True,
+    about="whether streams that should be equal differ anywhere",
+    quantity="share of neurons on which the least equal pair agrees",
+)

@@ -97,7 +97,15 @@ def _departure(finding: Finding, case: Case) -> str:
     return f"{text} ({pairs:,} such pairs of calls)" if pairs > 1 else text
 
 
-CHECK = Check("overlaps", measure, explain, dependence=True, whole_masks=True)
+CHECK = Check(
+    "overlaps",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    about="whether a long stretch of the masks occurs again, at any place",
+    quantity="neurons in the longest repeated stretch",
+)
 
 
 # ---- several streams -------------------------------------------------------------------------------------------------
@@ -180,4 +188,12 @@ def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     return f"{places[0]}, and {places[1]}, share {longest.length:,} elements{note}"
 
 
-STREAMS = Check("overlaps", measure_streams, explain_streams, decides=True, whole_masks=True)
+STREAMS = Check(
+    "overlaps",
+    measure_streams,
+    explain_streams,
+    decides=True,
+    whole_masks=True,
+    about="whether a long stretch of one stream occurs in another, at any place",
+    quantity="neurons in the longest shared stretch",
+)

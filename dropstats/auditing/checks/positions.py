@@ -221,4 +221,12 @@ def _another_law(case: Case) -> str:
     return how if least < misfit(case.law.rates) / 2 else ""
 
 
-CHECK = Check("positions", measure, explain, excused="by one rate", widened=True)
+CHECK = Check(
+    "positions",
+    measure,
+    explain,
+    excused="by one rate",
+    widened=True,
+    about="how often each neuron is dropped, and each run of neighbouring neurons",
+    quantity="drop rate of the most unusual neuron",
+)

@@ -1,4 +1,4 @@
-"""Test `rate`: as many neurons are dropped in all as the law has it."""
+"""Test `rate`: as many neurons are dropped in all as expected under the law."""
 
 import math
 
@@ -213,4 +213,12 @@ def _of_alpha_dropout(p: float, low: float, high: float) -> str:
     )
 
 
-CHECK = Check("rate", measure, explain, decides=True, widened=True)
+CHECK = Check(
+    "rate",
+    measure,
+    explain,
+    decides=True,
+    widened=True,
+    about="how many neurons are dropped in all",
+    quantity="drop rate",
+)

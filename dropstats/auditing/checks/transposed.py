@@ -63,4 +63,11 @@ def _seed(seen: Streams) -> str:
     return ""
 
 
-CHECK = Check("transposed", measure, explain, decides=True)
+CHECK = Check(
+    "transposed",
+    measure,
+    explain,
+    decides=True,
+    about="whether the mask of layer i at step j is independent of that of layer j at step i",
+    quantity="share of neurons on which the most unusual pair agrees",
+)
