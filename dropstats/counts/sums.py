@@ -16,8 +16,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from dropstats import _validate
@@ -174,6 +172,8 @@ def _tilt(terms: Sequence[_Term], k: int) -> Logs:
         low *= 4
     while excess(high) < 0:
         high *= 4
+    from scipy.optimize import brentq  # whose import takes a tenth of a second
+
     theta = brentq(excess, low, high, xtol=1e-12, rtol=1e-14)
     tilted = [term.tilted(theta) for term in terms]
     start, pmf = reduce(product, sorted((each.pmf for each in tilted), key=lambda table: table.pmf.size))
@@ -277,6 +277,8 @@ class PoissonBinomial(Sum):
     @cached_property
     def dist(self) -> Any:
         """The scipy distribution that this is a frozen one of."""
+        from scipy import stats
+
         return stats.poisson_binom
 
     @cached_property
