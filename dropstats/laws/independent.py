@@ -37,7 +37,10 @@ class Independent(LawMethods):
         """Law of the number of dropped neurons, a frozen scipy distribution."""
         from dropstats import counts
 
-        return counts.of_rates(self._rate_counts())
+        rates = self.rates
+        if rates.strides == (0,):
+            return counts.of_rates(self._rate_counts())
+        return counts.of_groups(*np.unique(rates, return_counts=True))
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
         """Return independent masks.

@@ -25,7 +25,7 @@ _ABOUT = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SiteReport(Report):
     """The audit of one site of a model.
 
@@ -65,7 +65,7 @@ class SiteReport(Report):
         return {**super().to_dict(pictures=pictures, date=date), **facts, "judged": self.judged}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelReport(Pages):
     """What an audit of a model found; print it for a table.
 
@@ -126,6 +126,10 @@ class ModelReport(Pages):
                 return result
         known = ", ".join(result.name for result in self.results)
         raise KeyError(f"no check named {name!r}; the report has {known}; sites are in report.sites")
+
+    def __repr__(self) -> str:
+        data = self.to_dict()
+        return f"<{text.model_heading(data)}: {text.model_outcome(data)}>"
 
     def __str__(self) -> str:
         return self.to_text()
