@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dropstats.auditing import audit as audit
     from dropstats.auditing import audit_streams as audit_streams
     from dropstats.laws import *  # noqa: F403
+    from dropstats.laws.sizes import size_for as size_for
     from dropstats.models import ModelReport as ModelReport
     from dropstats.models import audit_model as audit_model
     from dropstats.models import watch as watch
@@ -70,6 +71,7 @@ _HOMES = {
     "ridge_penalty": "activation",
     "ridge_solution": "activation",
     "simulate": "simulation",
+    "size_for": "laws.sizes",
     "tally": "tallies",
     "variance_shift": "activation",
     "watch": "models",

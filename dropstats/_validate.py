@@ -4,10 +4,14 @@ import math
 import os
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 # The largest integer below which every integer is a double, so that counts can be answered in doubles.
 MAX_NEURONS = 2**53
@@ -151,6 +155,37 @@ def closed_interval(value: Any, name: str) -> tuple[int | None, int | None]:
     return low, high
 
 
+def unit_interval(values: Any, name: str) -> NDArray[np.float64]:
+    """Return probabilities as an array of any shape."""
+    array = _real_array(values, name)
+    _unit_interval(array, name)
+    return array
+
+
+def share_of(value: Any, n: int, name: str) -> tuple[int | None, int | None]:
+    """Return the closed interval of counts that a share of n, or a pair of shares, stands for."""
+    if n == 0:
+        raise ValueError(f"{name} needs at least one neuron; got none")
+    if not isinstance(value, tuple | list):
+        count = _of_digits(value, name) * n
+        if count.denominator != 1:
+            raise ValueError(f"{name} {value!r} of {n} neurons is {float(count):.15g}: give an interval (low, high)")
+        return int(count), int(count)
+    if len(value) != 2:
+        raise ValueError(f"{name} must be a number or a pair (low, high); got {show(value)}")
+    low, high = (None if end is None else _of_digits(end, f"{name}[{k}]") * n for k, end in enumerate(value))
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"{name} must be an interval (low, high) with low <= high; got {show(value)}")
+    return None if low is None else math.ceil(low), None if high is None else math.floor(high)
+
+
+def _of_digits(value: Any, name: str) -> "Fraction":
+    """Return the number that the shortest decimal digits of a probability write."""
+    from fractions import Fraction
+
+    return Fraction(repr(probability(value, name)))
+
+
 def memory(nbytes: int, what: str) -> None:
     """Raise MemoryError where `what` would need more than this machine's memory."""
     try:
@@ -200,3 +235,13 @@ def choice(value: Any, name: str, known: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {show(value)}")
     return value
+
+
+def writable(path: str | os.PathLike[str], what: str) -> Path:
+    """Return `path` as a Path; raise OSError where no file can be written there."""
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise OSError(f"{what} must be a file in an existing folder; got {str(path)!r}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OSError(f"{what} must be writable; got {str(path)!r}")
+    return path

@@ -125,7 +125,7 @@ def groups(law: Law, tally: Tally, fewest: float = 10) -> Groups:
     """Return a tally beside its law in groups of adjacent counts that are large enough to be judged.
 
     Counts are grouped from both tails inwards until each group has `fewest` expected trials: below about 10 a frequency
-    is too skew to be compared with the normal law. Trials that the law practically forbids stand alone.
+    is too skew to be compared with the normal distribution. Trials that the law practically forbids stand alone.
 
     Examples
     --------

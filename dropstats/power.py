@@ -1,4 +1,4 @@
-"""Power of the audit's rate test: neurons needed to see a shift of p, and the smallest shift that N neurons show.
+"""Power of the audit's rate test: neurons needed to see a shift of p, and the smallest shift that N neurons detect.
 
 The test counts the dropped among N independent neurons and is exact and two-sided: it alarms where the binomial tail on
 either side is at most half the false-alarm rate. Its power against a shift is the probability that it alarms on the

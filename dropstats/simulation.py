@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _validate, bits, tallies
-from dropstats.laws import Law, Network
-from dropstats.laws.base import Independent
+from dropstats import _progress, _validate, tallies
+from dropstats.laws import Law
+from dropstats.laws.base import drop_counts
+from dropstats.laws.network import drawn_in_turn
 from dropstats.tallies import Tally
 
 # A block takes 5 ms at p = 0.5, 16 ms at any p, and four times that in runs of more than 10^11 neurons: long against
@@ -104,7 +105,7 @@ def simulate(
     total = tallies.empty(law)
     results = run.serially() if executor is None else run.on(executor, ordered=until is not None)
     with closing(results):
-        for tally in _shown(results, run.blocks, progress):
+        for tally in _progress.shown(results, run.blocks, "simulating", "block", progress):
             total += tally
             if until is not None and until(total):
                 break
@@ -168,19 +169,9 @@ def _check(law: Any, executor: Any, progress: Any, until: Any) -> None:
             "executor must have a submit method, as those of concurrent.futures have; "
             f"got {executor!r} of type {type(executor).__name__}"
         )
-    if progress and progress is not True and not callable(progress):
-        raise TypeError(f"progress must be True, False or a function such as tqdm.notebook.tqdm; got {progress!r}")
+    _progress.check(progress)
     if until is not None and not callable(until):
         raise TypeError(f"until must be a function of the tally, such as precise_to(0.1); got {until!r}")
-
-
-def _shown(results: Iterator[Any], blocks: int, progress: Any) -> Iterator[Any]:
-    if not progress:
-        return results
-    if progress is True:
-        from tqdm import tqdm as progress
-    shown: Iterator[Any] = progress(results, total=blocks, desc="simulating", unit="block")
-    return shown
 
 
 def _block_trials(n: int, trials: int) -> int:
@@ -309,15 +300,14 @@ def _drawn(
     law: Law, size: int, generator: np.random.Generator, stop: list[bool]
 ) -> tuple[NDArray[np.integer[Any]], Tally]:
     """Return how many neurons each mask dropped, and the tally of the law and its parts."""
-    # by the method itself, for a variant may derive from one of these and sample otherwise
-    if type(law).sample is Network.sample:
-        parts = [_drawn(part, size, generator, stop) for part in law.parts]
+    layers: tuple[Tally, ...] = ()
+    if laws := drawn_in_turn(law):
+        parts = [_drawn(part, size, generator, stop) for part in laws]
         counts = sum((part for part, _ in parts), np.zeros(size, np.intp))
-        drops = np.concatenate([np.zeros(0, np.int64), *(tally.drops for _, tally in parts)])
+        drops = np.concatenate([tally.drops for _, tally in parts])
         layers = tuple(tally for _, tally in parts)
-    elif type(law).sample is Independent.sample:
-        counts, drops = bits.count_drops(law.rates, size, generator)
-        layers = ()
+    elif (drawn := drop_counts(law, size, generator)) is not None:
+        counts, drops = drawn
     else:
         return _sampled(law, size, generator, stop)
     histogram = np.bincount(counts, minlength=law.n + 1).astype(np.int64, copy=False)

@@ -87,6 +87,22 @@ class Tally:
     def __repr__(self) -> str:
         return f"Tally(trials={self.trials}, n={self.n}, mean={self.mean:.6g}, variance={self.variance:.6g})"
 
+    def _repr_html_(self) -> str:
+        from dropstats.rendering import cards
+
+        seen = np.flatnonzero(self.histogram)
+        error = self.standard_error() if self.trials > 1 else float("nan")
+        facts = [("masks", f"{self.trials:,} of {self.n:,} neurons")]
+        if self.trials:
+            more = "" if np.isnan(error) else f", standard error {error:.2g}"
+            facts += [
+                ("dropped in a mask", f"{self.mean:,.6g} on average{more}"),
+                ("standard deviation", "" if self.trials == 1 else f"{self.variance**0.5:,.4g}"),
+                ("lowest and highest", f"{seen[0]:,} and {seen[-1]:,}"),
+                ("parts", f"{len(self.layers)}" if self.layers else ""),
+            ]
+        return cards.card("Tally", facts, cards.of_counts(self.histogram), "How many neurons the masks drop")
+
     def _central_moment(self, order: int) -> float:
         """Return the average of (count - mean)^order over the trials."""
         seen = np.flatnonzero(self.histogram)

@@ -1,4 +1,4 @@
-"""A network, 784@.2 + 1024@.5 + 1024@.5: its exact upper tail, simulation, and the error of the normal law."""
+"""A network, 784@.2 + 1024@.5 + 1024@.5: exact upper tail, simulation, and the error of the normal distribution."""
 
 import math
 from functools import cache
@@ -25,7 +25,7 @@ def figure() -> Figure:
     upper.axvline(1400, color="black", linewidth=0.8, linestyle=":")
     upper.text(1396, 1e-24, f"P(at least 1400) = {LAW.prob(dropped=(1400, None)):.3g}", ha="right")
     lower.plot(1400, abs(normal_error(1400)), "o", color="black", markersize=6, fillstyle="none")
-    plots.headline(ax, f"At 1400 the normal law misses {-100 * normal_error(1400):.0f} % of the network's tail")
+    plots.headline(ax, f"At 1400 the normal misses {-100 * normal_error(1400):.0f} % of the network's tail")
     return ax.figure
 
 
@@ -35,5 +35,5 @@ def numbers() -> dict[str, float]:
         "mean number dropped": LAW.dropped.mean(),
         "standard deviation": LAW.dropped.std(),
         "P(at least 1400 dropped)": LAW.prob(dropped=(1400, None)),
-        "relative error of the normal law there": normal_error(1400),
+        "relative error of the normal distribution there": normal_error(1400),
     }

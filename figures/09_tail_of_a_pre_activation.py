@@ -35,7 +35,7 @@ def figure() -> Figure:
     error = SIDE.sf(FAR) / mid(FAR) - 1
     below.annotate(f"saddlepoint {100 * error:+.1f} %", (FAR, 100 * error), (25.4, -17), arrowprops={"arrowstyle": "-"})
     below.set(ylim=(-25, 25), xlabel="y, in units of weight × activation", ylabel="error, %")
-    plots.headline(ax, f"The normal law gives {ratio:.0f} times the tail, the saddlepoint errs by {-100 * error:.0f} %")
+    plots.headline(ax, f"The normal gives {ratio:.0f} times the tail, the saddlepoint errs by {-100 * error:.0f} %")
     return figure
 
 

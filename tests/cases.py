@@ -152,6 +152,9 @@ class Fault:
     says: str
     right_rate: bool = False  # its rate is p: the test of the rate must not fail
     law: Any = None  # what is declared, where that is not Layer(n, p)
+    clean: Any = None  # rng -> what is right, where that is not masks of the law
+    tests: Any = None  # names of the tests that are asked for
+    expect: str = "independent"  # of several streams
 
 
 def _fault(name, trials, n, p, make, test, says, *args, right_rate=False):
@@ -169,7 +172,7 @@ def _noise(name, trials, n, law, make, test, says, *args, right_rate=False):
 
 FAULTS = (
     # the rate
-    _fault("8-bit threshold, up", 2000, 1024, 0.1, faults.thresholds, "rate", "26/256: p rounded up.*8-bit", 8, 26),
+    _fault("8-bit threshold, up", 1400, 1024, 0.1, faults.thresholds, "rate", "26/256: p rounded up.*8-bit", 8, 26),
     _fault("8-bit threshold, down", 1000, 1024, 0.1, faults.thresholds, "rate", "25/256: p rounded down.*8-bit", 8, 25),
     _fault("bfloat16 uniforms", 1000, 1024, 0.3, faults.thresholds, "rate", "39/128.*bfloat16 uniforms", 7, 39),
     _fault("float16 uniforms", 3000, 1024, 0.05, faults.thresholds, "rate", "52/1024.*float16 uniforms", 10, 52),
@@ -178,7 +181,23 @@ FAULTS = (
     _fault("applied twice", 200, 256, 0.1, faults.at_rate, "rate", "applied twice", 0.19),
     _fault("zeros after ReLU", 200, 256, 0.1, faults.zeros_after_relu, "rate", "zeros of a ReLU", 0.1),
     _fault("left in evaluation", 200, 256, 0.1, faults.at_rate, "rate", "nothing is dropped", 0.0),
+    _fault(
+        "transformers: floor(rand(bfloat16) + keep)", 500, 1024, 0.01, faults.thresholds, "rate",
+        r"3/256: p rounded up to a multiple of 1/256", 8, 3,
+    ),
+    _fault("an 8-bit threshold of 0", 100, 256, 0.002, faults.thresholds, "rate", "nothing is dropped", 8, 0),
+    _fault("dropped only where two masks drop", 200, 256, 0.1, faults.at_rate, "rate", "p.2: two masks", 0.01),
+    _fault("half the rate", 200, 256, 0.1, faults.at_rate, "rate", "consistent with p/2", 0.05),
+    _fault("one random neuron is kept", 2000, 16, 0.3, faults.one_kept, "rate", "^drops 0.28", 0.3),
     # positions
+    _fault(
+        "every 64th element always kept", 400, 256, 0.1, faults.with_columns, "positions",
+        "^4 positions are never dropped: 0, 64, 128, ...$", 0.1, slice(0, None, 64), True,
+    ),
+    _fault(
+        "the rate goes up along the mask", 1000, 256, 0.1, faults.rising, "positions", "^positions 0 to 63 drop 0.08",
+        0.1, 0.02, right_rate=True,
+    ),
     _fault(
         "dead tail", 1000, 1000, 0.1, faults.with_columns, "positions",
         "^positions 976 to 999 are never dropped$", 0.1, slice(976, None), True,
@@ -231,7 +250,31 @@ FAULTS = (
         "next mask a permutation of the last", 400, 256, 0.1, faults.permuted, "drift",
         r"^the counts of calls next to each other correlate by 0\.", 0.1, right_rate=True,
     ),
+    _fault(
+        "every tenth call drops nothing", 500, 256, 0.1, faults.with_calls, "dispersion",
+        "^nothing is dropped in 50 calls, the first 0; the variance of the counts is 3.8", 0.1,
+        slice(None, None, 10), True,
+    ),
+    _fault(
+        "two dead calls", 500, 256, 0.1, faults.with_calls, "drift", "^calls 250 to 251 drop 0", 0.1, [250, 251], True,
+        right_rate=True,
+    ),
+    _fault(
+        "the rate steps up half way", 500, 256, 0.1, faults.stepped, "drift", "^the rate drifts from 0.09", 0.1, 0.115,
+    ),
+    _fault(
+        "peft: int(p D) of D neurons", 500, 8, 0.3, faults.fixed_count, "dispersion",
+        "exactly 2 neurons: a fixed count", 0.25,
+    ),
     # dependence among neurons
+    _fault(
+        "neighbours are complements", 400, 64, 0.5, faults.complementary, "dispersion",
+        "exactly 32 neurons: a fixed count", right_rate=True,
+    ),
+    _fault(
+        "two masks in one", 400, 256, 0.3, faults.strided, "dispersion", "^neurons 128 positions apart drop together",
+        0.3, 128, right_rate=True,
+    ),
     _fault(
         "groups of 4", 400, 256, 0.1, faults.groups, "dispersion", "^groups of 4 neighbours drop together",
         0.1, 4, right_rate=True,
@@ -279,7 +322,7 @@ FAULTS = (
         0.1, 4096, right_rate=True,
     ),
     _fault(
-        "2^31 seeds", 200_000, 64, 0.5, faults.reseeded, "duplicates", r"as if drawn from about 2\^3[0-2] seeds",
+        "2^31 seeds", 200_000, 40, 0.5, faults.reseeded, "duplicates", r"as if drawn from about 2\^3[0-2] seeds",
         0.5, 2**31, right_rate=True,
     ),
     _fault(
@@ -321,8 +364,108 @@ FAULTS = (
         "low bits of an LCG", 1000, 100, 0.25, faults.low_bits_of_lcg, "overlaps", "^masks repeat every 64 calls$",
         64, right_rate=True,
     ),
+    # masks, neurons and streams that are sums of others
+    _fault(
+        "every third mask the xor of the two before", 60, 256, 0.5, faults.xor_of_two, "linear",
+        "^20 masks of 60 are the xor of others: that of call 2 is that of calls 0 and 1$", 3, right_rate=True,
+    ),
+    _fault(
+        "one mask the xor of the two before", 300, 512, 0.5, faults.xor_of_two, "linear",
+        "^1 mask of 300 is the xor of others: that of call 299 is that of calls 297 and 298$", 300, right_rate=True,
+    ),
+    _fault(
+        "R250", 400, 256, 0.5, faults.lagged, "linear",
+        "^each neuron is the xor of those 103 and 250 before in the stream: R250$", 0.5, 103, 250, "xor",
+        right_rate=True,
+    ),
+    _fault(
+        "R250 at p = 0.1", 100, 256, 0.1, faults.lagged, "linear",
+        "^neurons correlate by 0.* with those 103 and 250 before.*: R250$", 0.1, 103, 250, "xor", right_rate=True,
+    ),
+    _fault(
+        "a shift register", 100, 256, 0.5, faults.xorshift128, "linear",
+        "have rank 128 over GF.2.: a linear generator of 128 bits$", right_rate=True,
+    ),
+    _fault(
+        "a lagged Fibonacci generator", 100, 256, 0.1, faults.lagged, "linear",
+        "^neurons correlate by 0.* with those 24 and 55 before.*: Knuth's", 0.1, 24, 55, "-", right_rate=True,
+    ),
+    _fault(
+        ".NET's System.Random", 100, 256, 0.3, faults.lagged, "linear",
+        "^neurons correlate by 0.* with those 34 and 55 before.*: .NET's System.Random$", 0.3, 34, 55, "-",
+        right_rate=True,
+    ),
+    _fault(
+        "glibc's rand", 100, 256, 0.25, faults.lagged, "linear",
+        "^neurons correlate by 0.* with those 3 and 31 before.*: glibc's rand$", 0.25, 3, 31, "+", right_rate=True,
+    ),
+    Fault(
+        "the Mersenne Twister, where asked for", 256, 256, 0.5, faults.mersenne_twister(256, 256), "complexity",
+        "linear complexity 19,93[78]: that of the Mersenne Twister MT19937$", right_rate=True,
+        tests=("rate", "linear", "complexity"),
+    ),
+    Fault(
+        "a rank the xor of two others", 20, 256, 0.5, faults.rank_of_others(20, 256), "linear",
+        "^rank 2 is the xor of rank 0 and rank 1$", clean=faults.ranks(20, 256, 0.5, False),
+    ),
+    _fault(
+        "a neuron the xor of two others", 400, 64, 0.5, faults.xor_of_neurons, "linear",
+        "^1 neuron of 64 is the xor of others: that of position 40 is that of positions 3 and 17$", 3, 17, 40,
+        right_rate=True,
+    ),
+    _fault(
+        "R521", 100, 256, 0.5, faults.lagged, "linear",
+        "^each neuron is the xor of those 168 and 521 before in the stream: R521$", 0.5, 168, 521, "xor",
+        right_rate=True,
+    ),
+    # weak generators, seeded anew at each call
+    _fault(
+        "ONNX Runtime: minstd_rand0 reseeded", 100, 256, 0.1, faults.reseeded_minstd, "reseeding",
+        r"^each call is reseeded with the next integer \(42, 43, ...\): minstd_rand0$", 0.1, 42, right_rate=True,
+    ),
+    _fault(
+        "minstd_rand0 reseeded by a clock", 30, 64, 0.5, faults.reseeded_minstd, "reseeding",
+        "^each call is reseeded with the next integer: minstd_rand0$", 0.5, 1_763_700_000, right_rate=True,
+    ),
+    _fault(
+        "two layers count the seed up", 100, 64, 0.2, faults.reseeded_minstd, "reseeding",
+        r"^each call is reseeded with an integer 2 further on \(1, 3, ...\): minstd_rand0$", 0.2, 1, 2, right_rate=True,
+    ),
+    _fault(
+        "Java's Random reseeded", 40, 64, 0.25, faults.reseeded_java, "reseeding",
+        r"^each call is reseeded with the next integer \(1,234, 1,235, ...\): Java's Random.nextFloat$", 0.25, 1234,
+        right_rate=True,
+    ),
+    _fault(
+        "xorshift32 reseeded", 40, 64, 0.5, faults.reseeded_xorshift, "reseeding",
+        r"^each call is reseeded with the next integer \(100, 101, ...\): xorshift32$", 0.5, 100, right_rate=True,
+    ),
+    # the input
+    Fault(
+        "rate goes by the sign of the input", 200, 256, 0.3, faults.by_input(200, 256, 0.3, 0.02, "sign"), "inputs",
+        r"^of negative inputs 0\.2[78]\d+ are dropped, of positive ones 0\.3[123]\d+: the mask depends on the input$",
+        right_rate=True, clean=faults.by_input(200, 256, 0.3, 0, "sign"),
+    ),
+    Fault(
+        "rate goes by the size of the input", 200, 256, 0.1, faults.by_input(200, 256, 0.1, 0.015, "size"), "inputs",
+        r"^of inputs below 0\.6\d+ in magnitude 0\.08\d+ are dropped, of larger ones 0\.1[12]\d+: the mask depends",
+        right_rate=True, clean=faults.by_input(200, 256, 0.1, 0, "size"),
+    ),
+    Fault(
+        "the smallest are zeroed", 100, 256, 0.1, faults.smallest(100, 256, 0.1), "inputs",
+        r"^of inputs (below|from).* in magnitude|^of inputs from", clean=faults.by_input(100, 256, 0.1, 0, "size"),
+    ),
     # values
     _fault("not scaled", 100, 256, 0.1, faults.scaled, "scale", "not scaled", 0.1, 1.0),
+    _fault("scaled by 1 - p", 100, 64, 0.1, faults.scaled, "scale", "multiplied by 1 - p", 0.1, 0.9),
+    _fault(
+        "a float16 scale in float32 outputs", 100, 64, 0.1, faults.in_dtypes, "scale", "float16", 0.1, np.float16,
+        np.float32,
+    ),
+    _fault(
+        "ONNX Runtime: a float32 scale in float64 outputs", 100, 64, 0.1, faults.in_dtypes, "scale", "float32", 0.1,
+        np.float32, np.float64,
+    ),
     _fault("scaled by 1/p", 100, 256, 0.1, faults.scaled, "scale", "1/p: keep probability", 0.1, 10.0),
     _fault("scaled twice", 100, 256, 0.1, faults.scaled, "scale", "scaled twice", 0.1, 1 / 0.81),
     _fault("multiplied by 1 - p", 100, 256, 0.1, faults.scaled, "scale", "instead of divided", 0.1, 0.9),
@@ -341,6 +484,57 @@ FAULTS = (
     _fault(
         "transposed fold-in", 4, 1024, 0.1, faults.folded, "transposed", "layer and step enter the key alike",
         0.1, True,
+    ),
+    Fault(
+        "a rank a call behind another", 100, 256, 0.1,
+        faults.rank_made_of(100, 256, 0.1, lambda masks, rng: np.roll(masks, 1, axis=0)), "duplicates",
+        "^rank 2 has rank 0's masks 1 call later", clean=faults.ranks(100, 256, 0.1, False),
+    ),
+    Fault(
+        "a rank that keeps what another drops", 50, 256, 0.5,
+        faults.rank_made_of(50, 256, 0.5, lambda masks, rng: ~masks), "agreement",
+        "^rank 0 keeps exactly what rank 2 drops$",
+        clean=faults.ranks(50, 256, 0.5, False),
+    ),
+    Fault(
+        "a rank that flips another's masks", 100, 256, 0.1,
+        faults.rank_made_of(100, 256, 0.1, lambda masks, rng: masks[:, ::-1]), "agreement",
+        "^rank 0 and rank 2 drop equally many neurons in every call: .* a permutation of the other's$",
+        clean=faults.ranks(100, 256, 0.1, False),
+    ),
+    Fault(
+        "ranks that share one neuron in twenty", 400, 256, 0.1,
+        faults.rank_made_of(400, 256, 0.1, faults.shares_neurons(0.05)), "agreement",
+        r"^rank 0 and rank 2 agree in 83\.\d*% of neurons: a correlation of 0\.05",
+        clean=faults.ranks(400, 256, 0.1, False),
+    ),
+    Fault(
+        "a rate that jitters on all ranks alike", 200, 1024, 0.1, faults.jitter_together(200, 1024, 0.1, 0.01),
+        "agreement", r"^the counts of rank \d and rank \d correlate by 0\.5\d*: they vary together from call to call$",
+        clean=faults.ranks(200, 1024, 0.1, False),
+    ),
+    Fault(
+        "a rank some neurons behind another", 50, 256, 0.1,
+        faults.rank_made_of(50, 256, 0.1, lambda masks, rng: np.roll(masks.reshape(-1), 100).reshape(masks.shape)),
+        "overlaps", "^rank 0 from call 0, neuron 0, and rank 2 from call 0, neuron 100, share 12,700 elements$",
+        clean=faults.ranks(50, 256, 0.1, False),
+    ),
+    Fault(
+        "recomputation draws anew", 20, 256, 0.1,
+        faults.recomputed(20, 256, 0.1, lambda masks, rng: rng.random(masks.shape) >= 0.1), "identical",
+        r"agree in 8\d.*% of neurons, as independent masks do", clean=faults.recomputed(20, 256, 0.1, lambda m, rng: m),
+        expect="identical",
+    ),
+    Fault(
+        "recomputation differs in a bit", 20, 256, 0.1, faults.recomputed(20, 256, 0.1, faults.one_bit), "identical",
+        "the same up to call 9 and differ from call 10 on", clean=faults.recomputed(20, 256, 0.1, lambda m, rng: m),
+        expect="identical",
+    ),
+    Fault(
+        "recomputation leaves out a call", 20, 256, 0.1,
+        faults.recomputed(20, 256, 0.1, lambda masks, rng: masks[:-1]), "identical",
+        "^forward made 20 calls, recomputed only 19: 1 call missing; the others are the same$",
+        clean=faults.recomputed(20, 256, 0.1, lambda m, rng: m), expect="identical",
     ),
     # variants: groups
     _variant(
@@ -408,8 +602,12 @@ FAULTS = (
         r"^drops 0\.0\d+ where 0\.0939422 was declared", 28, 7, 0.1 / 49,
     ),
     _variant(
+        "timm: seeds on the whole map, gamma of the inner one", 200, DropBlock(8, 8, 3, p=0.1), faults.squares,
+        "rate", "border", 8, 3, DropBlock(8, 8, 3, p=0.1).gamma, "map",
+    ),
+    _variant(
         "squares cut at the border", 500, DropBlock(28, 28, 3, gamma=0.02), faults.cut_squares, "positions",
-        r"^position", 28, 3, 0.02,
+        r"^positions drop as with seeds at the border too, of the gamma for whole blocks$", 28, 3, 0.02,
     ),
     _variant(
         "squares of another size", 500, DropBlock(28, 28, 7, p=0.1), faults.squares, "dispersion",

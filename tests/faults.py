@@ -20,14 +20,18 @@ def thresholds(trials, n, bits, dropped):
     return lambda rng: rng.integers(0, 2**bits, (trials, n), dtype=np.uint16) >= dropped
 
 
-def bits_of(seeds, n, p):
-    """Return for each seed one mask: counters through the SplitMix64 finaliser."""
-    x = seeds[:, None].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.arange(n, dtype=np.uint64) * np.uint64(
-        0xD1342543DE82EF95
-    )
+def uniforms(seeds, counters):
+    """Return uniform numbers of pairs of a seed and a counter, which broadcast: through the SplitMix64 finaliser."""
+    seeds, counters = (np.asarray(numbers).astype(np.uint64) for numbers in (seeds, counters))
+    x = seeds * np.uint64(0x9E3779B97F4A7C15) + counters * np.uint64(0xD1342543DE82EF95)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
-    return (x ^ (x >> np.uint64(31))) >= np.uint64(int(p * 2**64))
+    return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+
+
+def bits_of(seeds, n, p):
+    """Return for each seed one mask: its first n uniform numbers, compared with p."""
+    return uniforms(seeds[:, None], np.arange(n)) >= p
 
 
 def frozen(trials, n, p):
@@ -220,6 +224,189 @@ def low_bits_of_lcg(trials, n, dropped):
     return make
 
 
+def xor_of_two(trials, n, every):
+    """Return masks of p = 1/2 of which every so manieth one is the xor of the two before."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= 0.5
+        for call in range(every - 1, trials, every):
+            masks[call] = masks[call - 1] ^ masks[call - 2]
+        return masks
+
+    return make
+
+
+def lagged(trials, n, p, near, far, how):
+    """Return masks of a lagged Fibonacci generator: 32-bit words from those `near` and `far` before, by xor, + or -."""
+
+    def make(rng):
+        state = rng.integers(0, 2**32, 10 * far + trials * n, dtype=np.uint32)
+        for start in range(far, state.size, near):
+            stop = min(start + near, state.size)
+            first, second = (state[start - lag : stop - lag] for lag in (far, near))
+            state[start:stop] = {"xor": first ^ second, "+": first + second, "-": first - second}[how]
+        return state[10 * far :].reshape(trials, n) >= p * 2**32
+
+    return make
+
+
+def xorshift128(trials, n):
+    """Return masks from the top bits of Marsaglia's xorshift128."""
+
+    def make(rng):
+        x, y, z, w = rng.integers(1, 2**32, 4).tolist()
+        bits = []
+        for _ in range(trials * n):
+            t = x ^ (x << 11) % 2**32
+            x, y, z, w = y, z, w, w ^ (w >> 19) ^ t ^ (t >> 8)
+            bits.append(w >> 31)
+        return np.array(bits, bool).reshape(trials, n)
+
+    return make
+
+
+def mersenne_twister(trials, n):
+    """Return masks from the top bits of MT19937, which nothing but its linear complexity tells from chance."""
+    return lambda rng: np.random.RandomState(rng.integers(2**32)).randint(0, 2**32, (trials, n), np.uint32) >= 2**31
+
+
+def reseeded_minstd(trials, n, p, seed, layers=1):
+    """Return masks of C++'s default generator, seeded anew at each call: as ONNX Runtime makes them."""
+
+    def make(rng):
+        masks = []
+        for call in range(trials):
+            state, row = seed + layers * call, []
+            for _ in range(n):
+                state = 16807 * state % (2**31 - 1)
+                row.append((state - 1) / (2**31 - 2) >= p)
+            masks.append(row)
+        return np.array(masks)
+
+    return make
+
+
+def reseeded_java(trials, n, p, seed):
+    """Return masks of Java's Random.nextFloat, seeded anew at each call."""
+
+    def make(rng):
+        masks = []
+        for call in range(trials):
+            state, row = (seed + call) ^ 0x5DEECE66D, []
+            for _ in range(n):
+                state = (0x5DEECE66D * state + 11) % 2**48
+                row.append((state >> 24) / 2**24 >= p)
+            masks.append(row)
+        return np.array(masks)
+
+    return make
+
+
+def reseeded_xorshift(trials, n, p, seed):
+    """Return masks of xorshift32, seeded anew at each call."""
+
+    def make(rng):
+        masks = []
+        for call in range(trials):
+            x, row = seed + call, []
+            for _ in range(n):
+                x ^= x << 13 & 0xFFFFFFFF
+                x ^= x >> 17
+                x ^= x << 5 & 0xFFFFFFFF
+                row.append(x / 2**32 >= p)
+            masks.append(row)
+        return np.array(masks)
+
+    return make
+
+
+def by_input(trials, n, p, change, of):
+    """Return dropout whose rate goes by the sign, or the size, of what it is applied to; by `change` up and down."""
+
+    def make(rng):
+        inputs = rng.standard_normal((trials, n)).astype(np.float32)
+        high = inputs > 0 if of == "sign" else np.abs(inputs) > 0.6745  # half of them
+        kept = rng.random((trials, n)) >= p + change * np.where(high, 1, -1)
+        return Recording.from_outputs(np.where(kept, inputs / np.float32(1 - p), 0), p=p, inputs=inputs)
+
+    return make
+
+
+def xor_of_neurons(trials, n, first, second, third):
+    """Return masks of p = 1/2 in which one neuron is the xor of two others."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= 0.5
+        masks[:, third] = masks[:, first] ^ masks[:, second]
+        return masks
+
+    return make
+
+
+def complementary(trials, n):
+    """Return masks of p = 1/2 in which every second neuron does what its left neighbour does not."""
+
+    def make(rng):
+        half = rng.random((trials, n // 2)) >= 0.5
+        return np.stack([half, ~half], axis=2).reshape(trials, n)
+
+    return make
+
+
+def rising(trials, n, p, change):
+    """Return masks whose rate goes up along the positions."""
+    return lambda rng: rng.random((trials, n)) >= p + change * np.linspace(-1, 1, n)
+
+
+def with_calls(trials, n, p, calls, kept):
+    """Return masks of which some calls drop nothing, or everything."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        masks[calls] = kept
+        return masks
+
+    return make
+
+
+def stepped(trials, n, p, rate):
+    """Return masks of another rate in the second half of the calls."""
+    rates = np.where(np.arange(trials) < trials // 2, p, rate)
+    return lambda rng: rng.random((trials, n)) >= rates[:, None]
+
+
+def one_kept(trials, n, p):
+    """Return masks of which a random neuron is kept whatever was drawn."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        masks[np.arange(trials), rng.integers(0, n, trials)] = True
+        return masks
+
+    return make
+
+
+def smallest(trials, n, p):
+    """Return outputs of which the smallest inputs are zeroed, in place of random ones."""
+
+    def make(rng):
+        inputs = rng.standard_normal((trials, n)).astype(np.float32)
+        kept = np.abs(inputs) >= np.quantile(np.abs(inputs), p)
+        return Recording.from_outputs(np.where(kept, inputs / np.float32(1 - p), 0), p=p, inputs=inputs)
+
+    return make
+
+
+def in_dtypes(trials, n, p, of_scale, of_outputs):
+    """Return outputs on ones whose scale is rounded to another dtype than their own."""
+
+    def make(rng):
+        scale = of_scale(1) / of_scale(1 - p)
+        return Recording.from_outputs(((rng.random((trials, n)) >= p) * scale).astype(of_outputs), p=p)
+
+    return make
+
+
 def warm_up(trials, n, p, steps):
     def make(rng):
         masks = rng.random((trials, n)) >= p
@@ -286,6 +473,61 @@ def ranks(trials, n, p, same):
     return make
 
 
+def rank_made_of(trials, n, p, change):
+    """Return masks of four ranks, of which one is made from the first by a function."""
+
+    def make(rng):
+        made = ranks(trials, n, p, False)(rng)
+        return made | {"rank 2": change(made["rank 0"], rng)}
+
+    return make
+
+
+def shares_neurons(share):
+    """Return a function from a mask to one that has some of its neurons."""
+
+    def change(masks, rng):
+        fresh = rng.permuted(masks, axis=1)
+        return np.where(rng.random(masks.shape) < share, masks, fresh)
+
+    return change
+
+
+def jitter_together(trials, n, p, spread):
+    """Return masks of four ranks whose rate goes up and down for all of them alike."""
+
+    def make(rng):
+        rates = p + spread * rng.standard_normal((trials, 1))
+        return {f"rank {k}": rng.random((trials, n)) >= rates for k in range(4)}
+
+    return make
+
+
+def recomputed(trials, n, p, change):
+    """Return the masks of a forward pass and of its recomputation, which should be the same."""
+
+    def make(rng):
+        masks = rng.random((trials, n)) >= p
+        return {"forward": masks, "recomputed": change(masks.copy(), rng)}
+
+    return make
+
+
+def one_bit(masks, rng):
+    masks[masks.shape[0] // 2, 3] ^= True
+    return masks
+
+
+def rank_of_others(trials, n):
+    """Return masks of four ranks, p = 1/2, of which one keeps where the two before it agree."""
+
+    def make(rng):
+        made = ranks(trials, n, 0.5, False)(rng)
+        return made | {"rank 2": made["rank 0"] == made["rank 1"]}
+
+    return make
+
+
 def folded(trials, n, p, transposed):
     """Return the masks of (layer, step) from a key that is folded as layer + step, or as it should be."""
 
@@ -338,9 +580,9 @@ def one_run(trials, n, dropped):
     return lambda rng: (np.arange(n) - rng.integers(0, n, (trials, 1))) % n >= dropped
 
 
-def squares(trials, n, side, block, gamma):
-    """Return masks of DropBlock with a block, or a gamma, of its own."""
-    return lambda rng: DropBlock(side, side, block, gamma=gamma).sample(trials, rng=rng)
+def squares(trials, n, side, block, gamma, seeds="inside"):
+    """Return masks of DropBlock with a block, a gamma, or places of seeds of its own."""
+    return lambda rng: DropBlock(side, side, block, gamma=gamma, seeds=seeds).sample(trials, rng=rng)
 
 
 def cut_squares(trials, n, side, block, gamma):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,12 @@ import pytest
 from cases import FALSE_ALARM, LAWS
 from scipy import stats
 
-from dropstats import AttentionDropout, Channels, DropBlock, FixedCount, Layer, Network
-from dropstats.auditing import TESTS, Report, Result, audit, causes, nulls
-from dropstats.auditing.checks import OF_MASKS
+from dropstats import AttentionDropout, Channels, DropBlock, FixedCount, GaussianDropout, Layer, Network, plots
+from dropstats.auditing import TESTS, Report, Result, audit, audit_streams, causes, nulls
+from dropstats.auditing.checks import OF_MASKS, duplicates
 from dropstats.auditing.checks.serial import alternate
 from dropstats.auditing.evidence import Evidence
-from dropstats.auditing.finding import Finding
+from dropstats.auditing.finding import Case, Finding
 from dropstats.auditing.judge import again, holm, judge, passes
 from dropstats.formats import rounded
 from dropstats.recording import Recording
@@ -95,10 +96,10 @@ def test_json_is_strict_and_of_the_stated_layout():
     report = audit(Layer(64, 0.5).sample(100, rng=1), p=0.5)
     layout = json.loads(report.to_json(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert layout == report.to_dict()
-    assert list(layout) == ["schema", "passed", "trials", "n", "p", "observed_rate", "false_alarm", "results"]
-    assert (layout["schema"], layout["passed"], layout["trials"], layout["n"], layout["p"]) == (1, True, 100, 64, 0.5)
+    assert (layout["version"], layout["passed"], layout["trials"], layout["n"], layout["p"]) == (2, True, 100, 64, 0.5)
     assert [result["name"] for result in layout["results"]] == list(TESTS)
     keys = ["name", "verdict", "pvalue", "adjusted_pvalue", "observed", "expected", "detectable", "message"]
+    keys.append("explained_by")
     assert all(list(result) == keys for result in layout["results"])
     assert layout["results"][-1]["pvalue"] is None
 
@@ -156,17 +157,57 @@ def test_plot_shows_four_panels():
     mpl.use("Agg")
     report = audit(recorded("tensorflow-2.21.0-bfloat16-n1024-p0.3"), tests=["rate"])
     figure = report.plot()
-    assert [ax.get_title() for ax in figure.axes] == [
-        "Dropped neurons in a mask",
-        "Drop rate by position",
-        "The first masks (dark: dropped)",
-        "Correlation of masks, by calls apart",
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "How many neurons a mask drops",
+        "How often each neuron is dropped",
+        "The first masks (orange: dropped)",
+        "Whether masks of different calls are related",
     ]
     histogram = sum(patch.get_height() for patch in figure.axes[0].patches)
     assert histogram == 512
     assert figure.axes[2].images[0].get_array().shape == (256, 256)
-    assert "39/128" in figure.get_suptitle()
+    title = figure.get_suptitle().replace("\n", " ")
+    assert title.startswith("The masks do not follow Layer(1024, 0.3): drops 0.3053 where 0.3 was declared")
+    law, seen = mpl.colors.to_rgba(plots.EXACT), mpl.colors.to_rgba(plots.SIMULATED)
+    counts, positions = figure.axes[:2]
+    assert {patch.get_facecolor()[:3] for patch in counts.patches} == {seen[:3]}
+    assert {line.get_label(): line.get_color() for ax in (counts, positions) for line in ax.get_lines()} == {
+        "law": plots.EXACT,
+        "masks": plots.SIMULATED,
+    }
+    assert positions.collections[0].get_facecolor()[0][:3] == pytest.approx(law[:3])
+    assert not counts.spines["top"].get_visible()  # the style of the project
     mpl.pyplot.close(figure)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [Layer(128, 0.2), Channels(8, 16, 0.2), Channels(64, 4, 0.1), FixedCount(64, 20), DropBlock(12, 12, 3, p=0.2)],
+)
+def test_the_band_of_the_picture_holds_correct_masks(law):
+    outside = 0
+    for seed in range(20):
+        panels = audit(law.sample(200, rng=seed), law, tests=["rate"]).pictures
+        lags, positions = panels["lags"], panels["positions"]
+        outside += int((np.abs(lags["correlation"]) > lags["band"]).any())
+        outside += int((np.abs(positions["observed"] - positions["declared"]) > positions["width"]).any())
+    assert outside <= 4  # 40 bands of 99%, hardly ever more
+
+
+@pytest.mark.parametrize("law", [Layer(300, 0.2), Channels(8, 16, 0.2), Network(Layer(50, 0.1), Channels(4, 30, 0.3))])
+def test_bars_and_law_of_the_picture_are_comparable(law):
+    panel = audit(law.sample(4000, rng=1), law, tests=["rate"]).pictures["counts"]
+    masks, expected = panel["masks"], panel["expected"]
+    assert masks.sum() == 4000
+    assert expected.sum() == pytest.approx(4000, rel=1e-3)
+    likely = expected > 5
+    assert ((masks - expected)[likely] ** 2 / expected[likely]).sum() < stats.chi2.isf(1e-4, likely.sum())
+
+
+def test_plot_draws_into_a_figure_that_is_given():
+    given = plots.Figure()
+    assert audit(kept(1, 32), p=0.1, tests=["rate"]).plot(given) is given
+    assert len(given.axes) == 4
 
 
 def test_plot_of_a_report_without_masks():
@@ -212,7 +253,7 @@ def test_what_cannot_be_judged_is_not_passed():
     assert report["rate"].verdict == "inconclusive"
     assert not report.passed
     assert not report.failures
-    assert "nothing could be judged" in str(report)
+    assert "undecided, 1 of 12 tests could judge" in str(report)
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
@@ -444,6 +485,69 @@ def test_evidence_in_pieces_is_that_of_the_whole(monkeypatch):
     np.testing.assert_array_equal(parts.elements(250, 733), ~masks.reshape(-1)[250:733])
 
 
+@pytest.mark.parametrize("n", [1, 8, 9, 16, 17, 40])
+def test_distinct_masks_are_counted_whatever_their_width(n):
+    masks = Layer(n, 0.1).sample(500, rng=n)
+    expected = np.unique(masks, axis=0, return_counts=True)[1]
+    found = Evidence(Recording.from_masks(masks)).distinct_masks()
+    assert sorted(found.tolist()) == sorted(expected.tolist())
+
+
+@pytest.mark.parametrize("n", [7, 20])
+@pytest.mark.parametrize("period", [1, 7, 100])
+def test_a_period_is_found_in_pieces(monkeypatch, period, n):
+    from dropstats.auditing import evidence
+
+    monkeypatch.setattr(evidence, "_BLOCK", 64)
+    masks = np.resize(Layer(n, 0.5).sample(period, rng=1), (1000, n))
+    assert Evidence(Recording.from_masks(masks)).period == period
+    masks[-1] ^= True
+    assert Evidence(Recording.from_masks(masks)).period == 0
+
+
+def test_equal_masks_of_very_many_calls_take_little_memory():
+    rng = np.random.default_rng(0)
+    case = Case(Evidence(Recording.from_masks(rng.random((2_000_000, 1)) >= 0.1)), Layer(1, 0.1))
+    assert case.seen.mask_drops.size == 2_000_000
+    tracemalloc.start()
+    duplicates.measure(case)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64e6  # a hash of each, and a sorted copy, took five times as much
+
+
+def test_audit_shows_progress(capsys):
+    seen = {}
+
+    def bar(tests, **options):
+        seen.update(options, tests=0)
+        for test in tests:
+            seen["tests"] += 1
+            yield test
+
+    masks = Layer(64, 0.5).sample(100, rng=0)
+    shown = audit(masks, p=0.5, progress=bar)
+    assert seen == {"total": len(TESTS), "desc": "auditing", "unit": "test", "tests": len(TESTS)}
+    assert str(shown) == str(audit(masks, p=0.5, progress=True)) == str(audit(masks, p=0.5))
+    assert capsys.readouterr().err == ""  # what takes less than a second shows nothing
+    audit_streams({"a": masks, "b": masks}, p=0.5, progress=bar)
+    assert seen["tests"] == seen["total"] < len(TESTS)
+    audit(np.where(masks, 2.0, 0.0), GaussianDropout(0.5), progress=bar)
+    assert seen["tests"] == seen["total"] > 0
+    for judge_it in (audit, audit_streams):
+        with pytest.raises(TypeError, match="progress must be True, False"):
+            judge_it({"a": masks, "b": masks} if judge_it is audit_streams else masks, p=0.5, progress="yes")
+
+
+def test_an_audit_may_be_interrupted():
+    def bar(tests, **options):
+        yield from itertools.islice(tests, 2)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit(Layer(64, 0.5).sample(100, rng=0), p=0.5, progress=bar)
+
+
 def test_lag_correlation_is_the_plain_sum():
     masks = Layer(30, 0.4).sample(50, rng=6)
     drops = ~masks
@@ -646,3 +750,25 @@ def test_a_total_of_a_large_dependent_law_is_exact():
     groups, alone = stats.binom(4, 0.05), stats.binom(20, 0.05)
     expected = sum(groups.pmf(k) * alone.sf(1_100_000 * (2 - k) - 1) for k in range(5))
     assert float(total.sf(2_200_000 - 1)) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("followed", "declared", "said"),
+    [
+        (DropBlock(14, 14, 5, p=0.1, seeds="map"), DropBlock(14, 14, 5, p=0.1), "seeds at the border"),
+        (DropBlock(14, 14, 5, gamma=0.0078, seeds="map"), DropBlock(14, 14, 5, gamma=0.0078), "seeds at the border"),
+        (DropBlock(14, 14, 5, p=0.1), DropBlock(14, 14, 5, p=0.1, seeds="map"), "no seeds at the border"),
+    ],
+)
+def test_squares_that_are_cut_at_the_border_are_named(followed, declared, said):
+    report = audit(followed.sample(500, rng=1), declared)
+    assert not report.passed
+    assert report.notes[-1].startswith(f"hint: {said}")
+    assert f"these masks fit {followed!r}" in report.notes[-1]
+    assert audit(followed.sample(500, rng=1), followed).passed
+
+
+def test_squares_of_another_size_fit_no_law_of_squares_at_the_border():
+    report = audit(DropBlock(14, 14, 3, p=0.1).sample(500, rng=1), DropBlock(14, 14, 5, p=0.1))
+    assert not report.passed
+    assert not any("border" in note for note in report.notes)

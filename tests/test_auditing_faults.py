@@ -17,12 +17,13 @@ STREAMS = {"agreement": faults.ranks, "transposed": faults.folded}
 
 def audited(fault, made):
     if isinstance(made, dict):
-        return audit_streams(made, p=fault.p)
-    return audit(made, p=fault.p) if fault.law is None else audit(made, fault.law)
+        return audit_streams(made, fault.expect, p=fault.p)
+    law = Layer(fault.n, fault.p) if fault.law is None else fault.law
+    return audit(made, law, tests=fault.tests)
 
 
 def test_the_table_is_long_enough():
-    assert len(BY_NAME) == len(FAULTS) >= 25
+    assert len(BY_NAME) == len(FAULTS) >= 120
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -38,6 +39,8 @@ def test_fault_is_caught_with_its_diagnosis(name):
 
 def clean_twin(fault):
     """Return correct masks of the fault's size, with values."""
+    if fault.clean is not None:
+        return fault.clean(np.random.default_rng(7))
     if fault.test in STREAMS:
         return STREAMS[fault.test](fault.trials, fault.n, fault.p, False)(np.random.default_rng(7))
     if hasattr(fault.law, "apply"):

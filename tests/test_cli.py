@@ -91,6 +91,7 @@ def test_prob_of_every_event(capsys, question, event, counts):
         (["301", "0.1", "--at-least", "301"], "1.0000000e-301"),
         (["300", "0.1", "--at-least", "300"], "1e-300"),
         (["10", "0.5", "--exactly", "11"], "0"),
+        (["10", "0.5", "--exactly", "1e30"], "0"),
         (["10", "0", "--exactly", "1"], "0"),
         (["10", "0", "--exactly", "0"], "1"),
     ],
@@ -119,6 +120,59 @@ def test_mantissas_have_the_digits_that_the_logarithm_has():
 
 def test_huge_counts_are_not_rounded(capsys):
     assert answer(capsys, "prob", 2**53, 0.5, "--at-most", 2**53 - 1)["event"] == f"dropped <= {2**53 - 1}"
+
+
+@pytest.mark.parametrize(
+    ("n", "question", "event", "counts"),
+    [
+        (10, ["--more-than", 8], "dropped > 8", [9, 10]),
+        (10, ["--less-than", 2], "dropped < 2", [0, 1]),
+        (10, ["--less-than", 0], "dropped < 0", []),
+        (10, ["--at-least", "50%"], "dropped >= 5", range(5, 11)),
+        (9, ["--at-least", "50%"], "dropped >= 5", range(5, 10)),
+        (9, ["--at-most", "50%"], "dropped <= 4", range(5)),
+        (9, ["--more-than", "50%"], "dropped > 4", range(5, 10)),
+        (10, ["--more-than", "50%"], "dropped > 5", range(6, 11)),
+        (9, ["--less-than", "50%"], "dropped < 5", range(5)),
+        (10, ["--less-than", "50%", "--kept"], "kept < 5", range(6, 11)),
+        (10, ["--exactly", "30%"], "dropped == 3", [3]),  # as 0.3 * 10 is not, in doubles
+        (10, ["--between", "25%", "55.5%"], "3 <= dropped <= 5", [3, 4, 5]),
+    ],
+)
+def test_prob_of_shares_and_open_ends(capsys, n, question, event, counts):
+    found = answer(capsys, "prob", n, 0.3, *question)
+    exact = math.fsum(math.comb(n, k) * 0.3**k * 0.7 ** (n - k) for k in counts)
+    assert found["event"] == event
+    assert found["probability"] == pytest.approx(exact, rel=1e-13)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_prob_of_a_quantile(capsys, kept):
+    argv = ["prob", 100, 0.3, "--quantile", 0.95, *(["--kept"] if kept else [])]
+    found = answer(capsys, *argv)
+    what, p = ("kept", 0.7) if kept else ("dropped", 0.3)
+    terms = [math.comb(100, k) * p**k * (1 - p) ** (100 - k) for k in range(101)]
+    exact = next(k for k in range(101) if math.fsum(terms[: k + 1]) >= 0.95)
+    assert (found["quantile"], found["count"], found["event"]) == (0.95, exact, f"{what} <= {exact}")
+    assert found["probability"] == pytest.approx(math.fsum(terms[: exact + 1]), rel=1e-12)
+    _, out, _ = run(capsys, *argv)
+    assert out.startswith(f"0.95 quantile of {what} = {exact}: P({what} <= {exact}) = 0.9")
+
+
+def test_prob_without_an_event_is_a_summary(capsys):
+    found = answer(capsys, "prob", 1024, 0.1, "--kept")
+    assert (found["n"], found["p"], found["of"]) == (1024, 0.1, "kept")
+    assert found["mean"] == pytest.approx(921.6)
+    assert found["standard_deviation"] == pytest.approx(math.sqrt(1024 * 0.09))
+    assert (found["median"], found["central_99"]) == (922, [896, 946])
+    assert found["log10_prob_none"] == pytest.approx(-1024)
+    assert found["prob_all"] == pytest.approx(0.9**1024, rel=1e-11)
+    status, out, err = run(capsys, "prob", 1024, 0.1, "--kept")
+    assert (status, err) == (0, "")
+    said = {line[:22].strip(): line[22:].strip() for line in out.splitlines()[1:]}
+    assert out.startswith("Number of kept neurons of Layer(1024, 0.1)\n")
+    assert (said["mean"], said["99% interval"], said["P(none kept)"]) == ("921.6", "896 to 946", "1.000000e-1024")
+    assert run(capsys, "prob", 0, 0.1)[0] == 0
 
 
 # ---------------------------------------------------------------- any law
@@ -273,8 +327,21 @@ def test_nothing_of_the_picture_is_cut_off(capsys, tmp_path, monkeypatch):
         ("prob 1e999999999 0.5 --exactly 5", "argument N: an integer of at most 40 digits is expected"),
         ("prob inf 0.5 --exactly 5", "argument N: an integer of at most 40 digits is expected; got 'inf'"),
         ("prob 10 0.5 --between 6 5", "dropstats prob: error: --between A B must have A <= B; got 6 5"),
-        ("prob 10 0.5 --exactly 1e30", "dropstats prob: error: dropped must be at most"),
-        ("prob 10 0.5", "dropstats prob: error: one of the arguments --exactly --at-least --at-most --between"),
+        ("prob 10 50 --exactly 5", "a probability in [0, 1] is expected; got '50'; did you mean 0.5?"),
+        ("prob 10 50%", "argument P: a probability in [0, 1] is expected; got '50%'; did you mean 0.5?"),
+        ("plan --p 12.5% --shift 0.1", "a probability in [0, 1] is expected; got '12.5%'; did you mean 0.125?"),
+        ("prob 10 150%", "argument P: a probability in [0, 1] is expected; got '150%'\n"),
+        ("prob 10 x%", "argument P: a number is expected; got 'x'"),
+        ("prob 9 0.5 --exactly 50%", "--exactly takes a whole number of neurons; got 4.5 of 9"),
+        ("prob 9 0.5 --at-least 101%", "argument --at-least: a share of 0% to 100% is expected; got '101%'"),
+        ("prob 9 0.5 --between 51% 52%", "--between must hold a whole number of neurons; got 4.59 to 4.68"),
+        ("prob 9 0.5 --between 60% 40%", "--between A B must have A <= B; got 5.4 3.6"),
+        ("prob 9 0.5 --quantile 95%", "argument --quantile: a probability in [0, 1] is expected; got '95%'; did you"),
+        ("prob 9 0.5 --quantile 1.5", "dropstats prob: error: --quantile must be in [0, 1]; got 1.5"),
+        ("prob 10 0.5 --exacly 1", "dropstats prob: error: unknown option --exacly; did you mean --exactly?"),
+        ("simulate 10 0.5 --trails 9", "dropstats simulate: error: unknown option --trails; did you mean --trials?"),
+        ("--versoin", "dropstats: error: unknown option --versoin; did you mean --version?"),
+        ("prop 10 0.5 --exactly 1", "dropstats: error: unknown command 'prop'; did you mean prob?"),
         ("prob 10 0.5 --exactly 1 --at-least 2", "argument --at-least: not allowed with argument --exactly"),
         ("prob 10 --exactly 1", "dropstats prob: error: the following arguments are required: P"),
         ("simulate 10 0.5", "dropstats simulate: error: the following arguments are required: --trials"),
@@ -286,9 +353,11 @@ def test_nothing_of_the_picture_is_cut_off(capsys, tmp_path, monkeypatch):
         ("simulate 1e15 0.5 --trials 1", "dropstats simulate: error: a tally of 1000000000000000 neurons would need"),
         ("simulate 10 0.5 --trials 9 --plot a.doc", "a picture must end in one of ."),
         ("simulate 10 0.5 --trials 9 --plot nowhere/a.png", "a picture must be a file in an existing folder"),
-        ("simulate 10 0.5 --trials 9 --tria 8", "dropstats: error: unrecognized arguments: --tria 8"),
-        ("", "dropstats: error: the following arguments are required: COMMAND"),
-        ("guess 10 0.5", "dropstats: error: argument COMMAND: invalid choice: 'guess'"),
+        (
+            "simulate 10 0.5 --trials 9 --tria 8",
+            "dropstats simulate: error: unknown option --tria; did you mean --trials?",
+        ),
+        ("guess 10 0.5", "dropstats: error: unknown command 'guess'; commands are prob, simulate, audit, streams"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(capsys, argv, message):
@@ -368,6 +437,44 @@ def test_the_console_script_answers():
     assert done.stdout == f"dropstats {ds.__version__}\n"
 
 
+def test_alone_it_prints_its_help(capsys):
+    assert run(capsys) == run(capsys, "--help")
+    assert run(capsys)[0] == 0
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in sorted(cli._parser().commands))])
+def test_help_fits_80_columns(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = run(capsys, *command, "--help")
+    assert status == 0
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file descriptors of POSIX")
+def test_a_shell_completes_commands_and_options():
+    pytest.importorskip("argcomplete", reason="the extra dropstats[completion] is not installed")
+
+    def completed(line):
+        code = "import os, sys; from dropstats.cli import main; os.dup2(int(sys.argv.pop()), 8); main(sys.argv[1:])"
+        read, write = os.pipe()
+        settings = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": " "}
+        command = [sys.executable, "-c", code, str(write)]
+        done = subprocess.run(command, env={**os.environ, **settings}, pass_fds=[write], timeout=60, check=False)
+        os.close(write)
+        with os.fdopen(read) as pipe:
+            return done.returncode, pipe.read().split()
+
+    assert completed("dropstats st") == (0, ["streams"])
+    assert completed("dropstats audit --ju") == (0, ["--junit"])
+    assert completed("dropstats streams --expect i") == (0, ["independent", "identical"])
+
+
+def test_without_argcomplete_nothing_is_missing(capsys, monkeypatch):
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    monkeypatch.setitem(sys.modules, "argcomplete", None)  # as if it were not installed
+    assert run(capsys, "prob", 10, 0.5, "--exactly", 5)[0] == 0
+
+
 def test_help_has_examples_that_run(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for command in ([], ["prob"], ["simulate"]):
@@ -402,14 +509,45 @@ def test_the_readme_has_two_commands_and_ci_runs_the_second():
     assert re.search(pattern, second)
 
 
-def test_the_command_line_is_quick_to_load():
-    code = "import sys, dropstats.cli; print({'matplotlib', 'scipy.stats', 'numpy'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "set()\n"
-    code = "import sys, dropstats.cli as c; c.main(sys.argv[1:]); print('matplotlib' in sys.modules)"
-    argv = ["simulate", "9", "0.5", "--trials", "9"]
-    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.endswith("\nFalse\n")
+def loaded(code, *argv):
+    """Return which of the large packages a process has loaded when it has run the code."""
+    code += "; print(*sorted({'matplotlib', 'scipy', 'scipy.stats', 'numpy', 'pytest'} & set(sys.modules)))"
+    command = [sys.executable, "-c", f"import sys; {code}", *argv]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+MAIN = "from dropstats.cli import main; main(sys.argv[1:])"
+
+
+def test_what_is_asked_first_waits_for_nothing_it_does_not_need():
+    assert loaded("import dropstats.cli") == set()
+    assert loaded("import dropstats; dropstats.Layer(1024, 0.5)") == {"numpy"}
+    assert loaded("import dropstats as ds; ds.Network(ds.Layer(9, [0.5] * 8 + [0.1]), ds.Channels(3, 4, 0.1))") == {
+        "numpy"
+    }
+    assert "scipy.stats" in loaded("import dropstats; dropstats.Layer(1024, 0.5).dropped")  # so that the test sees it
+
+
+@pytest.mark.parametrize(
+    ("argv", "packages"),
+    [
+        (["--help"], set()),
+        (["prob", "1024", "0.5", "--exactly", "512"], set()),
+        (["prob", "1024", "0.5", "--exactly", "50%", "--kept", "--json"], set()),
+        (["prob", "1024", "0.5", "--between", "480", "544"], {"numpy"}),
+        (["prob", "1e6", "0.1", "--at-least", "10%"], {"numpy"}),
+        (["prob", "1024", "0.5", "--quantile", "0.95"], {"numpy"}),
+        (["prob", "1024", "0.5"], {"numpy"}),
+        (["prob", "1024", "1", "--exactly", "3"], {"numpy", "scipy", "scipy.stats"}),
+    ],
+)
+def test_commands_load_what_they_need(argv, packages):
+    assert loaded(MAIN, *argv) == packages
+
+
+def test_simulation_draws_no_picture_unasked():
+    assert "matplotlib" not in loaded(MAIN, "simulate", "9", "0.5", "--trials", "9")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")

@@ -53,11 +53,12 @@ def test_json_is_the_reports_own(capsys):
     out = capsys.readouterr().out
     found = json.loads(out, parse_constant=pytest.fail)
     assert out.count("\n") == 1
-    assert list(found)[:7] == ["schema", "passed", "trials", "n", "p", "observed_rate", "false_alarm"]
-    assert (found["schema"], found["passed"], found["trials"], found["n"], found["p"]) == (1, False, 512, 1024, 0.3)
+    assert list(found)[:3] == ["version", "kind", "passed"]
+    assert (found["version"], found["passed"], found["trials"], found["n"], found["p"]) == (2, False, 512, 1024, 0.3)
     assert found["observed_rate"] == pytest.approx(0.3047, abs=0.002)
     assert {result["name"] for result in found["results"] if result["verdict"] == "fail"} == {"rate", "mean"}
     names = {"name", "verdict", "pvalue", "adjusted_pvalue", "observed", "expected", "detectable", "message"}
+    names.add("explained_by")
     assert all(set(result) == names for result in found["results"])
 
 
@@ -69,14 +70,20 @@ def test_plain_masks_need_a_p(masks, capsys):
 
 
 def test_only_some_tests(masks, capsys):
-    assert main(["audit", masks, "--p", "0.2", "--tests", "rate", "scale", "--json"]) == 0
+    assert main(["audit", masks, "--p", "0.2", "--tests", "rate,scale", "--json"]) == 0
     assert [result["name"] for result in json.loads(capsys.readouterr().out)["results"]] == ["rate", "scale"]
     assert main(["audit", masks, "--p", "0.2", "--tests", "rates"]) == 2
-    assert "tests must be among rate, positions" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "tests must be among rate, positions" in err
+    assert main(["audit", masks, "--p", "0.2", "--tests", "rate,complexity", "--json"]) == 0
+    assert [result["name"] for result in json.loads(capsys.readouterr().out)["results"]] == ["rate", "complexity"]
+    assert err.endswith("got 'rates'; did you mean rate?\n")
+    assert main(["audit", masks, "--p", "0.2", "--tests", ","]) == 2
+    assert "tests must name at least one test" in capsys.readouterr().err
 
 
 def test_nothing_judged_is_neither_pass_nor_failure(masks, capsys):
-    assert main(["audit", masks, "--p", "0.2", "--tests", "scale"]) == 2
+    assert main(["audit", masks, "--p", "0.2", "--tests", "scale"]) == 3
     assert "nothing could be judged" in capsys.readouterr().out
 
 
@@ -109,7 +116,7 @@ def test_a_picture_of_another_kind_is_refused_before_the_work(capsys):
 def test_plan_says_how_many_neurons(capsys):
     assert main(["plan", "--p", "0.1", "--shift", "0.0015625"]) == 0
     assert capsys.readouterr().out == (
-        "553,092 neurons show p = 0.1015625 where 0.1 is declared, with power 0.9 at false-alarm rate 0.01\n"
+        "553,092 neurons detect p = 0.1015625 where 0.1 is declared, with power 0.9 at false-alarm rate 0.01\n"
     )
     assert main(["plan", "--p", "0.5", "--shift", "-0.01", "--false-alarm", "0.05", "--power", "0.8", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -120,9 +127,9 @@ def test_plan_says_which_shift(capsys):
     assert main(["plan", "--p", "0.1", "--neurons", "1e6", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["shift"] == ds.detectable_shift(0.1, 10**6)
     assert main(["plan", "--p", "0.1", "--neurons", "1e6"]) == 0
-    assert capsys.readouterr().out.startswith("1,000,000 neurons show p = 0.10115985 where 0.1 is declared")
+    assert capsys.readouterr().out.startswith("1,000,000 neurons detect p = 0.10115985 where 0.1 is declared")
     assert main(["plan", "--p", "0.5", "--neurons", "5"]) == 0
-    assert capsys.readouterr().out.startswith("5 neurons show no p above 0.5")
+    assert capsys.readouterr().out.startswith("5 neurons detect no p above 0.5")
     assert main(["plan", "--p", "0.5", "--neurons", "5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["shift"] is None
 
@@ -148,7 +155,10 @@ def test_the_examples_of_the_help_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     drawn = np.random.default_rng(0).random((100, 100)) >= 0.1
     np.save("masks.npy", drawn)
-    ds.Recording.from_outputs(drawn / np.float32(0.9), p=0.1).save("masks.npz")
+    for name in ("masks.npz", "other.npz"):
+        ds.Recording.from_outputs(drawn / np.float32(0.9), p=0.1).save(name)
+    if not hasattr(ds.Report, "to_html"):
+        monkeypatch.setattr(ds.Report, "to_html", lambda report, path: Path(path).write_text(""), raising=False)
     for command in ("audit", "plan"):
         assert main([command, "--help"]) == 0
         examples = re.findall(r"^  dropstats (.*)$", capsys.readouterr().out, flags=re.MULTILINE)

@@ -192,7 +192,7 @@ def test_network_tail():
     assert numbers["mean number dropped"] == pytest.approx(784 * 0.2 + 1024, rel=1e-12)
     assert numbers["standard deviation"] == pytest.approx(np.sqrt(784 * 0.16 + 512), rel=1e-12)
     assert np.log(numbers["P(at least 1400 dropped)"]) == pytest.approx(-40.2547620, abs=1e-6)
-    assert numbers["relative error of the normal law there"] == pytest.approx(-0.297, abs=0.001)
+    assert numbers["relative error of the normal distribution there"] == pytest.approx(-0.297, abs=0.001)
 
 
 # ---------------------------------------------------------------- make.py

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import dropstats as ds
 from dropstats.recording import InputBins, arrays
@@ -147,3 +148,53 @@ def test_parts_and_groups_have_none():
     assert recording.calls(3).input_bins is None
     assert recording.neurons(slice(5)).input_bins is None
     assert recording.by_group(np.arange(700) // 7).input_bins is None
+
+
+# ---- the test of the audit -----------------------------------------------------------------------------------------
+
+
+def audited(x, kept, p, **options):
+    return ds.audit(ds.Recording.from_outputs(np.where(kept, x / (1 - p), 0), p=p, inputs=x), **options)["inputs"]
+
+
+def test_dropout_that_looks_at_no_input_passes_at_any_rate():
+    rng = np.random.default_rng(0)
+    pvalues = []
+    for k in range(200):
+        x = rng.standard_normal((20, 50)) + rng.standard_normal((1, 50))
+        pvalues.append(audited(x, rng.random(x.shape) >= 0.3, 0.2 + 0.2 * (k % 2), tests="inputs").pvalue)
+    for level in (0.2, 0.05, 0.01):
+        assert (np.array(pvalues) <= level).sum() <= stats.binom.isf(1e-6, 200, level)
+
+
+def test_the_p_value_is_that_of_fishers_exact_test():
+    rng = np.random.default_rng(3)
+    x = rng.choice([-1.0, 2.0], (10, 20))
+    kept = rng.random(x.shape) >= np.where(x < 0, 0.6, 0.2)
+    drops = ~kept
+    table = [[drops[x < 0].sum(), kept[x < 0].sum()], [drops[x > 0].sum(), kept[x > 0].sum()]]
+    one_sided = stats.fisher_exact(table, alternative="greater").pvalue
+    result = audited(x, kept, 0.4)
+    assert result.pvalue == pytest.approx(2 * one_sided * 5)  # two-sided; the sign, two limits, two bins
+    assert result.verdict == "fail"
+    assert result.message.startswith("of negative inputs 0.")
+
+
+def test_a_bin_in_the_middle_is_found():
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((200, 200))
+    kept = rng.random(x.shape) >= np.where((x > 0.5) & (x < 0.9), 0.4, 0.3)
+    assert audited(x, kept, 0.31).message.startswith("of inputs from 0.")
+
+
+def test_where_inputs_cannot_be_judged():
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((50, 40))
+    kept = rng.random(x.shape) >= 0.3
+    assert ds.audit(kept, p=0.3)["inputs"].verdict == "not applicable"
+    rates = ds.Layer(40, [0.3, 0.4] * 20)
+    assert ds.audit(ds.Recording.from_outputs(np.where(kept, x, 0), inputs=x), rates)["inputs"].verdict == (
+        "not applicable"
+    )
+    assert audited(x, np.ones_like(kept), 0.3).verdict == "not applicable"
+    assert audited(x[:1, :4], kept[:1, :4], 0.3).verdict in ("inconclusive", "not applicable")

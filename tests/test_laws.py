@@ -87,8 +87,8 @@ def test_prob_where_doubles_end():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({}, TypeError, "prob takes either dropped= or kept="),
-        ({"dropped": 1, "kept": 1}, TypeError, "prob takes either dropped= or kept="),
+        ({}, TypeError, "prob takes one of dropped=, kept= and fraction="),
+        ({"dropped": 1, "kept": 1}, TypeError, "prob takes one of dropped=, kept= and fraction="),
         ({"dropped": 1.5}, ValueError, "dropped must be an integer; got 1.5"),
         ({"dropped": "1"}, TypeError, "dropped must be an integer; got '1' of type str"),
         ({"dropped": True}, TypeError, "dropped must be an integer; got True of type bool"),

@@ -55,7 +55,7 @@ def test_bound_of_products_holds(p, lag):
     values = np.array([-p, 1 - p])
     pvalues = np.array([
         nulls.product_bound(
-            float(one[:-lag] @ one[lag:]), values, np.bincount(row[:-lag], minlength=2), p * (1 - p), 1.0
+            float(one[:-lag] @ one[lag:]), values, np.bincount(row[:-lag], minlength=2), p * (1 - p), p * (1 - p), 1.0
         )
         for one, row in zip(x, bits, strict=True)
     ])  # fmt: skip
@@ -67,7 +67,7 @@ def test_bound_of_products_is_not_idle():
     counts = np.random.default_rng(0).binomial(1000, 0.5, 500) - 500.0
     counts[1::2] = counts[::2]
     value, times = np.unique(counts[:-1], return_counts=True)
-    assert nulls.product_bound(float(counts[:-1] @ counts[1:]), value, times, 250.0, 1.0) < 1e-15
+    assert nulls.product_bound(float(counts[:-1] @ counts[1:]), value, times, 250.0, 250.0, 1.0) < 1e-15
 
 
 COUNTS = Spread(102.4, 92.16, 1.0)
@@ -107,10 +107,18 @@ def test_counts_that_are_alike_some_calls_apart():
 
 
 def test_long_recordings_are_looked_at_from_the_start(monkeypatch):
-    counts = drawn(0.1 * (1 + 0.2 * np.cos(np.pi * np.arange(2000))))
+    counts = drawn(0.1 * (1 + 0.2 * np.cos(np.pi / 3 * np.arange(2000))))
     whole = order.waves(counts[:1000], COUNTS)
     monkeypatch.setattr(order, "_CALLS", 1000)
     assert order.waves(counts, COUNTS) == whole
+
+
+def test_alternation_is_looked_for_in_all_calls(monkeypatch):
+    counts = drawn(0.1 * (1 + 0.02 * np.cos(np.pi * np.arange(4001))))
+    monkeypatch.setattr(order, "_CALLS", 100)
+    line, _ = order.waves(counts, COUNTS)
+    assert line.pvalue < 1e-15
+    assert (line.at, line.size) == (2, pytest.approx(2.05, abs=0.4))
 
 
 @pytest.mark.parametrize("block", [7, 77])

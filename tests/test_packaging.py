@@ -26,3 +26,11 @@ def test_the_source_distribution_holds_what_tests_and_readme_read():
     unpacked = {"pyproject.toml"}  # goes into every source distribution by itself
     assert {f"/{name}" for name in read - unpacked if not name.endswith(".md")} <= set(included)
     assert "/*.md" in included
+
+
+def test_the_pytest_plugin_is_packed_under_its_own_name():
+    (name,) = PROJECT["project"]["entry-points"]["pytest11"].items()
+    assert name == ("pytest_dropstats", "pytest_dropstats")  # one name, or pytest takes it for two plugins
+    targets = PROJECT["tool"]["hatch"]["build"]["targets"]
+    assert "pytest_dropstats.py" in targets["wheel"]["only-include"]
+    assert (ROOT / "pytest_dropstats.py").is_file()

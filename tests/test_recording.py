@@ -687,3 +687,18 @@ def test_a_recording_takes_a_bit_a_neuron(monkeypatch):
 def test_a_recording_beyond_memory_is_refused():
     with pytest.raises(MemoryError, match="a recording of"):
         ds.record(lambda: True, 2**53)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("masks.npz", r"got 'masks.npz', a path: read a file with Recording.load\(path\)"),
+        (Path("masks.npz"), r"a path: read a file with Recording.load\(path\)"),
+        (print, r"of type builtin_function_or_method: record a layer with record\(layer, ...\), audit a model with"),
+        (None, r"masks must be an array of shape \(trials, ...\); got None of type NoneType"),
+        ({"a": 1}, r"got \{'a': 1\} of type dict"),
+    ],
+)
+def test_what_is_no_array_is_refused_with_what_to_do_with_it(value, said):
+    with pytest.raises(TypeError, match=said):
+        ds.Recording.of(value)

@@ -37,7 +37,7 @@ def grid(seed_of, layers=4, steps=4, n=2000, p=0.1):
 def test_independent_streams_pass(p):
     report = ds.audit_streams(ranks(1, 2, 3, 4, p=p))
     assert report.passed, report
-    assert [result.name for result in report.results] == ["agreement", "duplicates", "overlaps"]
+    assert [result.name for result in report.results] == ["agreement", "duplicates", "overlaps", "linear"]
     assert report["agreement"].expected == pytest.approx(p * p + (1 - p) ** 2)
     assert report.p == p
     assert report.observed_rate == pytest.approx(p, abs=0.01)
@@ -231,7 +231,8 @@ def test_one_bit_is_enough():
 
 def test_too_little_data_is_inconclusive():
     report = ds.audit_streams({"a": masks(1, 2, 5, 0.5), "b": masks(1, 2, 5, 0.5)}, p=0.5)
-    assert {result.verdict for result in report.results} == {"inconclusive"}
+    assert {result.verdict for result in report.results} == {"inconclusive", "not applicable"}
+    assert report["linear"].message == "not defined for two streams"
     assert not report.passed
 
 
@@ -312,7 +313,7 @@ def test_of_very_many_pairs_evenly_spread_ones_are_compared(monkeypatch):
 
 def test_the_report_is_the_audits_own():
     report = ds.audit_streams(ranks(1, 2))
-    assert report.to_dict()["schema"] == 1
+    assert report.to_dict()["kind"] == "streams"
     assert "2 streams: rank 0 and rank 1" in str(report)
 
 

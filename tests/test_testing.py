@@ -4,12 +4,18 @@ import os
 import subprocess
 import sys
 import textwrap
+import traceback
+from functools import partial
 
 import numpy as np
 import pytest
 
 import dropstats as ds
-from dropstats.testing import assert_dropout
+from dropstats import testing
+from dropstats.auditing import TESTS
+
+# What is tested here is seen in less than what the default draws to see p rounded to 8 bits.
+assert_dropout = partial(testing.assert_dropout, detect=0.01)
 
 
 def dropout(p, n=4096, seed=0, rate=None, scale=None, dtype=np.float32):
@@ -183,3 +189,232 @@ def test_it_works_under_plain_pytest_and_the_message_is_shown(tmp_path):
     assert "1 failed, 1 passed" in ran.stdout
     assert "rate: drops 0.1" in ran.stdout
     assert "def _message" not in ran.stdout  # the trace ends in the user's own test
+
+
+# ---------------------------------------------------------------- what is drawn by default
+
+
+def off_by_bits(p, levels, rule, seed=0):
+    """Return dropout that compares p with random integers or numbers of few bits."""
+    rate = ds.Layer.rounded(1, p, levels, rule=rule).p if rule else round(p * levels) / levels
+    return dropout(p, n=65536, rate=rate, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("p", "levels", "rule"),
+    [
+        (0.1, 256, None),  # README's own: round(256 p) of 256
+        (0.1, 256, "flash-attention-2"),
+        (0.1, 256, "transformer-engine"),
+        (0.1, 256, "bfloat16"),
+        (0.3, 256, "bfloat16"),
+        (0.2, 256, "bfloat16"),
+        (0.05, 256, "flash-attention-2"),
+        (0.9, 256, "bfloat16"),
+        (0.01, 256, "transformer-engine"),
+    ],
+)
+def test_p_rounded_to_eight_bits_or_to_bfloat16_fails_by_default(p, levels, rule):
+    with pytest.raises(AssertionError, match=r"rate: drops 0\.\d+ where"):
+        testing.assert_dropout(off_by_bits(p, levels, rule), p, tests=["rate"])
+
+
+def test_the_readmes_own_broken_dropout_fails():
+    rng = np.random.default_rng(0)
+
+    def broken(x, p=0.1):
+        return np.where(rng.integers(256, size=x.shape) >= round(256 * p), x / (1 - p), 0)
+
+    with pytest.raises(AssertionError, match="as a comparison with bfloat16 uniforms or an 8-bit threshold gives"):
+        testing.assert_dropout(lambda: broken(np.ones(4096)), 0.1)
+
+
+@pytest.mark.parametrize(("p", "millions"), [(0.5, 0.3), (0.1, 2.7), (1 / 32, 9.2), (0.001, 0.4), (0.9, 2.7)])
+def test_what_the_default_draws(p, millions):
+    level = 1e-6 / (len(TESTS) + 1)  # of one test of all
+    report = testing.assert_dropout(dropout(p, n=8192), p, false_alarm=level, tests=["rate"])
+    assert report.trials * report.n == pytest.approx(millions * 1e6, rel=0.1)
+    shift = max(min(p, 1 - p) / 64, 2**-11)
+    at_least = max(ds.neurons_needed(p, sign * shift, level, 0.999) for sign in (1, -1))
+    assert at_least <= report.trials * report.n < at_least + 8192
+
+
+# ---------------------------------------------------------------- any law
+
+
+def test_channels_dropped_whole_are_asserted_as_what_they_are():
+    law = ds.Channels(64, 16, 0.2)
+    rng = np.random.default_rng(0)
+    report = assert_dropout(lambda: law.sample(1, rng)[0] / np.float32(0.8), law=law, detect=0.02)
+    assert report.passed
+    # a channel is one of 16 neurons that say the same: so many more are drawn
+    assert report.trials * 64 >= ds.neurons_needed(0.2, 0.02, 1e-6, 0.999)
+    with pytest.raises(AssertionError, match="groups of 16 neighbours drop together") as error:
+        assert_dropout(lambda: law.sample(1, rng)[0], 0.2, detect=0.02)
+    assert "hint: these masks drop whole groups of 16 neurons: they fit Channels(64, 16, 0.2)" in str(error.value)
+    with pytest.raises(AssertionError, match=r"dropout that declares Channels\(64, 16, 0.2\) fails"):
+        assert_dropout(lambda: rng.random(1024) >= 0.2, law=law, detect=0.02)
+
+
+@pytest.mark.parametrize(
+    "law", [ds.FixedCount(300, 60), ds.Layer(300, np.repeat([0.1, 0.3], 150)), ds.DropBlock(8, 8, 3, 0.1)]
+)
+def test_laws_of_other_kinds(law):
+    rng = np.random.default_rng(0)
+    assert assert_dropout(lambda: law.sample(1, rng)[0], law=law, detect=0.05, trials=300).passed
+    with pytest.raises(AssertionError, match="dropout that declares "):
+        assert_dropout(lambda: rng.random(law.n) >= 0.45, law=law, detect=0.05, trials=300)
+
+
+@pytest.mark.parametrize("law", [ds.AlphaDropout(0.1), ds.GaussianDropout(0.2)])
+def test_noise_that_is_no_mask(law):
+    rng = np.random.default_rng(0)
+    ones = np.ones(4096)
+    call = lambda: law.apply(ones, rng).astype(np.float32)  # noqa: E731
+    assert assert_dropout(call, law=law, evaluate=ones, detect=0.02).passed
+    assert assert_dropout(np.stack([call() for _ in range(60)]), law.p, law=law, detect=0.02).passed
+    with pytest.raises(AssertionError, match="dropout that declares "):
+        assert_dropout(lambda: type(law)(0.25).apply(ones, rng).astype(np.float32), law=law, detect=0.02)
+    with pytest.raises(ValueError, match="is judged on inputs of ones; got others"):
+        assert_dropout(call, law=law, inputs=2 * ones)
+    with pytest.raises(ValueError, match="4,096 neurons cannot show that"):
+        assert_dropout(call()[None], law=law, detect=0.01)
+
+
+def test_p_beside_a_law_must_be_its_own():
+    law = ds.Layer.rounded(4096, 0.1, rule="bfloat16")
+    real = dropout(0.1, rate=law.p)
+    assert assert_dropout(real, 0.1, law=law).passed  # by what is declared
+    with pytest.raises(ValueError, match=r"p must be that of the law where both are given; got 0.2 and Layer.rounded"):
+        assert_dropout(real, 0.2, law=law)
+    with pytest.raises(TypeError, match="assert_dropout needs p= or law=, where neither a module nor a recording says"):
+        assert_dropout(real)
+    recording = ds.Recording.from_masks(ds.Layer(4096, 0.1).sample(100, rng=0), p=0.1)
+    assert assert_dropout(recording).passed
+
+
+# ---------------------------------------------------------------- modules
+
+
+class Module:
+    """A module such as torch has, of parts that share a mode until somebody sets them apart."""
+
+    def __init__(self, p=0.1, evaluates=True, parts=()):
+        self.p, self.training, self.parts = p, True, parts
+        self.evaluates, self.rng, self.seen = evaluates, np.random.default_rng(0), []
+
+    def modules(self):
+        yield self
+        yield from self.parts
+
+    def train(self, mode=True):
+        for part in self.modules():
+            part.training = mode
+        return self
+
+    def eval(self):
+        return self.train(False)
+
+    def __call__(self, x):
+        self.seen.append(self.training)
+        if not self.training and self.evaluates:
+            return x
+        return np.where(self.rng.random(x.shape) >= self.p, x / np.float32(1 - self.p), np.float32(0))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_module_is_called_in_both_modes_and_left_in_its_own(training):
+    frozen = Module()
+    module = Module(parts=[frozen]).train(training)
+    frozen.training = not training
+    assert assert_dropout(module).passed  # it says p itself
+    assert module.seen[-1] is False
+    assert set(module.seen[:-1]) == {True}
+    assert (module.training, frozen.training) == (training, not training)
+    with pytest.raises(AssertionError, match="rate: "):
+        assert_dropout(module, 0.2)
+    assert (module.training, frozen.training) == (training, not training)
+
+
+def test_a_module_that_drops_in_evaluation_mode():
+    module = Module(evaluates=False)
+    with pytest.raises(AssertionError, match="evaluate: 65,536 of 65,536 outputs are not the input itself"):
+        assert_dropout(module)
+    assert module.training
+
+
+def test_a_module_on_inputs_and_one_of_a_law():
+    x = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
+    report = assert_dropout(Module(), inputs=x)
+    assert report.n == 64 * 64
+    law = ds.Layer(1000, 0.1)
+    assert assert_dropout(Module(), law=law).n == 1000
+
+
+def test_what_a_module_raises_is_shown_and_its_mode_restored():
+    class Failing(Module):
+        def __call__(self, x):
+            raise ValueError("mine")
+
+    module = Failing().eval()
+    with pytest.raises(ValueError, match="mine") as error:
+        assert_dropout(module)
+    assert not module.training
+    assert "__call__" in [frame.name for frame in traceback.extract_tb(error.tb)]
+
+
+@pytest.mark.framework
+def test_modules_of_torch():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    for mode in (True, False):
+        layer = torch.nn.Dropout(0.1).train(mode)
+        assert testing.assert_dropout(layer).passed
+        assert layer.training is mode
+    spatial = torch.nn.Dropout2d(0.2)
+    law = ds.Channels(64, 16, 0.2)
+    assert assert_dropout(spatial, law=law, inputs=torch.ones(64, 4, 4), detect=0.02).passed
+    assert assert_dropout(torch.nn.AlphaDropout(0.1), law=ds.AlphaDropout(0.1), detect=0.02).passed
+    with pytest.raises(AssertionError, match="rate: "):
+        assert_dropout(layer, 0.2)
+
+
+# ---------------------------------------------------------------- the exception
+
+
+def test_the_report_is_on_the_exception_and_notes_in_the_message():
+    with pytest.raises(AssertionError) as error:
+        assert_dropout(dropout(0.1, rate=0.12), 0.1)
+    report = error.value.report
+    assert isinstance(report, ds.Report)
+    assert report["rate"].verdict == "fail"
+    assert "mean: explained by rate: " in str(error.value)
+    with pytest.raises(AssertionError) as error:
+        assert_dropout(dropout(0.1, scale=np.nan), 0.1)
+    assert error.value.report is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"p": 1.2}, ValueError),
+        ({"p": "half"}, TypeError),
+        ({"tests": ["rates"]}, ValueError),
+        ({"dropout": lambda: np.ones((3, 0))}, ValueError),
+        ({"dropout": lambda: "text"}, TypeError),
+        ({"dropout": np.ones((3, 4), bool)}, ValueError),
+        ({"scaling": "other"}, ValueError),
+        ({"inputs": np.ones(3)}, ValueError),
+        ({"law": 3, "p": None}, TypeError),
+    ],
+)
+def test_wrong_arguments_show_no_frame_of_ours_but_one(arguments, kind):
+    """And pytest hides that one, as it does all whose local __tracebackhide__ is true."""
+    with pytest.raises(kind) as error:
+        testing.assert_dropout(**{"dropout": dropout(0.1), "p": 0.1, **arguments})
+    frames = [
+        entry.frame for entry in error.traceback if "dropstats" in str(entry.path) and "tests" not in str(entry.path)
+    ]
+    assert frames
+    assert all(frame.f_locals.get("__tracebackhide__") for frame in frames), frames
+    assert error.value.__suppress_context__

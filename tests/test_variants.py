@@ -780,7 +780,7 @@ def test_factors_are_values(noise):
             ValueError,
             "mean_factor needs a declared p below 1",
         ),
-        (lambda: DropBlock(28, 28, 7, p=0.1).prob(), TypeError, "prob takes either dropped= or kept="),
+        (lambda: DropBlock(28, 28, 7, p=0.1).prob(), TypeError, "prob takes one of dropped=, kept= and fraction="),
         (lambda: DropBlock(28, 28, 7, p=0.1).prob(dropped=True), TypeError, "dropped must be an integer; got True"),
         (lambda: Layer(5, 0.1).covariance(0, 5), ValueError, "j must be integers from 0 to 4; got 5"),
         (lambda: Layer(5, 0.1).covariance([0, -1], 2), ValueError, "i must be integers from 0 to 4; got -1"),

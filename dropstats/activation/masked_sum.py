@@ -93,7 +93,7 @@ class MaskedSum:
 
     @property
     def kurtosis(self) -> Any:
-        """Excess kurtosis over masks (0 for a normal law); NaN where the variance is 0."""
+        """Excess kurtosis over masks (0 for a normal distribution); NaN where the variance is 0."""
         return self._standardised(4)
 
     def _standardised(self, order: int) -> Any:
@@ -119,7 +119,7 @@ class MaskedSum:
         return result
 
     def normal(self) -> Any:
-        """Return the normal law with this mean and variance, ``scipy.stats.norm``, frozen.
+        """Return the normal distribution with this mean and variance, ``scipy.stats.norm``, frozen.
 
         S. Wang, C. Manning (2013). Fast dropout training. Proc. 30th International Conference on Machine Learning.
         Its bulk is good, its tails are not: `sf` and `cdf` are.
@@ -169,7 +169,7 @@ class MaskedSum:
         Notes
         -----
         R. Lugannani, S. Rice (1980), doi:10.2307/1426607. Relative error below 3% in tails of 1e-5 of 40 unequal terms,
-        where the normal law is 18 times too large. Where fewer than about one neuron is expected to be dropped, or
+        where the normal is 18 times too large. Where fewer than about one neuron is expected to be dropped, or
         kept, it is no approximation, though still within exact bounds: use `lattice` there.
         """
         return self._tails(y, span)[0]
@@ -270,7 +270,7 @@ class MaskedSum:
         return float(np.sum(function(values) * weights))
 
     def mean_relu(self, method: Literal["exact", "normal"] = "exact") -> Any:
-        """Return E max(z, 0): exactly (see `expect`), or for the normal law, mu Phi(mu/s) + s phi(mu/s)."""
+        """Return E max(z, 0): exactly (see `expect`), or for the normal distribution, mu Phi(mu/s) + s phi(mu/s)."""
         if method == "exact":
             return self.expect(lambda z: np.maximum(z, 0.0))
         if method != "normal":
@@ -282,7 +282,7 @@ class MaskedSum:
         return scalar(np.where(deviation == 0, np.maximum(mean, 0.0), value))
 
     def mean_sigmoid(self, method: Literal["exact", "normal", "mackay"] = "exact") -> Any:
-        """Return E 1/(1 + exp(-z)): exactly (see `expect`), for the normal law to 1e-14, or by MacKay's approximation.
+        """Return E 1/(1 + exp(-z)): exactly (see `expect`), for the normal to 1e-14, or by MacKay's approximation.
 
         The last is sigmoid(mu / sqrt(1 + pi s^2 / 8)): D. MacKay (1992). The evidence framework applied to
         classification networks. Neural Computation 4, 720-736. doi:10.1162/neco.1992.4.5.720

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dropstats import _validate
+from dropstats import _progress, _validate
 from dropstats.auditing import checks, pictures, words
 from dropstats.auditing.battery import Said
 from dropstats.auditing.finding import not_applicable
@@ -28,6 +28,7 @@ def audit_streams(
     p: float | None = None,
     law: "Law | Mapping[Any, Law] | Sequence[Law] | None" = None,
     false_alarm: float = 1e-3,
+    progress: Any = None,
 ) -> Report:
     """Decide whether the masks of several streams are independent of each other, or identical, as they should be.
 
@@ -38,6 +39,7 @@ def audit_streams(
       two-sided, whatever the rates), and their counts do not vary together over the calls; for every pair of streams;
     - `duplicates`: a mask of one stream is that of another at whatever call (conservative);
     - `overlaps`: a stretch of one stream occurs in another at whatever place (conservative, a union bound);
+    - `linear`: no stream is the xor of others (conservative);
     - `transposed`, for streams with keys (layer, step): the masks of (i, j) and (j, i) agree as independent ones do;
     - `identical`, instead of all these, for streams that should be: not a bit differs.
 
@@ -55,6 +57,9 @@ def audit_streams(
         depend on each other those that do not, of rates that differ the neurons of each rate.
     false_alarm : float
         Probability, in (0, 1), that streams which are as expected fail.
+    progress : bool or callable, optional
+        True shows a bar over the tests where they take more than a second; a callable such as
+        ``tqdm.notebook.tqdm`` wraps them.
 
     Returns
     -------
@@ -77,12 +82,16 @@ def audit_streams(
     if expect not in ("independent", "identical"):
         raise ValueError(f"expect must be 'independent' or 'identical'; got {expect!r}")
     false_alarm = _validate.open_probability(false_alarm, "false_alarm")
+    _progress.check(progress)
     identical = expect == "identical"
     seen = _streams(streams, p, law, identical)
     chosen = [c for c in (checks.OF_COPIES if identical else checks.OF_STREAMS) if c.name != "transposed" or seen.grid]
     seen = replace(seen, level=false_alarm / len(chosen))
-    found = [(c, not_applicable(_UNKNOWN) if c.whole_masks and seen.unknown else c.measure(seen)) for c in chosen]
-    judged = explained(judge(found, false_alarm), frozenset())
+    shown = _progress.shown(chosen, len(chosen), "auditing", "test", progress, delay=1)
+    found = [(c, not_applicable(_UNKNOWN) if c.whole_masks and seen.unknown else c.measure(seen)) for c in shown]
+    # what one seed of layer and step makes equal, other tests find as well
+    keyed = any(finding.numbers.get("seed") for _, finding in found)
+    judged = explained(judge(found, false_alarm), frozenset({"keyed"} if keyed else ()))
     drops, known = (sum(getattr(one, name) for one in seen.given) for name in ("dropped", "judged"))
     rates = {None if law is None else law.rate for law in seen.laws}
     return Report(
@@ -95,6 +104,9 @@ def audit_streams(
         passed=passes(judged),
         source=f"{len(seen.names)} streams: {words.listed(seen.names)}",
         notes=seen.notes,
+        law=words.listed(dict.fromkeys(repr(law) for law in seen.laws if law is not None)),
+        scaling="",
+        expect=expect,
         pictures=pictures.of_streams(seen, identical),
     )
 

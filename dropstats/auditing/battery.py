@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dropstats import _validate
+from dropstats import _progress, _validate
 from dropstats.auditing import checks, pictures, words
 from dropstats.auditing.checks import groups, rate
 from dropstats.auditing.evidence import Evidence
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 _GROUPS = groups.CHECK.name
 # Names of the tests of an audit; under a law of groups there is one more, `groups`.
-TESTS = tuple(check.name for check in checks.OF_MASKS if check.name != _GROUPS)
+TESTS = tuple(check.name for check in checks.OF_MASKS if check.name != _GROUPS and not check.on_request)
 # What noise may fail by chance by its values, of the whole.
 _SHARE = 0.2
 # Correlations this many errors from 0 are beyond what chance leaves at any of very many lags.
 _BEYOND = 20
+# Masks repeat themselves plainly where fewer than this share of them are new.
+_FRESH = 0.75
 # p-values above this are not judged at the observed rate as well.
 _UNEXCUSED = 0.05
 
@@ -41,14 +43,16 @@ def audit(
     false_alarm: float = 1e-3,
     tests: Iterable[str] | None = None,
     tolerance: float | None = None,
+    progress: Any = None,
 ) -> Report:
     """Decide whether recorded masks follow the law that an implementation declares.
 
     Each test compares one property of the masks with its exact law, or a bound on it; Holm's correction keeps the
     probability that any of them fails an implementation that follows its law to at most `false_alarm`. The tests are
-    `rate`, `positions`, `dispersion`, `tiles`, `pairs`, `lags`, `serial`, `duplicates`, `overlaps`, `drift`, `scale`,
-    `mean` and `edges`; docs/audit.md says what each catches. Under a law that drops neurons in groups (`Channels`)
-    these must also agree inside a group, which `groups` judges, and the others look at one bit a group.
+    `rate`, `positions`, `dispersion`, `tiles`, `pairs`, `lags`, `serial`, `duplicates`, `overlaps`, `linear`,
+    `reseeding`, `drift`, `inputs`, `scale`, `mean` and `edges`; docs/audit.md says what each catches. Under a law that
+    drops neurons in groups (`Channels`) these must also agree inside a group, which `groups` judges, and the others
+    look at one bit a group.
 
     Parameters
     ----------
@@ -65,10 +69,13 @@ def audit(
     false_alarm : float
         Probability, in (0, 1), that an implementation that follows its law fails.
     tests : iterable of str, optional
-        Names of the tests to run; all by default.
+        Names of the tests to run; by default all but `complexity`, which fails the Mersenne Twister as well.
     tolerance : float, optional
         Bias of the rate that does not matter. `rate` then passes, or fails, only where the bias is surely smaller, or
         surely larger; it is inconclusive in between.
+    progress : bool or callable, optional
+        True shows a bar over the tests where they take more than a second; a callable such as
+        ``tqdm.notebook.tqdm`` wraps them.
 
     Returns
     -------
@@ -92,10 +99,11 @@ def audit(
     'drops 0.5081 where 0.5 was declared (+1.6%), consistent with 65/128: one step of 1/128 too many, as <= for < gives'
     """
     false_alarm = _validate.open_probability(false_alarm, "false_alarm")
+    _progress.check(progress)
     if getattr(law, "is_noise", False):
         if p is not None or tolerance is not None or scaling != "inverted":
             raise TypeError(f"audit against {law!r} takes neither p= nor scaling= nor tolerance=")
-        return _of_noise(recording, law, false_alarm, tests)
+        return _of_noise(recording, law, false_alarm, tests, progress)
     recording, declared = _asked(recording, law, p)
     if scaling not in ("inverted", "direct"):
         raise ValueError(f"scaling must be 'inverted' or 'direct'; got {scaling!r}")
@@ -105,7 +113,7 @@ def audit(
     chosen = _chosen(tests, [check for check in checks.OF_MASKS if grouped or check.name != _GROUPS])
     whole = Case(Evidence(recording), declared, false_alarm / len(chosen), scaling, tolerance)
     case, notes = _reduced(whole) if grouped else (whole, ())
-    judged, about = _judged(case, chosen, false_alarm)
+    judged, about = _judged(case, chosen, false_alarm, progress)
     notes += about if grouped else (*about, *_hint(case, judged, false_alarm))
     return _report(whole, judged, false_alarm, notes, pictures.of_audit(whole))
 
@@ -136,7 +144,7 @@ def _asked(recording: Any, law: Any, p: float | None) -> "tuple[Recording, Law]"
 def _chosen(tests: Iterable[str] | None, known: Sequence[Check]) -> tuple[Check, ...]:
     """Return the tests of these names, in the order of reports."""
     if tests is None:
-        return tuple(known)
+        return tuple(check for check in known if not check.on_request)
     names = (tests,) if isinstance(tests, str) else tuple(tests)
     for name in names:
         if name not in [check.name for check in known]:
@@ -165,11 +173,15 @@ def _complete(case: Case) -> tuple[Case | None, tuple[str, ...]]:
     )
 
 
-def _judged(case: Case, chosen: Sequence[Check], false_alarm: float) -> "tuple[list[Said], tuple[str, ...]]":
+def _judged(
+    case: Case, chosen: Sequence[Check], false_alarm: float, progress: Any = None
+) -> "tuple[list[Said], tuple[str, ...]]":
     """Measure, judge once, and only then put into words."""
     complete, notes = _complete(case)
     asked = [(check, complete if check.whole_masks else case) for check in chosen]
-    found = [_measured(check, part) for check, part in asked]
+    found = [
+        _measured(check, part) for check, part in _progress.shown(asked, len(asked), "auditing", "test", progress, 1)
+    ]
     pvalues = [one.finding.pvalue for one in found if one.check.dependence]
     doubtful = any(p is not None and p <= case.level for p in pvalues)
     if doubtful and complete is not None and case.law.independent:
@@ -179,7 +191,7 @@ def _judged(case: Case, chosen: Sequence[Check], false_alarm: float) -> "tuple[l
                 found[place] = _measured(check, part.but(**effects))
     judged = judge([(one.check, one.finding) for one in found], false_alarm)
     if sum(one.failed for one in judged) > 1:
-        judged = explained(judged, facts(case))
+        judged = explained(judged, facts(case) | carried(judged))
     failing = {one.check.name for one in judged if one.failed}
     said = [Said(verdict, one.case) for verdict, one in zip(judged, found, strict=True)]
     if failing & {"positions", "drift"}:
@@ -193,8 +205,20 @@ def facts(case: Case) -> frozenset[str]:
     if seen.recording.known is not None:
         return frozenset()
     constant = bool(((seen.neuron_drops == 0) | (seen.neuron_drops == seen.trials)).any())
-    named = (("periodic", seen.period), ("together", seen.together[1]), ("constant", constant))
+    # of masks that drop nothing, or everything, the test of dispersion speaks
+    hashes = seen.mask_hashes[(seen.mask_drops > 0) & (seen.mask_drops < seen.n)]
+    repeated = np.unique(hashes).size < _FRESH * hashes.size
+    named = (
+        *(("periodic", seen.period), ("repeated", repeated)),
+        *(("together", seen.together[1]), ("constant", constant), ("certain", case.law.rate in (0.0, 1.0))),
+    )
     return frozenset(name for name, holds in named if holds)
+
+
+def carried(judged: Sequence[Judged]) -> frozenset[str]:
+    """Return whether it was found that neurons do what others did some calls before, as a fact."""
+    found = any(one.failed and one.finding.numbers.get("carried") is not None for one in judged)
+    return frozenset({"carried"} if found else ())
 
 
 class _Measured(NamedTuple):
@@ -269,16 +293,28 @@ class Said(NamedTuple):
 
 
 def _hint(case: Case, judged: Sequence[Said], false_alarm: float) -> tuple[str, ...]:
-    """Return a note where masks that fail as single neurons drop whole groups."""
+    """Return a note where masks that fail fit a law of groups, or one that is taken for theirs."""
     failing = [one.judged.check for one in judged if one.judged.failed]
+    for law, said in case.law.mistaken if failing else ():
+        if not _failing(case.but(law=law), false_alarm):
+            return (f"hint: {said}: these masks fit {law!r}, by which {law.rates.mean():.4g} of neurons are dropped",)
     other = groups.fitting(case) if case.law.independent and any(check.whole_masks for check in failing) else None
     if other is None:
         return ()
-    again, _ = _judged(_reduced(case.but(law=other))[0], checks.OF_MASKS, false_alarm)
-    still = ", ".join(one.judged.check.name for one in again if one.judged.failed)
+    still = ", ".join(_failing(case.but(law=other), false_alarm))
     fit = f"they fit {other!r}" if not still else f"as {other!r} would, by which {still} still fail"
     size = other.n // other.reduced.n
     return (f"hint: these masks drop whole groups of {words.counted(size, 'neuron')}: {fit}",)
+
+
+def _failing(case: Case, false_alarm: float) -> list[str]:
+    """Return the names of the tests that another law fails by."""
+    grouped = case.law.group_of is not None
+    of_law = _reduced(case)[0] if grouped else case
+    again, _ = _judged(
+        of_law, _chosen(None, [check for check in checks.OF_MASKS if grouped or check.name != _GROUPS]), false_alarm
+    )
+    return [one.judged.check.name for one in again if one.judged.failed]
 
 
 def _report(
@@ -294,11 +330,14 @@ def _report(
         passed=passes([one.judged for one in said]),
         source=case.seen.recording.source,
         notes=notes,
+        law=repr(case.law),
+        scaling=case.scaling,
+        tolerance=case.tolerance,
         pictures=shown,
     )
 
 
-def _of_noise(outputs: Any, law: Any, false_alarm: float, tests: Iterable[str] | None) -> Report:
+def _of_noise(outputs: Any, law: Any, false_alarm: float, tests: Iterable[str] | None, progress: Any) -> Report:
     """Audit outputs of noise by a bit of each, as a layer's masks, and by their values."""
     found: Read = read(outputs, law)
     known = [check for check in checks.OF_MASKS if check.name != _GROUPS]
@@ -311,9 +350,9 @@ def _of_noise(outputs: Any, law: Any, false_alarm: float, tests: Iterable[str] |
     ]
     case = Case(Evidence(Recording.from_masks(found.masks)), Layer(found.masks.shape[1], found.p))
     judged, notes = _judged(
-        case.but(level=(1 - share) * false_alarm / max(len(chosen), 1)), chosen, (1 - share) * false_alarm
+        case.but(level=(1 - share) * false_alarm / max(len(chosen), 1)), chosen, (1 - share) * false_alarm, progress
     )
     values = judge(of_values, share * false_alarm)
     said = [*(Said(one, found.factors) for one in values if tests is None or one.check.name in names), *judged]
     report = _report(case, said, false_alarm, (found.note, *notes), pictures.of_audit(case) if found.ordered else {})
-    return replace(report, trials=found.trials, n=found.n, p=law.p)
+    return replace(report, trials=found.trials, n=found.n, p=law.p, law=repr(law))

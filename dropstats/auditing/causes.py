@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dropstats.auditing import nulls
 
 # A cause is named where the observed rate could come from it with at least this probability.
-_CONSISTENT = 0.01
+_CONSISTENT = 0.001
 
 # Grids on which implementations compare, and what they compare with.
 _GRIDS = (
+    (4, "a 4-bit threshold"),
     (7, "a comparison with bfloat16 uniforms"),
     (8, "an 8-bit threshold"),
     (10, "a comparison with float16 uniforms"),
@@ -17,11 +18,11 @@ _GRIDS = (
 )
 
 
-def of_rate(observed: float, p: float, neurons: float, dtype: str | None = None, bare: bool = False) -> str:
+def of_rate(observed: float, p: float, neurons: float, dtype: str | None = None, bare: bool = False, n: int = 0) -> str:
     """Return the most familiar cause consistent with an observed rate, or an empty string.
 
     Where the outputs' dtype has uniforms of its own, a rounding that these give is put down to them alone. `bare` masks
-    carry no values, so that it is not known whether their 1 keeps.
+    carry no values, so that it is not known whether their 1 keeps. A mask has `n` neurons.
 
     Examples
     --------
@@ -29,22 +30,33 @@ def of_rate(observed: float, p: float, neurons: float, dtype: str | None = None,
     'consistent with 39/128: p rounded up to a multiple of 1/128, as a comparison with bfloat16 uniforms gives'
     """
     if observed == 0:
-        return "nothing is dropped: dropout is off, as in evaluation"
+        return "nothing is dropped: dropout is off, as in evaluation" + _rounded_to_nothing(p, n)
     if observed == 1:
         return "everything is dropped"
     count = round(observed * neurons)
-    for candidate, cause in _rates(p, dtype, bare):
+    for candidate, cause in _rates(p, dtype, bare, n):
         if candidate != p and 0 < candidate < 1 and nulls.binomial(count, round(neurons), candidate) >= _CONSISTENT:
             return cause
     return ""
 
 
-def _rates(p: float, dtype: str | None, bare: bool) -> Iterator[tuple[float, str]]:
+def _rounded_to_nothing(p: float, n: int) -> str:
+    """Return which roundings make nothing of p, or an empty string."""
+    steps = [2**bits for bits, _ in _GRIDS if p < 2.0**-bits]
+    found = [f"p is below 1/{max(steps)} and rounded to 0"] if steps and p else []
+    if p and 0 < p * n < 1 < n:
+        found.append(f"int(p n) = int({p:g} * {n:,}) = 0 neurons are dropped")
+    return "".join(f", or {one}" for one in found)
+
+
+def _rates(p: float, dtype: str | None, bare: bool, n: int) -> Iterator[tuple[float, str]]:
     """Yield rates that known mistakes turn p into, from the most familiar on."""
     yield 1 - p, "looks like keep probability given as p" + (", or like masks in which 1 means dropped" if bare else "")
     roundings: dict[tuple[float, str], list[tuple[str, int, str]]] = {}
     for bits, how in _GRIDS:
         steps = 2**bits
+        if bits == 8 and dtype == "bfloat16":  # its numbers from 1/2 to 1 are multiples of 1/256
+            how = "a sum in bfloat16"
         up, down = math.ceil(p * steps), math.floor(p * steps)
         if up == down:
             step = f"one step of 1/{steps}"
@@ -65,6 +77,8 @@ def _rates(p: float, dtype: str | None, bare: bool) -> Iterator[tuple[float, str
     yield 1 - (1 - p) ** 2, "consistent with 1 - (1 - p)^2: dropout looks applied twice"
     yield (1 + p) / 2, "consistent with (1 + p)/2: looks like zeros of a ReLU counted as dropped"
     yield p * p, "consistent with p^2: two masks look combined"
+    if n > 1:
+        yield p * (1 - 1 / n), f"consistent with p (1 - 1/n), n = {n:,}: one neuron of each mask looks kept by force"
     yield p / 2, "consistent with p/2"
 
 

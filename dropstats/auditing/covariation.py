@@ -69,8 +69,15 @@ def worst(seen: Streams) -> Covariation | None:
     for k in chosen.tolist():
         pair = varying[int(first[k])], varying[int(second[k])]
         pvalue = min(1.0, _pvalue(seen, laws, drops, pair, seen.level / tried) * tried)
-        found.append(Covariation(pvalue, pair, float(correlation[k]), bool(equal[k] == 1)))
+        found.append(Covariation(pvalue, pair, _correlation(drops[list(pair)]), bool(equal[k] == 1)))
     return min(found, key=lambda one: (one.pvalue, -abs(one.correlation)))
+
+
+def _correlation(drops: Ints) -> float:
+    """Return the correlation of two streams' counts."""
+    first, second = drops - drops.mean(axis=1, keepdims=True)
+    spread = math.sqrt(float(first @ first) * float(second @ second))
+    return float(first @ second) / spread if spread else 0.0
 
 
 def _observed(seen: Streams, index: int, drops: Ints) -> Law:
@@ -101,13 +108,14 @@ def _of_products(laws: list[Law], drops: Ints) -> float:
 def _of_correlation(drops: Ints) -> float:
     """Return the p-value of the counts' own correlation, by as much wider as correlations some calls apart are."""
     calls = drops.shape[1]
+    r = _correlation(drops)
+    if calls < 3 or not r:
+        return 1.0
     first, second = drops - drops.mean(axis=1, keepdims=True)
     spread = math.sqrt(float(first @ first) * float(second @ second))
-    if calls < 3 or not spread:
-        return 1.0
     lags = range(1, min(_LAGS, calls // 2) + 1)
     squares = [calls * (float(first[lag:] @ second[:-lag]) / spread) ** 2 for lag in lags]
-    r = min(max(float(first @ second) / spread, -1 + 1e-15), 1 - 1e-15)
+    r = min(max(r, -1 + 1e-15), 1 - 1e-15)
     t = r * math.sqrt((calls - 2) / (1 - r * r))
     return nulls.student_two_sided(t / math.sqrt(max(1.0, float(np.mean(squares)))), calls - 2)
 

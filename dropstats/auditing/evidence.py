@@ -139,12 +139,33 @@ class Evidence:
                 hashes = mix(hashes * _MIX[0] + np.uint64(start + 1))
         return hashes
 
+    def distinct_masks(self) -> Ints:
+        """Return how often each distinct mask occurs; of narrow masks without a hash of each."""
+        width = self.recording.packed.shape[1]
+        if width <= 2:
+            times = np.zeros(2**16, np.int64)
+            for start in range(0, self.trials, _BLOCK // 8):
+                part = self.recording.packed[start : start + _BLOCK // 8].astype(np.int64)
+                times += np.bincount(part[:, 0] * 256 + (part[:, 1] if width == 2 else 0), minlength=times.size)
+            return times[times > 0]
+        ordered = np.sort(self.mask_hashes)
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        return np.diff(starts, append=ordered.size)
+
     @cached_property
     def period(self) -> int:
         """After how many calls all masks repeat, or 0."""
-        hashes = self.mask_hashes
-        again = np.flatnonzero(hashes[1:] == hashes[0]) + 1
-        return next((lag for lag in again[:64].tolist() if (hashes[lag:] == hashes[:-lag]).all()), 0)
+        narrow = self.recording.packed.shape[1] == 1
+        hashes: NDArray[Any] = self.recording.packed[:, 0] if narrow else self.mask_hashes
+        again: list[int] = []
+        for start in range(1, self.trials, _BLOCK):
+            again += (np.flatnonzero(hashes[start : start + _BLOCK] == hashes[0])[: 64 - len(again)] + start).tolist()
+            if len(again) == 64:
+                break
+        lag = next((lag for lag in again if (hashes[lag:] == hashes[:-lag]).all()), 0)
+        # the last calls may all drop nothing, as the first ones do
+        drops = self.mask_drops[lag:]
+        return lag if lag == 1 or ((drops > 0) & (drops < self.n)).any() else 0
 
     @cached_property
     def lag_columns(self) -> Ints:
@@ -217,7 +238,11 @@ class Evidence:
         correlation = self.stream_correlation[1 : self.n]
         if not correlation.size:
             return 0
-        for stride in (np.flatnonzero(correlation >= 0.4 * correlation.max())[:8] + 1).tolist():
+        # neurons that repeat those a stride before correlate fully but for the first ones of a mask
+        whole = 1 - np.arange(1, correlation.size + 1) / self.n
+        likely = (correlation >= 0.4 * correlation.max()) & (correlation >= 0.9 * whole)
+        # beyond half a mask only some neurons would repeat others, a few perhaps by chance
+        for stride in (np.flatnonzero(likely[: self.n // 2])[:8] + 1).tolist():
             if all(np.array_equal(drops[:, :-stride], drops[:, stride:]) for _, drops in self.blocks()):
                 return int(stride)
         return 0

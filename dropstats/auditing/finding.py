@@ -205,6 +205,12 @@ class Check:
         Whether it judges sums whose variance dependence among neurons widens.
     values : bool
         Whether it looks at what kept neurons became.
+    on_request : bool
+        Whether it runs only where its name is given.
+    about : str
+        What it looks at, in plain words: "how many neurons are dropped in all".
+    quantity : str
+        What its numbers `observed` and `expected` are: "drop rate".
     """
 
     name: str
@@ -216,3 +222,6 @@ class Check:
     excused: Literal["", "by the rate", "by one rate"] = ""
     widened: bool = False
     values: bool = False
+    on_request: bool = False
+    about: str = ""
+    quantity: str = ""

@@ -62,21 +62,37 @@ def _verdict(finding: Finding, adjusted: float | None, false_alarm: float) -> Ve
     return "inconclusive" if finding.state == "too small" else "not applicable"
 
 
+# What neurons that are dropped in groups bring about.
+_BY_GROUPS = ("tiles", "serial", "positions", "lags", "overlaps", "linear", "drift", "inputs", "duplicates")
+# What masks that occur again bring about.
+_BY_REPEATS = (
+    "rate", "positions", "dispersion", "tiles", "pairs", "lags", "serial", "overlaps", "linear", "drift", "inputs",
+    "mean",
+)  # fmt: skip
 # (cause, what must be plain to see in the masks, what follows): a failure that follows from another is said to.
 _CONSEQUENCES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "reseeding", "",
+        ("positions", "pairs", "lags", "serial", "linear", "dispersion", "tiles", "overlaps", "duplicates", "drift"),
+    ),
     ("scale", "", ("mean",)),
     ("rate", "", ("mean",)),
-    (
-        "duplicates", "periodic",
-        ("rate", "positions", "dispersion", "tiles", "pairs", "lags", "serial", "overlaps", "drift", "mean"),
-    ),
-    ("pairs", "together", ("dispersion", "tiles", "serial", "positions", "lags", "overlaps", "drift")),
-    ("dispersion", "together", ("tiles", "serial", "positions", "lags", "overlaps", "drift", "pairs")),
-    ("duplicates", "", ("lags", "overlaps", "serial")),
-    ("positions", "", ("rate", "lags", "mean")),
+    ("duplicates", "periodic", _BY_REPEATS),
+    ("pairs", "together", ("dispersion", *_BY_GROUPS)),
+    ("dispersion", "together", (*_BY_GROUPS, "pairs")),
+    ("tiles", "together", ("serial", "positions", "lags", "overlaps", "linear", "drift", "duplicates")),
+    ("serial", "together", ("lags", "overlaps", "linear", "drift", "duplicates")),
+    ("duplicates", "repeated", _BY_REPEATS),
+    ("duplicates", "", ("lags", "overlaps", "serial", "linear")),
+    ("lags", "carried", ("overlaps", "serial", "linear", "drift", "tiles", "dispersion", "pairs", "duplicates")),
+    ("edges", "certain", ("rate",)),
+    ("transposed", "keyed", ("agreement", "duplicates", "overlaps", "linear")),
+    ("positions", "", ("rate", "lags", "mean", "linear", "inputs")),
     ("positions", "constant", ("pairs", "serial")),
-    ("drift", "", ("rate", "dispersion", "tiles", "duplicates", "mean", "serial", "lags", "pairs")),
-    ("dispersion", "", ("tiles",)),
+    ("inputs", "", ("rate", "dispersion", "tiles", "serial", "lags", "pairs", "mean")),
+    ("drift", "", ("rate", "dispersion", "tiles", "duplicates", "inputs", "mean", "serial", "lags", "pairs")),
+    ("overlaps", "", ("lags", "serial", "linear", "drift")),
+    ("dispersion", "", ("tiles", "linear")),
     ("tiles", "", ("dispersion",)),
     ("agreement", "", ("duplicates", "overlaps", "transposed")),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from dropstats.auditing import nulls
 
 Ints = NDArray[np.int64]
 
-# Spectrum and autocorrelation are formed over at most this many calls, the first ones.
+# Spectrum and autocorrelation are formed over at most this many calls, the first ones; trend and alternation over all.
 _CALLS = 2**23
 # Sums over all calls are formed in blocks of so many.
 _BLOCK = 2**20
@@ -88,29 +88,34 @@ def waves(counts: Ints, law: Spread) -> tuple[Departure, Departure]:
     screen by the same transform; those of the lags that stand out most are judged, Bonferroni, half of it for short
     lags.
     """
+    alternation = _alternation(counts, law)
     counts = counts[:_CALLS]
     trials, mean = counts.size, float(counts.mean())
     transform = fft.rfft(counts - mean, 2 * trials)
     power = transform.real**2 + transform.imag**2
     del transform
-    line = _line(power, trials, law)
+    line = min(alternation, _line(power, trials, law), key=lambda one: one.pvalue)
     correlation = fft.irfft(power, 2 * trials)[1:trials] / np.sqrt(np.arange(trials - 1, 0, -1))
     judged = np.argpartition(np.abs(correlation), -min(_JUDGED, trials - 1))[-_JUDGED:] + 1
     return line, min((_at_lag(counts, lag, law) for lag in {1, *judged.tolist()}), key=lambda one: one.pvalue)
 
 
+def _alternation(counts: Ints, law: Spread) -> Departure:
+    """Return by how much every second count differs from those between them, over all calls: their mean cancels."""
+    trials = counts.size // 2 * 2
+    total = float(counts[:trials:2].sum() - counts[1:trials:2].sum())
+    pvalue = nulls.weighted_bound(total, law.variance * trials, law.most)
+    return Departure(min(1.0, 2 * pvalue), 2.0, abs(total) / max(trials, 1))
+
+
 def _line(power: NDArray[np.float64], trials: int, law: Spread) -> Departure:
-    """Return the line of the periodogram that stands out most: of two phases, or the alternation, which has one."""
-    amplitude = float(np.sqrt(power[trials]))
-    pvalue = nulls.weighted_bound(amplitude, law.variance * trials, (1 + 1 / trials) * law.most)
-    best = Departure(min(1.0, 2 * pvalue), 2.0, amplitude / trials)
-    if trials > 2:
-        at = int(np.argmax(power[1:trials])) + 1
-        amplitude = float(np.sqrt(power[at]))
-        pvalue = nulls.amplitude_bound(amplitude, law.variance * trials / 2, _REACH * law.most)
-        other = Departure(min(1.0, 2 * (trials - 1) * pvalue), _period(2 * trials / at, trials), 2 * amplitude / trials)
-        best = min(best, other, key=lambda one: one.pvalue)
-    return best
+    """Return the line of the periodogram, of two phases, that stands out most."""
+    if trials < 3:
+        return Departure(1.0, 0.0, 0.0)
+    at = int(np.argmax(power[1:trials])) + 1
+    amplitude = float(np.sqrt(power[at]))
+    pvalue = nulls.amplitude_bound(amplitude, law.variance * trials / 2, _REACH * law.most)
+    return Departure(min(1.0, 2 * (trials - 1) * pvalue), _period(2 * trials / at, trials), 2 * amplitude / trials)
 
 
 def _period(period: float, trials: int) -> float:
@@ -123,7 +128,8 @@ def _at_lag(counts: Ints, lag: int, law: Spread) -> Departure:
     deviations = counts - law.mean
     total = float(deviations[:-lag] @ deviations[lag:])
     values, times = tabulated(counts[:-lag])
-    pvalue = nulls.product_bound(total, np.asarray(values - law.mean, dtype=np.float64), times, law.variance, law.most)
+    before = np.asarray(values - law.mean, dtype=np.float64)
+    pvalue = nulls.product_bound(total, before, times, law.variance, law.variance, law.most)
     # half of what may go wrong by chance is for short lags, where it is likeliest: the shares of all add up to 1
     share = 0.5 / (lag * (lag + 1)) + 0.5 / (counts.size - 1)
     return Departure(min(1.0, pvalue / share), float(lag), total / (counts.size - lag) / law.variance)

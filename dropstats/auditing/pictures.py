@@ -10,8 +10,8 @@ from dropstats.auditing import nulls
 from dropstats.auditing.finding import Case
 from dropstats.auditing.streams import Pair, Streams, compare, compare_apart, equal_pairs
 
-# Points of a curve, about one a pixel; of a scatter of positions, two in each of so many cells.
-_POINTS, _CELLS = 1000, 500
+# Points of a curve, about one a pixel; of a scatter of positions, two in each of so many cells; bars.
+_POINTS, _CELLS, _BARS = 1000, 500, 40
 # At most this many masks, and neurons, are shown as an image: about a pixel each.
 _IMAGE = 256
 # At most this many streams are shown in the matrix, and calls apart to either side.
@@ -30,20 +30,22 @@ def of_audit(case: Case) -> dict[str, Any]:
 
 
 def _counts(case: Case) -> dict[str, Any]:
-    """Return the histogram of the masks' counts, and the law's."""
+    """Return the histogram of the masks' counts, and how many masks the law has in each bar."""
     counts, law = case.seen.mask_drops, case.law
     likely: Any = np.zeros(0, np.int64)
     if law.has_counts:
         support, pmf = nulls.window(law.dropped, case.n)
         likely = support[pmf * case.trials > 1e-3]
     ends = [counts.min(), counts.max(), *(likely[[0, -1]] if likely.size else [])]
-    low, high = int(min(ends)), int(max(ends))
-    width = max(1, round((high - low) / 40))
+    step = getattr(law.dropped, "size", 1) if law.has_counts else 1  # whole groups are dropped
+    low, high = int(min(ends)) // step * step, int(max(ends))
+    width = step * max(1, round((high - low) / _BARS / step))
     edges = np.arange(low, high + width + 1, width) - 0.5
     panel = {"edges": edges, "masks": np.histogram(counts, edges)[0], "mean": float(np.sum(law.rates))}
+    panel |= {"least": int(counts.min()), "most": int(counts.max())}
     if law.has_counts:
-        inside = np.unique(np.linspace(low, high, min(high - low + 1, _POINTS)).astype(np.int64))
-        panel |= {"counts": inside, "expected": case.trials * width * np.asarray(law.dropped.pmf(inside))}
+        expected = case.trials * np.diff(law.dropped.cdf(edges))
+        panel |= {"counts": (edges[:-1] + edges[1:]) / 2, "expected": expected}
     return panel
 
 
@@ -70,7 +72,9 @@ def _lags(case: Case) -> dict[str, Any]:
         return {}
     lag = np.arange(1, max(2, seen.trials // 2))
     correlation = seen.lag_correlation(rates)[lag]
-    band = nulls.normal_quantile((1 - _BAND) / 2 / lag.size) / np.sqrt(seen.n * (seen.trials - lag))
+    # neurons that drop together are so many fewer
+    size = seen.n / max(1.0, case.law_effect)
+    band = nulls.normal_quantile((1 - _BAND) / 2 / lag.size) / np.sqrt(size * (seen.trials - lag))
     if lag.size > _POINTS:  # those that stand out most, and the band's ends
         chosen = np.union1d(np.argsort(np.abs(correlation) / band)[-_POINTS:], [0, lag.size - 1])
         lag, correlation, band = lag[chosen], correlation[chosen], band[chosen]

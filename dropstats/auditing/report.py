@@ -1,17 +1,24 @@
 """What an audit found, as plain data: one result a test, and the report that holds them."""
 
-import json
 import math
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self
 
-from dropstats.rendering import text
+import numpy as np
+import scipy
+
+from dropstats.rendering import arrays, text
+from dropstats.rendering.pages import Pages
 
 Verdict = Literal["pass", "fail", "inconclusive", "not applicable"]
 
-# Version of the layout that `Report.to_dict` returns.
-SCHEMA = 1
+# Version of the layout that `to_dict` returns; 1 was that of dropstats 0.1.0.
+LAYOUT = 2
+# A library and its version, as recordings name them.
+_LIBRARY = re.compile(r"\b(torch|jax|tensorflow|keras|paddle|mlx|cupy|numpy|flax|equinox) v?\d[\w.+]*")
+_OF_RESULT = ("name", "verdict", "pvalue", "adjusted_pvalue", "observed", "expected", "detectable", "message")
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,33 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a dictionary of plain values; a number that is not finite becomes None."""
-        names = ("name", "verdict", "pvalue", "adjusted_pvalue", "observed", "expected", "detectable", "message")
-        return {name: _plain(getattr(self, name)) for name in names}
+        return {name: _plain(getattr(self, name)) for name in (*_OF_RESULT, "explained_by")}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return the result that `to_dict` wrote."""
+        return cls(**{name: data[name] for name in _OF_RESULT}, explained_by=data.get("explained_by", ""))
+
+
+def check_layout(data: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
+    """Raise ValueError where plain data is not of the layout that this dropstats reads, or no such report."""
+    version = data.get("version", data.get("schema"))
+    if version != LAYOUT:
+        by = data.get("versions", {}).get("dropstats", "another version")
+        raise ValueError(f"version of a report must be {LAYOUT}; got {version!r}, written by dropstats {by}")
+    if data.get("kind") not in kinds:
+        raise ValueError(f"kind of the report must be {' or '.join(map(repr, kinds))}; got {data.get('kind')!r}")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of dropstats and of what computes its numbers."""
+    from dropstats import __version__
+
+    return {"dropstats": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Pages):
     """Results of an audit; print it for a table, iterate for the results; it is true where the audit passed.
 
     Attributes
@@ -77,6 +105,17 @@ class Report:
         Where the recording comes from.
     notes : tuple of str
         What was sampled or left out.
+    law : str
+        What the masks were held against, as Python writes it: "Layer(1024, 0.3)"; empty where streams declare
+        nothing.
+    scaling : {'inverted', 'direct', ''}
+        Whether kept values were to be divided by 1 - p; empty for streams.
+    tolerance : float or None
+        Bias of the rate that does not matter.
+    expect : {'', 'independent', 'identical'}
+        What several streams were expected to be; empty for the masks of one implementation.
+    versions : mapping of str to str
+        Versions of dropstats, numpy and scipy that made the report.
     pictures : mapping
         Small arrays of what `plot` draws: not the masks.
     """
@@ -90,6 +129,11 @@ class Report:
     passed: bool
     source: str = ""
     notes: tuple[str, ...] = ()
+    law: str = ""
+    scaling: str = "inverted"
+    tolerance: float | None = None
+    expect: str = ""
+    versions: Mapping[str, str] = field(default_factory=versions)
     pictures: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -111,15 +155,42 @@ class Report:
         known = ", ".join(result.name for result in self.results)
         raise KeyError(f"no test named {name!r}; the report has {known}")
 
-    def __str__(self) -> str:
-        explained = {result.name: result.explained_by for result in self.results if result.explained_by}
-        return text.table(self.to_dict() | {"source": self.source, "notes": self.notes, "explained": explained})
+    @property
+    def library(self) -> str:
+        """Library that made the masks, with its version, where the source names it: "torch 2.13.0"."""
+        found = _LIBRARY.search(self.source)
+        return found.group() if found else ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as a dictionary of plain values, of a versioned layout."""
-        return {
-            "schema": SCHEMA,
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, width: int = text.WIDTH) -> str:
+        """Return the report as a table of so many columns; below 118, findings stand under their test."""
+        return text.table(self.to_dict(), width)
+
+    def to_dict(self, *, pictures: bool = False, date: str = "") -> dict[str, Any]:
+        """Return the report as a dictionary of plain values, of a layout with a version.
+
+        Parameters
+        ----------
+        pictures : bool
+            Include the small arrays of the pictures, floats to six digits, so that what `from_dict` makes of them can
+            be drawn.
+        date : str
+            Date of the report; none by default, so that the same masks give the same report.
+        """
+        data = {
+            "version": LAYOUT,
+            "kind": "streams" if self.expect else "audit",
             "passed": self.passed,
+            "law": self.law or None,
+            "source": self.source,
+            "notes": list(self.notes),
+            "scaling": self.scaling or None,
+            "tolerance": _plain(self.tolerance),
+            "versions": dict(self.versions),
+            "library": self.library or None,
+            "expect": self.expect or None,
             "trials": self.trials,
             "n": self.n,
             "p": _plain(self.p),
@@ -127,10 +198,42 @@ class Report:
             "false_alarm": self.false_alarm,
             "results": [result.to_dict() for result in self.results],
         }
+        return data | ({"date": date} if date else {}) | ({"pictures": arrays.plain(self.pictures)} if pictures else {})
 
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return the report as strict JSON, null where there is no number."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return the report that `to_dict` wrote.
+
+        Parameters
+        ----------
+        data : mapping
+            As of `to_dict`, or of `json.loads` of what `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the layout has another version, or this is no report of masks.
+
+        Examples
+        --------
+        >>> from dropstats import Layer, audit
+        >>> report = audit(Layer(64, 0.5).sample(100, rng=0), p=0.5)
+        >>> Report.from_dict(report.to_dict()) == report
+        True
+        """
+        check_layout(data, ("audit", "streams"))
+        given = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        given |= {name: given.get(name) or "" for name in ("law", "scaling", "expect")}
+        given["observed_rate"] = math.nan if given["observed_rate"] is None else given["observed_rate"]
+        given["results"] = tuple(map(Result.from_dict, data["results"]))
+        given["notes"] = tuple(data["notes"])
+        given["pictures"] = arrays.restored(data.get("pictures", {}))
+        return cls(**given)
+
+    def _page(self) -> dict[str, Any]:
+        from dropstats.auditing import describing
+
+        return {"words": describing.words(data := self.to_dict()), "code": describing.code(data)}
 
     def plot(self, figure: Any = None) -> Any:
         """Return a matplotlib figure of what a person looks at first.
@@ -150,7 +253,7 @@ class Report:
         """
         from dropstats.rendering import figures
 
-        return figures.draw(self.to_dict() | {"source": self.source}, self.pictures, figure)
+        return figures.draw(self.to_dict(), self.pictures, figure)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,9 @@ from dropstats.auditing.finding import Case
 
 
 def shown_rate(rate: float, neurons: float) -> str:
-    """Return a rate to as many decimals as its error leaves, four at least."""
+    """Return a rate to as many decimals as its error leaves, four at least; 0 and 1 as they are."""
+    if rate in (0.0, 1.0):
+        return f"{rate:g}"
     error = math.sqrt(max(rate * (1 - rate), 1e-12) / max(neurons, 1))
     return f"{rate:.{min(max(4, math.ceil(-math.log10(error))), 9)}f}"
 

@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
-A command is a module with SUMMARY, EXAMPLES, add_arguments(parser) and run(arguments); ``_COMMANDS`` lists them. Bad
-input ends with exit status 2 and one line on stderr.
+A command is a module with SUMMARY, EXAMPLES, add_arguments(parser) and run(arguments); ``_COMMANDS`` lists them, and
+only the one that is asked for is loaded. Bad input ends with exit status 2 and one line on stderr.
 """
 
 import os
@@ -9,20 +9,20 @@ import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 
 import dropstats
-from dropstats.cli import audit, layer, model, monitor, plan, prob, simulate, streams
 from dropstats.cli.common import Parser, add_command, one_line
 
 _PROG = "dropstats"
-_COMMANDS = (prob, simulate, audit, streams, model, monitor, plan, layer)
+_COMMANDS = ("prob", "simulate", "audit", "streams", "model", "monitor", "plan", "layer")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0 is success, 1 an audit or a monitor that finds a departure, 2 bad input, 130 an interrupt from the keyboard, 141
-    a reader that closed the pipe.
+    0 is success, 1 an audit or a monitor that finds a departure, 2 wrong use or bad input, 3 an audit that could judge
+    nothing, 130 an interrupt from the keyboard, 141 a reader that closed the pipe.
 
     Parameters
     ----------
@@ -35,9 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     P(dropped == 5) = 0.24609375
     0
     """
-    prog = _PROG
+    prog, words = _PROG, sys.argv[1:] if argv is None else list(argv)
+    parser = _parser(words[0] if words else "")
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks how the line may go on
+        _complete(parser)
     try:
-        arguments = _parser().parse_args(argv)
+        parser.check_names(words)
+        arguments = parser.parse_args(words or ["--help"])
         prog = f"{_PROG} {arguments.command}"
         status: int | None = arguments.run(arguments)
         print(end="", flush=True)  # an error of writing shows now; unlike sys.stdout.flush(), fine without a stdout
@@ -57,10 +61,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status or 0
 
 
-def _parser() -> Parser:
+def _complete(parser: Parser) -> None:
+    """Answer a shell that asks how a line may go on, where argcomplete is installed; it then ends the process."""
+    with suppress(ImportError):
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+
+
+def _parser(asked: str = "") -> Parser:
+    """Return the parser of one command, or of all where none of them is asked for."""
     parser = Parser(
         prog=_PROG,
-        description="Exact laws, simulation and audits of dropout masks; P is the drop probability of a neuron.",
+        description="Exact laws, simulation and audits of dropout masks;\nP is the drop probability of a neuron.",
         epilog="examples:\n"
         "  dropstats prob 1024 0.5 --exactly 512\n"
         "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0\n"
@@ -71,6 +84,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"{_PROG} {dropstats.__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for module in _COMMANDS:
-        add_command(commands, module)
+    for name in (asked,) if asked in _COMMANDS else _COMMANDS:
+        add_command(commands, import_module(f"dropstats.cli.{name}"))
+    parser.commands = commands.choices
     return parser

@@ -1,9 +1,9 @@
 """What the commands share: parsers whose errors are one line, arguments, and how numbers are shown."""
 
 import argparse
-import json
 import math
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import dropstats
@@ -16,12 +16,46 @@ if TYPE_CHECKING:
 _SMALLEST_PRINTED = 1e-300
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help whose description is wrapped and whose examples are not."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
+    """An ArgumentParser whose errors are one line, and which knows its commands by name."""
+
+    commands: Mapping[str, "Parser"] = MappingProxyType({})
 
     def error(self, message: str) -> NoReturn:
         """Print the error on one line and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
+
+    def check_names(self, words: Sequence[str]) -> None:
+        """Refuse an unknown option or command and name the nearest, for argparse first asks for what is missing."""
+        for place, word in enumerate(words):
+            name = word.partition("=")[0]
+            if word == "--":
+                return
+            if word.startswith("--") and name not in self._option_string_actions:
+                self.error(f"unknown option {name}{nearest(name, self._option_string_actions)}")
+            if self.commands and not word.startswith("-"):
+                if word not in self.commands:
+                    known = f"; commands are {', '.join(self.commands)}"
+                    self.error(f"unknown command {word!r}{nearest(word, self.commands) or known}")
+                self.commands[word].check_names(words[place + 1 :])
+                return
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the question that names the known word most like this one; nothing where none is."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def one_line(message: str) -> str:
@@ -36,7 +70,7 @@ def add_command(commands: Any, module: Any) -> None:
         help=module.SUMMARY,
         description=f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.",
         epilog=f"examples:\n{module.EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     module.add_arguments(parser)
@@ -47,8 +81,8 @@ def add_command(commands: Any, module: Any) -> None:
 def add_layer_arguments(parser: Parser, nargs: str | None = None) -> None:
     """Take N and P."""
     parser.add_argument("n", nargs=nargs, type=integer, metavar="N", help="number of neurons; 1e6 is taken too")
-    probability = "probability that a neuron is dropped, in [0, 1]"
-    parser.add_argument("p", nargs=nargs, type=number, metavar="P", help=probability)
+    words = "probability that a neuron is dropped, in [0, 1]"
+    parser.add_argument("p", nargs=nargs, type=probability, metavar="P", help=words)
 
 
 def add_law_arguments(parser: Parser) -> None:
@@ -58,10 +92,11 @@ def add_law_arguments(parser: Parser) -> None:
     parser.add_argument("--law", metavar="LAW", help=law)
 
 
-def add_recording_arguments(parser: Parser) -> None:
-    """Take a recording, and what it declares."""
-    parser.add_argument("file", metavar="FILE", help="recording (.npz), or array of masks or outputs (.npy, .npz)")
-    parser.add_argument("--p", type=number, metavar="P", help="declared drop probability, in place of the file's")
+def add_recording_arguments(parser: Parser, nargs: str | None = None) -> None:
+    """Take a recording, or several, and what is declared."""
+    words = "recording (.npz), or array of masks or outputs (.npy, .npz)"
+    parser.add_argument("file" if nargs is None else "files", nargs=nargs, metavar="FILE", help=words)
+    parser.add_argument("--p", type=probability, metavar="P", help="declared drop probability, in place of the file's")
     parser.add_argument("--law", metavar="LAW", help="any declared law, as in Python: 'Channels(64, 8 * 8, 0.2)'")
 
 
@@ -85,23 +120,29 @@ def law_of(arguments: argparse.Namespace) -> "Law":
     return dropstats.Layer(arguments.n, arguments.p)
 
 
-def recording_of(arguments: argparse.Namespace) -> "tuple[Recording, Law | None]":
-    """Return the recording of a file and the law of --law, where --plot names a file that can be written."""
+def declared_law(arguments: argparse.Namespace) -> "Law | None":
+    """Return the law of --law; None where there is none."""
     from dropstats.laws.parse import parse
 
-    if arguments.plot is not None:
-        dropstats.plots.check_picture_path(arguments.plot)  # before the work, not after it
     if arguments.law is not None and arguments.p is not None:
         raise ValueError(f"either --p or --law is expected; got both, --p {arguments.p:g}")
-    law = None if arguments.law is None else parse(arguments.law, "--law")
-    recording = dropstats.Recording.load(arguments.file, arguments.p)
+    return None if arguments.law is None else parse(arguments.law, "--law")
+
+
+def recording_of(file: str, p: float | None, law: "Law | None") -> "Recording":
+    """Return the recording of a file, which must say p where neither --p nor --law does."""
+    recording = dropstats.Recording.load(file, p)
     if law is None and recording.p is None:
-        raise ValueError(f"{arguments.file} does not say p: give --p or --law")
-    return recording, law
+        raise ValueError(f"{file} does not say p: give --p or --law")
+    return recording
 
 
 def integer(text: str) -> int:
     """Return the integer that `text` writes, also as 1e6 or 1000.0, without rounding it to a double."""
+    if text.isdecimal() and len(text) <= 40:
+        return int(text)
+    from decimal import Decimal, InvalidOperation
+
     try:
         value = Decimal(text)
     except InvalidOperation:
@@ -119,6 +160,16 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"a number is expected; got {text!r}") from None
+
+
+def probability(text: str) -> float:
+    """Return the probability that `text` writes; one beyond [0, 1] is the library's to refuse."""
+    percent = text.rstrip().endswith("%")
+    value = number(text.rstrip()[:-1] if percent else text)
+    if percent or 2 <= value <= 100:
+        got = f"a probability in [0, 1] is expected; got {text!r}"
+        raise argparse.ArgumentTypeError(f"{got}; did you mean {value / 100:.12g}?" if 0 <= value <= 100 else got)
+    return value
 
 
 def named(law: "Law") -> dict[str, Any]:
@@ -154,6 +205,8 @@ def format_probability(probability: float, log: float, digits: int = 12) -> str:
 
 def print_json(**fields: object) -> None:
     """Print one JSON object; a number that is not finite, which JSON cannot write, becomes null."""
+    import json
+
     for name, value in fields.items():
         if isinstance(value, float) and not math.isfinite(value):
             fields[name] = None

@@ -52,8 +52,8 @@ def _mask_facts(law: "Layer", p: float) -> list[_Fact]:
     mode = min(math.floor((law.n + 1) * p), law.n)
     return [
         _number_fact("neurons dropped in a mask, on average", "mean", float(law.dropped.mean())),
-        _number_fact("... give or take (standard deviation)", "standard_deviation", float(law.dropped.std())),
-        ("... in 99 of 100 masks", f"{low:,} to {high:,}", {"central_99": [low, high]}),
+        _number_fact("... standard deviation", "standard_deviation", float(law.dropped.std())),
+        ("... 99% interval", f"{low:,} to {high:,}", {"central_99": [low, high]}),
         _probability_fact(f"P(exactly {mode:,}, the most probable number)", "most_probable", law, mode),
         _probability_fact("P(all dropped, so that nothing passes)", "all_dropped", law, law.n),
         _number_fact("kept activations are multiplied by 1/(1-p) =", "scale", scale),

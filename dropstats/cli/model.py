@@ -9,14 +9,15 @@ from importlib import import_module
 from typing import Any
 
 import dropstats
+from dropstats.cli import printing
 from dropstats.cli.common import Parser, add_default, integer
 
 SUMMARY = "decide whether every dropout draw of a model is what the model declares"
-EXAMPLES = """\
+EXAMPLES = f"""\
   dropstats model package.module:make
   dropstats model train:model_and_batch --calls 256 --json
 
-exit status: 0 passed, 1 something fails, 2 nothing could be judged or bad input"""
+{printing.EXIT_STATUS}"""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -26,10 +27,12 @@ def add_arguments(parser: Parser) -> None:
     calls = "passes in training mode; %(default)s by default"
     parser.add_argument("--calls", type=integer, default=64, metavar="N", help=calls)
     add_default(parser, "--false-alarm", 1e-3, "A", "probability that a correct model fails")
+    printing.add_report_arguments(parser, plot=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Audit, print the report, and return the exit status."""
+    printing.check_paths(arguments)
     make = _function(arguments.function)
     try:
         model, inputs, keywords = _parts(make())
@@ -41,10 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     except Exception:
         return _traced()
-    print(report.to_json(indent=None) if arguments.json else report)
-    if report.failures:
-        return 1
-    return 0 if report.passed else 2
+    print(printing.shown(report, arguments))
+    printing.write(report, arguments)
+    if arguments.junit is not None:
+        printing.write_junit(arguments.junit, [(report.model, report)])
+    return printing.status(report, arguments.strict)
 
 
 def _traced() -> int:

@@ -4,7 +4,7 @@ import argparse
 import json
 
 import dropstats
-from dropstats.cli.common import Parser, add_default, add_recording_arguments, integer, recording_of
+from dropstats.cli.common import Parser, add_default, add_recording_arguments, declared_law, integer, recording_of
 
 SUMMARY = "replay recorded masks and say at which step the evidence against their law suffices"
 EXAMPLES = """\
@@ -28,7 +28,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay the masks, print what was found, and return the exit status."""
-    recording, law = recording_of(arguments)
+    if arguments.plot is not None:
+        dropstats.plots.check_picture_path(arguments.plot)  # before the work, not after it
+    law = declared_law(arguments)
+    recording = recording_of(arguments.file, arguments.p, law)
     if recording.known is not None:
         needed = "a monitor needs masks in which it is known of every neuron if it is dropped"
         raise ValueError(f"{arguments.file}: {needed}")

@@ -4,7 +4,7 @@ import argparse
 import math
 
 import dropstats
-from dropstats.cli.common import Parser, add_default, integer, number, print_json
+from dropstats.cli.common import Parser, add_default, integer, number, print_json, probability
 
 SUMMARY = "number of neurons that show a shift of p, or shift that they show"
 EXAMPLES = """\
@@ -14,7 +14,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: Parser) -> None:
     """Take p, a shift or a number of neurons, and the two error rates."""
-    parser.add_argument("--p", type=number, required=True, metavar="P", help="declared drop probability")
+    parser.add_argument("--p", type=probability, required=True, metavar="P", help="declared drop probability")
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--shift", type=number, metavar="D", help="difference to the true probability, P + D")
     asked.add_argument("--neurons", type=integer, metavar="N", help="number of neurons, over all masks")
@@ -35,4 +35,4 @@ def run(arguments: argparse.Namespace) -> None:
         return
     seen = f"no p above {p:g}" if math.isinf(shift) else f"p = {p + shift:.8g} where {p:g} is declared"
     power, false_alarm = errors["power"], errors["false_alarm"]
-    print(f"{neurons:,} neurons show {seen}, with power {power:g} at false-alarm rate {false_alarm:g}")
+    print(f"{neurons:,} neurons detect {seen}, with power {power:g} at false-alarm rate {false_alarm:g}")

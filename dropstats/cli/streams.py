@@ -1,46 +1,63 @@
 """Command `streams`: whether recordings of several ranks, layers or seeds are independent, or identical."""
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
 
 import dropstats
-from dropstats.cli.common import Parser, add_default, number
+from dropstats.cli import printing
+from dropstats.cli.common import Parser, add_default, add_recording_arguments, declared_law, one_line
 
 SUMMARY = "decide whether recordings of several ranks, layers or seeds are independent, or identical"
-EXAMPLES = """\
+EXAMPLES = f"""\
   dropstats streams rank0.npz rank1.npz rank2.npz
+  dropstats streams rank0.npy rank1.npy --law 'Channels(64, 8 * 8, 0.2)'
   dropstats streams eager.npz compiled.npz --expect identical --json
 
-exit status: 0 passed, 1 a test fails, 2 nothing could be judged"""
+{printing.EXIT_STATUS}"""
 
 
 def add_arguments(parser: Parser) -> None:
-    """Take the recordings and what they are expected to be."""
-    files = "recordings (.npz), or arrays of masks or outputs (.npy, .npz), two at least"
-    parser.add_argument("files", nargs="+", metavar="FILE", help=files)
+    """Take the recordings, what they declare and what they are expected to be."""
+    add_recording_arguments(parser, nargs="+")
     expect = "what streams should be; %(default)s by default"
     parser.add_argument("--expect", choices=("independent", "identical"), default="independent", help=expect)
-    parser.add_argument("--p", type=number, metavar="P", help="declared drop probability, in place of the files'")
-    parser.add_argument("--law", metavar="LAW", help="any declared law, as in Python: 'Channels(64, 8 * 8, 0.2)'")
     add_default(parser, "--false-alarm", 1e-3, "A", "probability that streams which are as expected fail")
+    printing.add_report_arguments(parser)
+    printing.add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Audit, print the report, and return the exit status."""
-    from dropstats.laws.parse import parse
+    """Audit, print and write what was found, and return the exit status."""
+    printing.check_paths(arguments)
+    law = declared_law(arguments)
+    streams, complete = _recordings(arguments.files)
+    asked = {"p": arguments.p, "law": law, "false_alarm": arguments.false_alarm}
+    report = dropstats.audit_streams(streams, arguments.expect, progress=printing.progress(arguments), **asked)
+    print(printing.shown(report, arguments))
+    printing.write(report, arguments)
+    if arguments.junit is not None:
+        printing.write_junit(arguments.junit, [("streams", report)])
+    return printing.status(report, arguments.strict) if complete else 2
 
-    if arguments.law is not None and arguments.p is not None:
-        raise ValueError(f"either --p or --law is expected; got both, --p {arguments.p:g}")
-    law = None if arguments.law is None else parse(arguments.law, "--law")
-    names = [Path(file).stem for file in arguments.files]
+
+def _recordings(files: list[str]) -> tuple[dict[str, Any], bool]:
+    """Return the recordings by name, and whether all files hold one: the others are compared, where two are left."""
+    names = [Path(file).stem for file in files]
     if len(set(names)) < len(names):
-        names = arguments.files
+        names = files
     if len(set(names)) < len(names):
         raise ValueError(f"files must differ from each other; got {', '.join(names)}")
-    streams = {name: dropstats.Recording.load(file) for name, file in zip(names, arguments.files, strict=True)}
-    asked = {"p": arguments.p, "law": law, "false_alarm": arguments.false_alarm}
-    report = dropstats.audit_streams(streams, arguments.expect, **asked)
-    print(report.to_json(indent=None) if arguments.json else report)
-    if report.failures:
-        return 1
-    return 0 if report.passed else 2
+    streams: dict[str, Any] = {}
+    errors: list[Exception] = []
+    for name, file in zip(names, files, strict=True):
+        try:
+            streams[name] = dropstats.Recording.load(file)
+        except (ValueError, OSError) as error:
+            errors.append(error)
+    if errors and len(streams) < 2:
+        raise errors[0]
+    for unread in errors:
+        print(f"dropstats streams: error: {one_line(str(unread))}", file=sys.stderr)
+    return streams, not errors

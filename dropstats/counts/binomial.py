@@ -53,6 +53,9 @@ class Binomial(Count):
             for name in ("_pmf", "_logpmf", "_cdf", "_logcdf", "_sf", "_logsf"):
                 setattr(self, name, getattr(point, name))
 
+    def __repr__(self) -> str:
+        return f"Binomial(n={self.n}, p={float(self.p)!r})"
+
     @property
     def args(self) -> tuple[Any, ...]:
         """Shape parameters, as scipy has them."""
@@ -211,6 +214,9 @@ class Bernoulli(Binomial):
 
     def __init__(self, p: float) -> None:
         super().__init__(1, p)
+
+    def __repr__(self) -> str:
+        return f"Bernoulli(p={float(self.p)!r})"
 
     @property
     def args(self) -> tuple[Any, ...]:

@@ -16,31 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dropstats._numerics import log1mexp, panels
+from dropstats.counts.one_binomial import LOG_2, STIRLING_ERRORS, OneBinomial
+from dropstats.counts.one_binomial import series as _series
 
 Floats = NDArray[np.float64]
 
-# log(k!) - (k + 1/2) log k + k - log(2 pi) / 2 for k = 0 (where it is not used), 1, ..., 15
-_STIRLING_ERROR = np.array(
-    [
-        0.0,
-        0.08106146679532725822,
-        0.04134069595540929409,
-        0.02767792568499833915,
-        0.02079067210376509311,
-        0.01664469118982119216,
-        0.01387612882307074800,
-        0.01189670994589177010,
-        0.01041126526197209650,
-        0.00925546218271273292,
-        0.00833056343336287126,
-        0.00757367548795184079,
-        0.00694284010720952987,
-        0.00640899418800420707,
-        0.00595137011275884774,
-        0.00555473355196280137,
-    ]
-)
-_STIRLING_ERRORS = _STIRLING_ERROR.tolist()
+_STIRLING_ERROR = np.array(STIRLING_ERRORS)
 # 1/12k - 1/360k^3 + ...: from k = 16 on, nine terms are right to 1e-18
 _STIRLING_SERIES = np.array(
     [
@@ -55,9 +36,6 @@ _STIRLING_SERIES = np.array(
         43867 / 244188,
     ]
 )
-# 1/3, 1/5, 1/7, ..., highest power first: for |x| <= 1/2 the series in (x / (2 + x))^2 <= 1/9 needs 16 terms for 1e-17
-_ATANH_SERIES_BY_SIZE = [(1 / np.arange(3.0, 3.0 + 2 * size, 2))[::-1].tolist() for size in (4, 8, 16)]
-_LOG_2 = math.log(2)
 # The tail integrand falls from 1 to exp(-40) = 4e-18 on the range of integration. Three Gauss-Legendre panels of 16
 # nodes, the first of them on a ninth of the range where Poisson-like laws bend, integrate it to 3e-15 (measured against
 # 320 nodes over 4,000 random laws, n = 1 to 2^53; one panel of 32 nodes leaves 3e-11).
@@ -69,11 +47,6 @@ _CHUNK = 1024
 _FRACTION_FROM = 3.0**2
 
 
-def _series(square: float) -> Any:
-    """Return the coefficients of 2 atanh(s) / s - 2 over s^2 that matter, highest power first."""
-    return _ATANH_SERIES_BY_SIZE[0 if square < 4e-5 else 1 if square < 0.01 else 2]
-
-
 def log1pmx(x: Floats) -> Floats:
     """Return log(1 + x) - x without cancellation, for x > -1."""
     out = np.empty_like(x)
@@ -81,11 +54,11 @@ def log1pmx(x: Floats) -> Floats:
     y = x[small]
     s = y / (2 + y)
     square = s * s
-    series = np.zeros_like(s)
+    total = np.zeros_like(s)
     for coefficient in _series(float(square.max(initial=0.0))):
-        series *= square
-        series += coefficient
-    out[small] = s * (2 * square * series - y)
+        total *= square
+        total += coefficient
+    out[small] = s * (2 * square * total - y)
     y = x[~small]
     out[~small] = np.log1p(y) - y
     return out
@@ -117,52 +90,15 @@ def deviance(x: Floats, d: Floats, mean: ArrayLike, rest: ArrayLike = 0.0) -> Fl
     power = np.frexp(y)[1] - np.frexp(mean)[1]
     m = np.ldexp(mean, power)
     left = ((y - m) - np.ldexp(rest, power)) / m
-    out[~near] = y * (power * _LOG_2 + np.log1p(left)) - e
+    out[~near] = y * (power * LOG_2 + np.log1p(left)) - e
     return out
 
 
-def _deviance_of_one(x: float, d: float, mean: tuple[float, float]) -> float:
-    """Return the same of one number, twenty times as fast."""
-    if d <= 0.5 * x:
-        u = -d / x
-        if u > 0.5:
-            return x * (u - math.log1p(u))
-        s = u / (2 + u)
-        square = s * s
-        series = 0.0
-        for coefficient in _series(square):
-            series = series * square + coefficient
-        return x * s * (u - 2 * square * series)
-    power = math.frexp(x)[1] - math.frexp(mean[0])[1]
-    m = math.ldexp(mean[0], power)
-    return x * (power * _LOG_2 + math.log1p(((x - m) - math.ldexp(mean[1], power)) / m)) - d
-
-
-def _stirling_error_of_one(k: float) -> float:
-    if k < 16:
-        return float(_STIRLING_ERRORS[int(k)])
-    s = 1 / (k * k)
-    return (1 / 12 - s * (1 / 360 - s * (1 / 1260 - s * (1 / 1680 - s * (1 / 1188 - s * 691 / 360360))))) / k
-
-
-class BinomialLogs:
+class BinomialLogs(OneBinomial):
     """Natural logs of the pmf and the tails of binomial(n, p), for 0 < p < 1 and 1 <= n <= 2^53.
 
     With ``mirrored`` they are those of n - X: binomial(n, 1 - p) where 1 - p is never rounded.
     """
-
-    def __init__(self, n: int, p: float, mirrored: bool = False) -> None:
-        self.n, self._declared, self._mirrored = float(n), p, mirrored
-        self.p, self.q = (1 - p, p) if mirrored else (p, 1 - p)
-        number, of = p.as_integer_ratio()
-        # n p and n q as unevaluated sums of two doubles: k - n p is then right to the last digit for every k
-        self._mean, self._mean_kept = _quotient(n * number, of), _quotient(n * (of - number), of)
-        self._error = _stirling_error_of_one(self.n)
-        # log1p(-p) and log(p) of the exact p
-        self._log_p, self._log_q = math.log(p), math.log1p(-p)
-        if mirrored:
-            self._log_p, self._log_q = self._log_q, self._log_p
-            self._mean, self._mean_kept = self._mean_kept, self._mean
 
     @cached_property
     def mirror(self) -> "BinomialLogs":
@@ -191,16 +127,6 @@ class BinomialLogs:
             out[inside] = errors - sum(both) + 0.5 * np.log(n / (2 * np.pi * k) / rest)
         return out
 
-    def pmf_at(self, k: float) -> float:
-        """Return log P(X = k) of one count, as a sum without NumPy."""
-        n = self.n
-        if k in (0, n):
-            return n * (self._log_p if k else self._log_q)
-        rest, d = n - k, (k - self._mean[0]) - self._mean[1]
-        both = _deviance_of_one(k, d, self._mean) + _deviance_of_one(rest, -d, self._mean_kept)
-        errors = self._error - _stirling_error_of_one(k) - _stirling_error_of_one(rest)
-        return errors - both + 0.5 * math.log(n / (2 * math.pi * k) / rest)
-
     def tails(self, k: Floats) -> tuple[Floats, Floats]:
         """Return log P(X <= k) and log P(X > k) for integers 0 <= k < n.
 
@@ -223,7 +149,7 @@ class BinomialLogs:
         if (near[1] - near[0]._mean[0]) - near[0]._mean[1] >= 0:
             return near[0].upper_at(near[1])
         other = far[0].upper_at(far[1])
-        return math.log1p(-math.exp(other)) if other < -_LOG_2 else math.log(-math.expm1(other)) if other else -math.inf
+        return math.log1p(-math.exp(other)) if other < -LOG_2 else math.log(-math.expm1(other)) if other else -math.inf
 
     def upper_at(self, a: float) -> float:
         """Return log P(X >= a) of one integer np <= a <= n."""
@@ -310,13 +236,6 @@ class BinomialLogs:
         h = _exponent(s, -np.expm1(-s), r, n * p, n * q, d[:, None])
         ratio: Floats = a * end * (np.exp(h) @ _WEIGHTS)
         return ratio
-
-
-def _quotient(a: int, b: int) -> tuple[float, float]:
-    """Return a / b as an unevaluated sum of two doubles."""
-    high = a / b
-    c, d = high.as_integer_ratio()
-    return high, (a * d - c * b) / (b * d)
 
 
 def _exponent(s: Floats, y: Floats, r: float, kept_out: float, kept_in: float, d: Floats) -> Floats:

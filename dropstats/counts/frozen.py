@@ -2,8 +2,7 @@
 
 `Count` is a scipy frozen distribution whose methods answer directly: scipy's own machinery costs 60 us a call, and its
 ppf, isf, median, entropy and stats fail or warn for large n. A law of a count supplies a few private methods on
-integers inside its support; what scipy's methods promise beyond that (arrays, fractions, both tails, quantiles by
-search, expectations) is written once, here.
+integers inside its support; what scipy's methods promise beyond that is written once, here.
 """
 
 import math
@@ -22,10 +21,8 @@ from dropstats.counts.distribution import Distribution, source_of
 Floats = NDArray[np.float64]
 _Frozen: Any = type(stats.bernoulli(0.5))
 
-# Intervals of up to this many counts are summed term by term, with full relative accuracy.
-_SUMMED = 2**16
-# Terms of an expectation held at a time, and at most summed.
-_EXPECT_CHUNK, _EXPECT_MAX = 2**18, 10**8
+# Intervals of up to so many counts are summed term by term; terms of an expectation held at a time, and at most summed.
+_SUMMED, _EXPECT_CHUNK, _EXPECT_MAX = 2**16, 2**18, 10**8
 
 
 class Count(_Frozen):  # type: ignore[misc]
@@ -77,6 +74,9 @@ class Count(_Frozen):  # type: ignore[misc]
     @random_state.setter
     def random_state(self, seed: Any) -> None:
         self._random_state = None if seed is None else source_of(seed)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(n={self.n}, mean={self.mean():.6g}, variance={self.var():.6g})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {"_random_state": self._random_state} if self._random_state is not None else None
@@ -185,10 +185,10 @@ class Count(_Frozen):  # type: ignore[misc]
         return outer if outer == -math.inf else outer + float(log1mexp(np.array(min(inner - outer, 0.0))))
 
     def _sum(self, low: int, high: int) -> float:
-        return float(np.sum(self._pmf(counts_between(low, high))))
+        return float(np.sum(self._pmf(search.counts_between(low, high))))
 
     def _log_sum(self, low: int, high: int) -> float:
-        logs = self.logpmf(counts_between(low, high))
+        logs = self.logpmf(search.counts_between(low, high))
         top = float(logs.max())
         return top if top == -math.inf else top + math.log(np.sum(np.exp(logs - top)))
 
@@ -278,7 +278,7 @@ class Count(_Frozen):  # type: ignore[misc]
     def _window(self) -> Floats:
         """Return the counts outside which less than 1e-300 lies on either side."""
         low, high = (int(self.ppf(1e-300)), int(self.isf(1e-300))) if self.n else (0, 0)
-        return counts_between(max(low, 0), high)
+        return search.counts_between(max(low, 0), high)
 
     def expect(
         self,
@@ -305,7 +305,7 @@ class Count(_Frozen):  # type: ignore[misc]
             raise ValueError(f"expect would sum {high - low + 1} terms; it sums at most {_EXPECT_MAX}")
         total = np.float64(0.0)
         for start in range(low, high + 1, _EXPECT_CHUNK):
-            k = counts_between(start, min(start + _EXPECT_CHUNK - 1, high))
+            k = search.counts_between(start, min(start + _EXPECT_CHUNK - 1, high))
             total = total + np.sum((k if func is None else func(k)) * self.pmf(k))
         if conditional:
             total = total / within if (within := self.between(low, high)) else np.float64(math.nan)
@@ -326,11 +326,6 @@ class Count(_Frozen):  # type: ignore[misc]
         return Mirror(self)
 
 
-def counts_between(low: int, high: int) -> Floats:
-    """Return the counts low, low + 1, ..., high."""
-    return np.arange(low, high + 1, dtype=np.float64)
-
-
 class Mirror(Count):
     """Law of n - X, every answer taken from the law of X: nothing is rounded on the way."""
 
@@ -339,6 +334,9 @@ class Mirror(Count):
     def __init__(self, count: Count) -> None:
         super().__init__(count.n)
         self._count, self._takes_numbers = count, count._takes_numbers
+
+    def __repr__(self) -> str:
+        return f"{self.n} - {self._count!r}"
 
     @property
     def args(self) -> tuple[Any, ...]:

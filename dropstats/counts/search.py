@@ -14,6 +14,11 @@ Floats = NDArray[np.float64]
 _NORMAL = NormalDist()
 
 
+def counts_between(low: int, high: int) -> Floats:
+    """Return the counts low, low + 1, ..., high."""
+    return np.arange(low, high + 1, dtype=np.float64)
+
+
 def quantile(
     q: ArrayLike,
     upward: bool,

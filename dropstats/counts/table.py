@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from dropstats import _validate
 from dropstats.counts.binomial_logs import BinomialLogs
 from dropstats.counts.convolution import SCALE, Pmf, scaled, trim
-from dropstats.counts.frozen import Count, counts_between
+from dropstats.counts.frozen import Count
+from dropstats.counts.search import counts_between
 
 Floats = NDArray[np.float64]
 
@@ -262,6 +263,9 @@ class Scaled(Count):
             raise ValueError(f"size must be at least 1; got {size}")
         super().__init__(count.n * size)
         self.count, self.size, self._takes_numbers = count, size, count._takes_numbers
+
+    def __repr__(self) -> str:
+        return f"{self.size} * {self.count!r}"
 
     def _at_points(self, k: Any, function: Callable[[Any], Any], elsewhere: float) -> Any:
         if isinstance(k, float):

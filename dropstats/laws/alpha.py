@@ -71,6 +71,19 @@ class AlphaDropout:
         """Output where an activation is dropped, a alpha' + b."""
         return self.a * self.alpha_prime * (1 - self.p)
 
+    def _repr_html_(self) -> str:
+        from dropstats.rendering import cards
+
+        x, q = np.repeat([self.dropped_value, self.a + self.b], 3), 1 - self.p
+        heights = np.array([0, 0, self.p, 0, 0, q, 0, 0])
+        panel = {"counts": np.array([x[0] - 0.5, *x, x[-1] + 0.5]), "expected": heights}
+        facts = [
+            ("kept", f"{self.a:.6g} x + {self.b:.6g}, with probability {q:.6g}"),
+            ("dropped", f"{self.dropped_value:.6g}, with probability {self.p:.6g}"),
+            ("mean and variance", "those of the input, where these are 0 and 1"),
+        ]
+        return cards.card(repr(self), facts, panel, "The two outputs of an input of 1")
+
     def output_moments(self, mean: float = 0.0, variance: float = 1.0) -> tuple[float, float]:
         """Return mean and variance of the output for an input of this mean and variance."""
         q, step = 1 - self.p, mean - self.alpha_prime

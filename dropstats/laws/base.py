@@ -88,40 +88,69 @@ class LawMethods:
             return False
         return True
 
-    def prob(self, *, dropped: Any = None, kept: Any = None, log: bool = False) -> float:
-        """Return the probability of a number, or an interval of numbers, of dropped (or kept) neurons.
+    def prob(self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False) -> float:
+        """Return the probability of a number, a share, or an interval of them, of dropped (or kept) neurons.
 
         Parameters
         ----------
         dropped, kept : int or (low, high)
-            Exactly one of the two. An int is a count; a pair is a closed interval, to which both ends belong and in
-            which None leaves an end open.
+            An int is a count; a pair is a closed interval, to which both ends belong and in which None leaves an end
+            open.
+        fraction : float or (low, high)
+            Share of the neurons that is dropped, in [0, 1], as its decimal digits say: 0.07 of 100 neurons is 7. A
+            pair is a closed interval, as above.
         log : bool
             Return the natural logarithm, which is finite where the probability itself is below 1e-308.
-
-        Returns
-        -------
-        float
 
         Raises
         ------
         TypeError, ValueError
-            If none or both are given, if a count is no integer, if an interval is upside down.
+            If not one of the three is given, if a count or a share is no whole number, if an interval is upside down.
 
         Examples
         --------
         >>> from dropstats import Layer
         >>> layer = Layer(1024, 0.5)
-        >>> round(layer.prob(dropped=512), 6), round(layer.prob(dropped=(480, 544)), 6)
-        (0.024928, 0.957823)
+        >>> round(layer.prob(dropped=512), 6), round(layer.prob(fraction=(0.45, 0.55)), 6)
+        (0.024928, 0.998723)
         >>> round(layer.prob(kept=(1000, None), log=True), 3)
         -598.459
         """
-        if (dropped is None) == (kept is None):
-            raise TypeError("prob takes either dropped= or kept=, an int or an interval (low, high)")
+        if (dropped is None) + (kept is None) + (fraction is None) != 2:
+            raise TypeError("prob takes one of dropped=, kept= and fraction=, a number or an interval (low, high)")
+        if kept is not None:
+            return self.kept.between(*_validate.closed_interval(kept, "kept"), log=log)
         if dropped is not None:
             return self.dropped.between(*_validate.closed_interval(dropped, "dropped"), log=log)
-        return self.kept.between(*_validate.closed_interval(kept, "kept"), log=log)
+        return self.dropped.between(*_validate.share_of(fraction, self.n, "fraction"), log=log)
+
+    def quantile(self, q: Any, of: str = "dropped") -> Any:
+        """Return the smallest number of neurons k such that at most k are dropped with probability q or more.
+
+        Parameters
+        ----------
+        q : float or array_like
+            Probabilities in [0, 1]; others raise ValueError.
+        of : {'dropped', 'kept'}
+            Which neurons are counted.
+
+        Returns
+        -------
+        int, or ndarray of int64 of q's shape
+
+        Examples
+        --------
+        >>> from dropstats import Channels, Layer
+        >>> Layer(1024, 0.5).quantile(0.95), Layer(1024, 0.1).quantile([0.05, 0.5, 0.95], of="kept")
+        (538, array([906, 922, 937]))
+        >>> Channels(64, 8 * 8, 0.2).quantile(0.95)
+        1152
+        """
+        count = getattr(self, _validate.choice(of, "of", ("dropped", "kept")))
+        levels = _validate.unit_interval(q, "q")
+        # the smallest count is 0, where scipy has -1 for q = 0
+        found = np.maximum(count.ppf(levels), 0).astype(np.int64)
+        return found if levels.ndim else int(found)
 
     def covariance(self, i: Any, j: Any) -> Any:
         """Return the covariance of "neuron i is dropped" and "neuron j is dropped".
@@ -214,6 +243,11 @@ class LawMethods:
         """The one drop probability that implementations scale by; None where it differs from neuron to neuron."""
         return self.rate
 
+    @property
+    def mistaken(self) -> tuple[tuple["LawMethods", str], ...]:
+        """Laws that implementations are known to draw from in place of this one, each with what they do."""
+        return ()
+
     def part_of(self, n: int) -> Ints | None:
         """Return the neurons of a recording of n that the law is about; None where it knows of no such recording."""
         return None
@@ -270,6 +304,11 @@ class LawMethods:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._arguments()))})"
+
+    def _repr_html_(self) -> str:
+        from dropstats.laws.cards import card
+
+        return card(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arguments()
@@ -344,6 +383,15 @@ class Independent(LawMethods):
     def _covariance(self, i: Ints, j: Ints) -> Floats:
         p = self.rates[i]
         return np.where(i == j, p * (1 - p), 0.0)
+
+
+def drop_counts(law: Any, size: int, generator: np.random.Generator) -> tuple[Ints, Ints] | None:
+    """Return how many neurons each of `size` masks drops, and how many masks each neuron, without the masks.
+
+    None where the law samples otherwise than by its rates alone, as one that derives from `Layer` may.
+    """
+    by_rates = getattr(type(law), "sample", None) is Independent.sample
+    return bits.count_drops(law.rates, size, generator) if by_rates else None
 
 
 def rate_counts(rates: Floats) -> Iterator[tuple[float, int]]:

@@ -196,13 +196,18 @@ class DropBlock(LawMethods):
             return counts.Binomial(self.n, self.gamma)
         return counts.Table(counts.squares(self.height, self.width, self.block, self.gamma, self._margin))
 
-    def prob(self, *, dropped: Any = None, kept: Any = None, log: bool = False) -> float:
-        """Return the probability of a number, or an interval of numbers, of dropped (or kept) neurons.
+    def prob(self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False) -> float:
+        """Return the probability of a number, a share, or an interval of them, of dropped (or kept) neurons.
 
         As for every law, see `Layer.prob`; that nothing is dropped, (1 - gamma)^seeds, or something, needs no law of
         the count and is answered for every size.
         """
-        if (dropped is None) != (kept is None):
+        if fraction is not None and dropped is None and kept is None:
+            first, last = _validate.share_of(fraction, self.n, "fraction")
+            if first is not None and last is not None and first > last:  # no whole number lies between the shares
+                return -math.inf if log else 0.0
+            dropped, fraction = (first, last), None
+        if (dropped is None) != (kept is None) and fraction is None:
             low, high = _validate.closed_interval(*((dropped, "dropped") if kept is None else (kept, "kept")))
             low, high = 0 if low is None else low, self.n if high is None else high
             if dropped is None:
@@ -213,7 +218,7 @@ class DropBlock(LawMethods):
             if low == 1 and high >= self.n and 0 < self.gamma < 1:
                 something = -math.expm1(nothing)
                 return math.log(something) if log else something
-        return super().prob(dropped=dropped, kept=kept, log=log)
+        return super().prob(dropped=dropped, kept=kept, fraction=fraction, log=log)
 
     @cached_property
     def apart(self) -> Ints | None:
@@ -223,6 +228,24 @@ class DropBlock(LawMethods):
         places = np.arange(self.n).reshape(self.height, self.width)
         grids = [places[i :: self.block, j :: self.block].ravel() for i, j in np.ndindex(self.block, self.block)]
         return frozen(max(grids, key=lambda grid: float((self.rates[grid] * (1 - self.rates[grid])).sum())))
+
+    @property
+    def mistaken(self) -> tuple[tuple[LawMethods, str], ...]:
+        """Blocks with seeds elsewhere, or of another gamma."""
+        if self.block == 1 or self.p > 1:
+            return ()
+        sides, plain = (self.height, self.width, self.block), self.p / self.block**2
+        if self.seeds == "map":
+            inside = DropBlock(*sides, p=self.p), DropBlock(*sides, gamma=self.gamma)
+            return tuple((law, "no seeds at the border") for law in inside)
+        return (
+            (
+                DropBlock(*sides, gamma=self.gamma, seeds="map"),
+                "seeds at the border too, of the gamma for whole blocks",
+            ),
+            (DropBlock(*sides, gamma=plain, seeds="map"), "seeds at the border too, of gamma = p / block^2"),
+            (DropBlock(*sides, gamma=plain), "gamma = p / block^2, as if seeds fell on the whole map"),
+        )
 
     def _log_prob_mask(self, kept: Masks) -> Floats:
         """Return a bound: seeds whose square is not wholly dropped are none, those that alone drop a neuron are one."""

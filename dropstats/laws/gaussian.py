@@ -48,6 +48,20 @@ class GaussianDropout:
         """Standard deviation of the factor, sqrt(p / q)."""
         return math.sqrt(self.p / (1 - self.p))
 
+    def _repr_html_(self) -> str:
+        from dropstats.rendering import cards
+
+        reach = np.linspace(-4, 4, 121)
+        panel = {"counts": 1 + reach * (self.sigma or 1e-9), "expected": np.exp(-reach * reach / 2)}
+        low, high = (1 + sign * 2.5758293035489004 * self.sigma for sign in (-1, 1))
+        negative = 0.5 * math.erfc(1 / self.sigma / math.sqrt(2)) if self.sigma else 0.0
+        facts = [
+            ("factor", f"normal with mean 1, standard deviation {self.sigma:.6g}"),
+            ("99% interval", f"{low:.4g} to {high:.4g}"),
+            ("below 0", f"with probability {negative:.4g}"),
+        ]
+        return cards.card(repr(self), facts, panel, "Density of the factor")
+
     @property
     def factor(self) -> Any:
         """Law of the factor: a frozen ``scipy.stats.norm`` (for p = 0 of variance 0)."""

@@ -62,15 +62,17 @@ def audit_model(
     found = frameworks.of(model)
     calls = _validate.integer(calls, "calls", minimum=2, maximum=2**31)
     false_alarm, neurons = results.level(false_alarm), results.kept(neurons)
-    declared: Sequence[Declared] = found.declared(model)
     sites = Sites(neurons)
     with found.Passes(model, inputs, keywords) as passes:
+        declared: Sequence[Declared] = found.declared(model)
         if passes.has_modes:
             passes.set_mode(True)
             declared = results.active(declared, found.declared(model))
         for call in range(calls):
             with _noted(f"in training mode, call {call + 1} of {calls}, on inputs of shape {passes.described()}"):
                 passes.run(sites, gradient=call == 0)
+            if call == 0:
+                declared = [*declared, *passes.called]
             if call == 0 and not sites and not sites.unread and not any(0 < rate.p < 1 for rate in declared):
                 raise ValueError(
                     f"model must have dropout; got {found.name_of(model)}, in which no module declares a rate above 0 "
@@ -91,6 +93,7 @@ def audit_model(
         declared,
         p=p,
         laws=laws,
+        library=frameworks.version(found),
         false_alarm=false_alarm,
         evaluation=evaluation,
         again=again,
@@ -106,7 +109,9 @@ def _evaluate(passes: Any, neurons: int) -> checks.Evaluation:
     with _noted("in evaluation mode"):
         first, second = passes.run(sites), passes.run(sites)
     draws = [*sites.evaluated, *sites.named(), *(site for site, _ in sites.unread)]
-    return checks.Evaluation(list(dict.fromkeys(draws)), passes.equal(first, second), before.changed())
+    return checks.Evaluation(
+        list(dict.fromkeys(draws)), passes.equal(first, second), before.changed(), unused=list(sites.unused)
+    )
 
 
 @contextmanager

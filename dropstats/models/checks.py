@@ -20,12 +20,16 @@ _SAME = 1e-6
 
 @dataclass
 class Evaluation:
-    """What passes in evaluation mode showed: sites that drew, whether outputs were equal, what of the state changed."""
+    """What passes in evaluation mode showed: sites that drew, whether outputs were equal, what of the state changed.
+
+    `unused` are sites whose masks were drawn and applied to nothing, as in the recurrent layers of Keras.
+    """
 
     draws: list[str] = field(default_factory=list)
     equal: bool = True
     changed: list[str] = field(default_factory=list)
     passes: int = 2
+    unused: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -156,10 +160,13 @@ def evaluation(seen: Seen, false_alarm: float, shares: int) -> Result:
         wrong.append(f"draws in evaluation mode at {listed(found.draws)}")
     if not found.equal:
         wrong.append("two passes in evaluation mode give different outputs")
-    if found.changed:
-        wrong.append(f"a pass in evaluation mode changes the model's {', '.join(found.changed)}")
+    changed = [what for what in found.changed if what != "random state" or not found.unused]
+    if changed:
+        wrong.append(f"a pass in evaluation mode changes the model's {', '.join(changed)}")
     passes = f"{found.passes:,} pass{'es'[: 2 * (found.passes > 1)]}"
     text = "; ".join(wrong) or f"no draw in {passes}, equal outputs, and the model stays as it is"
+    if found.unused and not wrong:
+        text = f"no draw that is used in {passes}, equal outputs; drawn and not used: {listed(found.unused)}"
     return Result("evaluation", "fail" if wrong else "pass", None, None, float(len(found.draws)), 0.0, None, text)
 
 

@@ -23,3 +23,9 @@ def of(model: Any, watched: bool = False) -> ModuleType:
     known = [what for _, what in _KNOWN.values()]
     text = f"{', '.join(known[:-1])}, or {known[-1]}"
     raise TypeError(f"model must be {text}, its library imported; got {model!r:.60} of type {type(model).__name__}")
+
+
+def version(framework: ModuleType) -> str:
+    """Return the library of a framework's file, with its version."""
+    library = framework.__name__.rpartition(".")[2]
+    return " ".join(filter(None, (library, getattr(sys.modules.get(library), "__version__", ""))))

@@ -1,13 +1,14 @@
 """The audit as models use it: the one place that knows of `dropstats.auditing`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from dropstats.auditing import Report, Result, audit, audit_streams
+from dropstats.auditing import Report, Result, audit, audit_streams, describing
+from dropstats.auditing.report import LAYOUT, check_layout, versions
 from dropstats.laws import Law
 from dropstats.recording import Recording
 
-__all__ = ["Report", "Result", "audit_share", "streams_share"]
+__all__ = ["LAYOUT", "Report", "Result", "audit_share", "check_layout", "site_words", "streams_share", "versions"]
 
 
 def audit_share(recording: Recording, law: Law | None, p: float | None, false_alarm: float, shares: int) -> Report:
@@ -32,3 +33,8 @@ def _of_whole(results: tuple[Result, ...], shares: float) -> tuple[Result, ...]:
         else replace(result, adjusted_pvalue=min(1.0, result.adjusted_pvalue * shares))
         for result in results
     )
+
+
+def site_words(sites: Iterable[Report]) -> dict[str, tuple[str, str]]:
+    """Return what each test of the sites looks at, and what its numbers are."""
+    return {name: said for site in sites for name, said in describing.words(site.to_dict()).items()}

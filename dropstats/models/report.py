@@ -1,16 +1,28 @@
 """What an audit of a whole model found: a report a site, a result a check across sites."""
 
-import json
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Self
 
-from dropstats.models.judging import Report, Result
+from dropstats.models.judging import LAYOUT, Report, Result, check_layout, site_words, versions
+from dropstats.rendering import text
+from dropstats.rendering.pages import Pages
 
-# Version of the layout that `ModelReport.to_dict` returns.
-SCHEMA = 1
-_WIDTH = 118
+_FACTS = ("mode", "dtype", "device", "draws", "recorder")
+# What all sites share with their model is written once.
+_SHARED = ("version", "versions")
+# What each check looks at.
+_ABOUT = {
+    "coverage": "whether each rate that a module declares is drawn at in training",
+    "evaluation": "whether nothing is drawn in evaluation mode, and the model stays as it is",
+    "state": "whether each site draws as before, after evaluation and back in training",
+    "seeds": "whether a seed repeats the masks, and another one does not",
+    "recomputed": "whether a recomputed forward pass draws the masks of the first one",
+    "gradient": "whether the gradient is masked as the output is",
+    "sites": "whether the masks of different sites are independent of each other",
+    "scale": "what value kept neurons take, over all sites",
+    "mean": "whether the mean of the outputs is that of the inputs, over all sites",
+}
 
 
 @dataclass(frozen=True)
@@ -47,14 +59,14 @@ class SiteReport(Report):
         """Return a site's report, from that of its recording and what is known of the site."""
         return cls(**{f.name: getattr(report, f.name) for f in fields(report)}, **facts)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as a dictionary of plain values."""
-        facts = {name: getattr(self, name) for name in ("mode", "dtype", "device", "draws", "recorder")}
-        return {**super().to_dict(), **facts}
+    def to_dict(self, *, pictures: bool = False, date: str = "") -> dict[str, Any]:
+        """Return the report as a dictionary of plain values: that of its masks, and the facts of the site."""
+        facts = {name: getattr(self, name) for name in _FACTS}
+        return {**super().to_dict(pictures=pictures, date=date), **facts, "judged": self.judged}
 
 
 @dataclass(frozen=True)
-class ModelReport:
+class ModelReport(Pages):
     """What an audit of a model found; print it for a table.
 
     Attributes
@@ -73,6 +85,10 @@ class ModelReport:
         Sites whose draws were seen and could not be judged, and why.
     notes : tuple of str
         What was left out.
+    library : str
+        Library of the model, with its version.
+    versions : mapping of str to str
+        Versions of dropstats, numpy and scipy that made the report.
     """
 
     model: str
@@ -82,6 +98,8 @@ class ModelReport:
     results: tuple[Result, ...]
     unjudged: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    library: str = ""
+    versions: Mapping[str, str] = field(default_factory=versions)
 
     @property
     def passed(self) -> bool:
@@ -110,69 +128,67 @@ class ModelReport:
         raise KeyError(f"no check named {name!r}; the report has {known}; sites are in report.sites")
 
     def __str__(self) -> str:
-        return "\n".join(_lines(self))
+        return text.model(self.to_dict())
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as a dictionary of plain values, of a versioned layout."""
-        return {
-            "schema": SCHEMA,
-            "model": self.model,
+    def to_dict(self, *, pictures: bool = False, date: str = "") -> dict[str, Any]:
+        """Return the report as a dictionary of plain values, of a layout with a version.
+
+        Law, scaling and tolerance are those of each site.
+
+        Parameters
+        ----------
+        pictures : bool
+            Include the small arrays of the sites' pictures.
+        date : str
+            Date of the report; none by default.
+        """
+        sites = {name: report.to_dict(pictures=pictures) for name, report in self.sites.items()}
+        data = {
+            "version": LAYOUT,
+            "kind": "model",
             "passed": self.passed,
+            "law": None,
+            "source": self.model,
+            "notes": list(self.notes),
+            "scaling": None,
+            "tolerance": None,
+            "versions": dict(self.versions),
+            "library": self.library or None,
+            "model": self.model,
             "passes": self.passes,
             "false_alarm": self.false_alarm,
             "results": [result.to_dict() for result in self.results],
-            "sites": {name: report.to_dict() for name, report in self.sites.items()},
+            "sites": {
+                name: {key: value for key, value in site.items() if key not in _SHARED} for name, site in sites.items()
+            },
             "unjudged": dict(self.unjudged),
-            "notes": list(self.notes),
         }
+        return data | ({"date": date} if date else {})
 
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return the report as strict JSON, null where there is no number."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return the report that `to_dict` wrote.
 
+        Raises
+        ------
+        ValueError
+            If the layout has another version, or this is no report of a model.
+        """
+        check_layout(data, ("model",))
+        given = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        shared = {name: data[name] for name in _SHARED}
+        given["sites"] = {name: SiteReport.from_dict({**shared, **site}) for name, site in data["sites"].items()}
+        given["results"] = tuple(map(Result.from_dict, data["results"]))
+        given["notes"], given["library"] = tuple(data["notes"]), data["library"] or ""
+        return cls(**given)
 
-def _lines(report: ModelReport) -> Iterator[str]:
-    """Yield the report as text: a line that says it all, a few lines a check, a line a site and what fails in it."""
-    failing = [result.name for result in report.results if result.verdict == "fail"]
-    sites = [name for name, site in report.sites.items() if site.failures]
-    verdict = "passed" if report.passed else "nothing could be judged"
-    if failing or sites:
-        said = [*failing, *([f"{len(sites)} of {_count(len(report.sites), 'site')}"] if sites else [])]
-        verdict = f"FAILED ({', '.join(said)})"
-    drawn = f"{_count(len(report.sites), 'site')} over {_count(report.passes, 'pass')} in training"
-    yield f"Audit of {report.model}: {drawn}: {verdict}"
-    yield from (f"  {note}" for note in report.notes)
-    yield ""
-    yield f"  {'check':<11} {'verdict':<14} {'p adjusted':>10}   finding"
-    for result in report.results:
-        shown = "" if result.adjusted_pvalue is None else f"{result.adjusted_pvalue:.2g}"
-        head = f"  {result.name:<11} {_word(result.verdict):<14} {shown:>10}   "
-        yield from _wrapped(head, result.message)
-    longest = max((len(name) for name in [*report.sites, *report.unjudged]), default=4)
-    yield ""
-    yield f"  {'site':<{longest}} {'p':>7} {'observed':>8} {'draws':>7} {'neurons':>11}   verdict"
-    for name, site in report.sites.items():
-        p = "" if site.p is None else f"{site.p:.4g}"
-        head = f"  {name:<{longest}} {p:>7} {site.observed_rate:>8.4f} {site.draws:>7,} {site.trials * site.n:>11,}   "
-        if not site.failures:
-            yield head + ("passes" if site.judged else "not judged: too few neurons")
-        for number, result in enumerate(site.failures):
-            yield from _wrapped(head if not number else " " * len(head), f"FAILS {result.name}: {result.message}")
-    for name, why in report.unjudged.items():
-        yield from _wrapped(f"  {name:<{longest}} ", f"seen, not judged: {why}")
-    yield ""
-    yield f"  A correct model fails here with probability {report.false_alarm:g} at most."
-
-
-def _word(verdict: str) -> str:
-    return "FAIL" if verdict == "fail" else verdict
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}{'es' if what == 'pass' else 's'}"
-
-
-def _wrapped(head: str, text: str) -> Iterator[str]:
-    lines = textwrap.wrap(text, max(_WIDTH - len(head), 40)) or [""]
-    yield (head + lines[0]).rstrip()
-    yield from (" " * len(head) + line for line in lines[1:])
+    def _page(self) -> dict[str, Any]:
+        false_alarm = f", false_alarm={self.false_alarm!r}" if self.false_alarm != 1e-3 else ""
+        code = [
+            "import dropstats as ds",
+            "",
+            f"report = ds.audit_model(model, batch, calls={self.passes}{false_alarm})  # model: a {self.model}",
+            "print(report)",
+        ]
+        words = {result.name: (_ABOUT.get(result.name, ""), "") for result in self.results}
+        return {"words": words, "site_words": site_words(self.sites.values()), "code": "\n".join(code)}

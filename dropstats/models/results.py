@@ -41,6 +41,7 @@ def report(
     p: Mapping[str, float] | None,
     laws: Mapping[str, Law] | None,
     false_alarm: float,
+    library: str = "",
     **seen: Any,
 ) -> ModelReport:
     """Audit each site and make the checks across them."""
@@ -67,7 +68,7 @@ def report(
         sites, named, recordings, declared, asked, scored={site: audits[site].results for site in audits}, **seen
     )
     results = tuple(check(everything, false_alarm, shares) for check in checks.CHECKS.values())
-    report = ModelReport(name, sites.modes[True], false_alarm, audits, results, unjudged, tuple(notes))
+    report = ModelReport(name, sites.modes[True], false_alarm, audits, results, unjudged, tuple(notes), library)
     if audits and not report.failures and not report.passed:
         name, most = max(audits.items(), key=lambda item: item[1].trials * item[1].n)
         p_most = most.p or 0.5

@@ -30,7 +30,8 @@ class Draw(NamedTuple):
     `site` is the path of the module that draws, with the function's name for the call of a function; `bits` are the
     mask's first positions, flattened in C order, as many as `Sites.width` asked for; `one` is the probability of a 1
     that the call asked for, where it can be told. `regions` are the stretches of the forward pass that the draw lies in
-    and that may be run again; of a mask drawn again, in the backward pass of number `run`, the one that is.
+    and that may be run again; of a mask drawn again, in the backward pass of number `run`, the one that is. `turn`
+    says which of the module's draws in a pass it is, from 1; 0 where they come in order.
     """
 
     site: str
@@ -46,6 +47,7 @@ class Draw(NamedTuple):
     known: Bits | None = None
     regions: tuple[int, ...] = ()
     run: int = 0
+    turn: int = 0
 
 
 class Declared(NamedTuple):
@@ -236,6 +238,7 @@ class Sites:
         self.called: Counter[str] = Counter()
         self.replays = Replays()
         self.evaluated: Counter[str] = Counter()
+        self.unused: Counter[str] = Counter()  # drawn in evaluation mode, and applied to nothing
         self.gradients = Gradients()
         # told of each mask of a forward pass in training, and of the end of each pass
         self.on_mask: Callable[[Site, Bits], None] | None = None
@@ -246,6 +249,9 @@ class Sites:
 
     def __len__(self) -> int:
         return len(self._sites)
+
+    def __contains__(self, key: tuple[str, int]) -> bool:
+        return key in self._sites
 
     def named(self) -> dict[str, Site]:
         """Return the sites by name; those of a module that draws several times in a pass are numbered from 1."""
@@ -263,9 +269,9 @@ class Sites:
         if self.on_end is not None:
             self.on_end()
 
-    def width(self, site: str) -> int:
-        """Return how many positions of the site's next mask are to be copied."""
-        known = self._sites.get((site, self._turn[site] + 1))
+    def width(self, site: str, turn: int = 0) -> int:
+        """Return how many positions of the site's next mask, or of the one of this turn, are to be copied."""
+        known = self._sites.get((site, turn or self._turn[site] + 1))
         return max(known.masks.width, READ) if known else self._neurons
 
     def last(self, site: str) -> Site | None:
@@ -282,7 +288,7 @@ class Sites:
         if draw.training is False:
             self.evaluated[draw.site] += 1
             return None
-        self._turn[draw.site] += 1
+        self._turn[draw.site] = draw.turn or self._turn[draw.site] + 1
         key = (draw.site, self._turn[draw.site])
         site = self._sites.get(key)
         if site is None:

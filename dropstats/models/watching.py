@@ -65,8 +65,9 @@ class Draws:
             results.active(self._declared, self._framework.declared(self._model)),
             p=p,
             laws=laws,
+            library=frameworks.version(self._framework),
             false_alarm=results.level(false_alarm),
-            evaluation=checks.Evaluation(list(sites.evaluated), passes=evaluated),
+            evaluation=checks.Evaluation(list(sites.evaluated), passes=evaluated, unused=list(sites.unused)),
             trained_in_evaluation=len(sites.trained),
         )
 

@@ -241,7 +241,8 @@ class Duplicates:
         self.remembered = 0  # in all, of which the last _HASHES are at hand
         self.stream_names: list[str] = []
         self.chance, self.bets, self.log_wealth = 0.0, 0, 0.0
-        self.hit: tuple[str, int, str, int] | None = None
+        # of the first hit: stream and call of both masks, and whether these drop nothing
+        self.hit: tuple[str, int, str, int, bool] | None = None
         self.rows = np.zeros(1)
 
     def _log_probs(self, events: Words) -> Floats:
@@ -261,28 +262,28 @@ class Duplicates:
                 key = np.uint64(int.from_bytes(digest, "little"))
                 (hits,) = np.nonzero(self.keys[:held] == key)
                 if held:
-                    self._bet(hits, block.stream.name, block.first + row)
+                    self._bet(hits, block.stream.name, block.first + row, not block.dropped[row])
                 if not hits.size and prob <= _RARE:
                     self._remember(key, prob, block.stream.name, block.first + row)
             self.rows[row] = self.log_wealth
 
     def resume(self) -> bool:
         """Go on from what was set, if it fits together."""
-        self.hit = (
-            None if self.hit is None else (str(self.hit[0]), int(self.hit[1]), str(self.hit[2]), int(self.hit[3]))
-        )
+        if self.hit is not None:
+            before, earlier, stream, call, empty = self.hit
+            self.hit = str(before), int(earlier), str(stream), int(call), bool(empty)
         self.rows = np.full(1, self.log_wealth)
         lengths = {self.keys.size, self.probs.size, self.calls.size, self.streams.size}
         known = self.streams.min() >= 0 and self.streams.max() < max(len(self.stream_names), 1)
         return len(lengths) == 1 and min(self.remembered, _HASHES) <= self.keys.size and bool(known)
 
-    def _bet(self, hits: NDArray[np.int64], stream: str, call: int) -> None:
+    def _bet(self, hits: NDArray[np.int64], stream: str, call: int, empty: bool) -> None:
         self.bets += 1
         part = 1 / (self.bets + 1)
         self.log_wealth += math.log(1 - part + (part / self.chance if hits.size else 0.0))
         if hits.size and self.hit is None:
             slot = int(hits[0])
-            self.hit = (self.stream_names[self.streams[slot]], int(self.calls[slot]), stream, call)
+            self.hit = (self.stream_names[self.streams[slot]], int(self.calls[slot]), stream, call, empty)
 
     def _remember(self, key: np.uint64, prob: float, stream: str, call: int) -> None:
         slot = self.remembered % _HASHES
@@ -313,9 +314,11 @@ class Duplicates:
         if self.hit is None:
             held = min(self.remembered, _HASHES)
             return f"none of {held:,} masks remembered came again" if held else "nothing to compare"
-        before, earlier, stream, call = self.hit
+        before, earlier, stream, call, empty = self.hit
         part = "mask" if self._whole else f"first {self.hashed:,} neurons of the mask"
         first, second = (f" of stream {name!r}" if name else "" for name in (before, stream))
+        if empty:
+            return f"step {call + 1:,}{second} drops nothing, as step {earlier + 1:,}{first} did"
         return f"the {part} of step {call + 1:,}{second} is that of step {earlier + 1:,}{first} again"
 
 

@@ -8,11 +8,10 @@ caller's rcParams stay as they are.
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
@@ -22,12 +21,14 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
-from dropstats import comparison
+from dropstats import _validate, comparison
 from dropstats.laws import Law, Layer
+from dropstats.rendering.look import APPROXIMATE as APPROXIMATE
+from dropstats.rendering.look import EXACT as EXACT
+from dropstats.rendering.look import SHADE as SHADE
+from dropstats.rendering.look import SIMULATED as SIMULATED
+from dropstats.rendering.look import style as style
 from dropstats.tallies import MOMENTS, Tally, _boolean_masks
-
-# From the palette of M. Okabe, K. Ito (2008), Color universal design, which stays apart for the colour-blind.
-EXACT, SIMULATED, APPROXIMATE, SHADE = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
 
 # Of independent residuals 1 in 370 lies beyond this many standard errors.
 _BAND = 3
@@ -38,29 +39,13 @@ Target = Axes | Figure | SubFigure | None
 # ---------------------------------------------------------------- canvas and files
 
 
-def style() -> AbstractContextManager[None]:
-    """Return a context in which matplotlib draws in the style of the project, whatever the user's settings.
-
-    Examples
-    --------
-    >>> with style():
-    ...     figure = Figure()
-    """
-    sheet = Path(__file__).with_name("dropstats.mplstyle")
-    return matplotlib.style.context(sheet, after_reset=True)
-
-
 def check_picture_path(path: str | os.PathLike[str]) -> Path:
     """Return `path` as a Path; raise ValueError or OSError where no picture can be written there."""
     path = Path(path)
     known = FigureCanvasBase.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise ValueError(f"a picture must end in one of .{', .'.join(sorted(known))}; got {str(path)!r}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise OSError(f"a picture must be a file in an existing folder; got {str(path)!r}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise OSError(f"a picture must be writable; got {str(path)!r}")
-    return path
+    return _validate.writable(path, "a picture")
 
 
 def save(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:

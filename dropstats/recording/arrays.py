@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from math import prod
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ _DTYPES = {
     "float96": "float64",
     "float128": "float64",
 }
+# dtypes that numpy gives a path, a function, or any other object
+_NO_NUMBERS = ("object", "str", "bytes")
 _NARROW = ("float16", "bfloat16", "float8")
 # How an array that can do this comes to the host, in turn.
 _TO_HOST: dict[str, Callable[[Any], Any]] = {
@@ -161,7 +164,22 @@ def blocks(values: Any, name: str) -> Blocks:
         return Blocks((array(one)[None] for one in values), len(values), name)
     whole = array(values)
     shape = tuple(map(int, whole.shape))
+    if not shape and dtype(whole).startswith(_NO_NUMBERS):
+        raise TypeError(
+            f"{name} must be an array of shape (trials, ...); got {_validate.show(values)}{_advice(values)}"
+        )
     if len(shape) < 2 or shape[0] == 0:
         advice = "; give a single mask in a list" if len(shape) == 1 and shape[0] else ""
         raise ValueError(f"{name} must have shape (trials, ...), trials >= 1; got shape {shape}{advice}")
     return Blocks([whole], shape[0], name)
+
+
+def _advice(value: Any) -> str:
+    """Return what to do with a value that is no array, but may be turned into a recording."""
+    if isinstance(value, str | PathLike):
+        return ", a path: read a file with Recording.load(path)"
+    if callable(value):
+        return (
+            f" of type {type(value).__name__}: record a layer with record(layer, ...), audit a model with audit_model"
+        )
+    return f" of type {type(value).__name__}"

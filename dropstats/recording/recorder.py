@@ -1,9 +1,9 @@
 """Recorder: a recording made call by call, of which no output is held."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from dropstats import _validate
+from dropstats import _progress, _validate
 from dropstats.recording import arrays, readers
 from dropstats.recording.inputs import Inputs
 from dropstats.recording.packing import Rows
@@ -138,11 +138,6 @@ def record(
         raise TypeError(f"call must be callable without arguments; got {type(call).__name__}")
     trials = _validate.trials(trials)
     recorder = Recorder(p, source, trials)
-    turns: Iterable[Any] = range(trials)
-    if progress:
-        if progress is True:
-            from tqdm import tqdm as progress
-        turns = progress(turns, total=trials, desc="recording", unit="call")
-    for _ in turns:
+    for _ in _progress.shown(range(trials), trials, "recording", "call", progress):
         recorder.add(call(), inputs)
     return recorder.recording()

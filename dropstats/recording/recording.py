@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from math import prod
 from os import PathLike
 from typing import Any, Self
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from dropstats import _validate
 from dropstats.laws import Law
-from dropstats.recording import arrays, files, packing, readers
+from dropstats.recording import arrays, files, packing, readers, showing
 from dropstats.recording.inputs import InputBins
 from dropstats.recording.values import of_part
 from dropstats.tallies import Tally, tally
@@ -98,14 +97,10 @@ class Recording:
     input_bins: InputBins | None = None
 
     def __repr__(self) -> str:
-        said = [f"trials={self.trials}", f"shape={self.shape}", f"p={self.p}", f"source={self.source!r}"]
-        said += [f"dropped={self.dropped}", f"judged={self.judged}"]
-        if self.scales is not None:
-            first = [f"{value!r}: {count}" for value, count in islice(self.scales.items(), 3)]
-            said += ["scales={" + ", ".join(first) + (", ...}" if len(self.scales) > 3 else "}")]
-            said += [f"dtype={self.dtype!r}"]
-        said += [f"{name}={getattr(self, name)}" for name in readers.COUNTS if getattr(self, name)]
-        return f"Recording({', '.join(said)})"
+        return showing.line(self)
+
+    def _repr_html_(self) -> str:
+        return showing.card(self)
 
     def masks(self, start: int = 0, stop: int | None = None) -> NDArray[np.bool_]:
         """Return masks start, ..., stop - 1 as booleans of shape (k, n); True keeps.

@@ -2,18 +2,22 @@
 
 from dropstats.auditing.checks import (
     agreement,
+    complexity,
     dispersion,
     drift,
     duplicates,
     edges,
     groups,
     identical,
+    inputs,
     lags,
+    linear,
     mean,
     overlaps,
     pairs,
     positions,
     rate,
+    reseeding,
     scale,
     serial,
     shape,
@@ -21,7 +25,7 @@ from dropstats.auditing.checks import (
     transposed,
 )
 
-# Of the masks of one implementation; `groups` judges laws of groups only.
+# Of the masks of one implementation; `groups` judges laws of groups only, `complexity` must be asked for.
 OF_MASKS = (
     groups.CHECK,
     rate.CHECK,
@@ -33,13 +37,17 @@ OF_MASKS = (
     serial.CHECK,
     duplicates.CHECK,
     overlaps.CHECK,
+    linear.CHECK,
+    reseeding.CHECK,
+    complexity.CHECK,
     drift.CHECK,
+    inputs.CHECK,
     scale.CHECK,
     mean.CHECK,
     edges.CHECK,
 )
 # Of several streams that should be independent, or identical.
-OF_STREAMS = (agreement.CHECK, duplicates.STREAMS, overlaps.STREAMS, transposed.CHECK)
+OF_STREAMS = (agreement.CHECK, duplicates.STREAMS, overlaps.STREAMS, linear.STREAMS, transposed.CHECK)
 OF_COPIES = (identical.CHECK,)
 # Of the outputs of a noise that is no mask: with two values, or a normal factor.
 OF_TWO_VALUES, OF_NORMAL = shape.OF_TWO_VALUES, shape.OF_NORMAL

@@ -154,4 +154,11 @@ def _equal_neurons(seen: Streams, pair: Pair) -> NDArray[np.int64]:
     return neurons if seen.n * expected**seen.trials < 0.01 else none
 
 
-CHECK = Check("agreement", measure, explain, decides=True)
+CHECK = Check(
+    "agreement",
+    measure,
+    explain,
+    decides=True,
+    about="how often the masks of two streams agree, and whether their counts vary together",
+    quantity="share of neurons on which the most unusual pair of streams agrees",
+)

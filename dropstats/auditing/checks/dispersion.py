@@ -1,4 +1,4 @@
-"""Test `dispersion`: the counts of dropped neurons vary from mask to mask as much as the law has it."""
+"""Test `dispersion`: the counts of dropped neurons vary from mask to mask as much as under the law."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +96,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         return f"{case.trials:,} {few} too few to judge the spread of their counts{how}"
     if how:
         return f"judged{how}"
-    return f"detects a change of the variance of the counts of {100 * (finding.detectable or 0):.2g}% (power 0.9)"
+    return f"detects a change of the variance of the counts of {words.percent(finding.detectable or 0)[1:]} (power 0.9)"
 
 
 def _departure(finding: Finding, case: Case) -> str:
@@ -134,4 +134,13 @@ def _departure(finding: Finding, case: Case) -> str:
     return f"{factor}: the counts are balanced"
 
 
-CHECK = Check("dispersion", measure, explain, dependence=True, whole_masks=True, excused="by the rate")
+CHECK = Check(
+    "dispersion",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    excused="by the rate",
+    about="how much the number of dropped neurons varies from mask to mask",
+    quantity="variance of the counts over the law's",
+)

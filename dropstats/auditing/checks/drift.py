@@ -96,9 +96,14 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         return "no call drops anything"
     dead, full = int(np.argmax(counts > 0)), int(np.argmax(counts < case.n))
     if dead and mean * dead > _DEAD:
-        return "call 0 drops nothing" if dead == 1 else f"{_first(dead)} drop nothing: warm-up steps without dropout"
+        return "call 0 drops nothing" if dead == 1 else f"{_calls(0, dead)} drop nothing: warm-up steps without dropout"
+    alive = counts.size - int(np.argmax(counts[::-1] > 0))
+    if mean * (counts.size - alive) > _DEAD:
+        return (
+            f"{_calls(alive, counts.size)} drop{'s' * (alive == counts.size - 1)} nothing: dropout is off from then on"
+        )
     if full and (case.n - mean) * full > _DEAD:
-        which = "call 0 drops" if full == 1 else f"{_first(full)} drop"
+        which = "call 0 drops" if full == 1 else f"{_calls(0, full)} drop"
         return f"{which} everything, where {mean:,.6g} {case.unit.many} are expected"
     if finding["order"] is not None:
         return _in_words(finding, case)
@@ -109,8 +114,8 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     return f"call {worst} drops {int(counts[worst]):,} {case.unit.many}, where {mean:,.6g} are expected"
 
 
-def _first(calls: int) -> str:
-    return f"calls 0 to {calls - 1}"
+def _calls(first: int, stop: int) -> str:
+    return f"call {first}" if stop == first + 1 else f"calls {first} to {stop - 1}"
 
 
 def _in_words(finding: Finding, case: Case) -> str:
@@ -118,7 +123,9 @@ def _in_words(finding: Finding, case: Case) -> str:
     found: Departure = finding["order"]
     if finding["kind"] == "trend":
         middle, half = case.seen.rate, found.size / case.n / 2
-        first, last = (words.shown_rate(rate, case.seen.judged) for rate in (middle - half, middle + half))
+        first, last = (
+            words.shown_rate(rate, case.seen.judged) for rate in (max(middle - half, 0.0), min(middle + half, 1.0))
+        )
         return f"the rate drifts from {first} at the first call to {last} at the last: a linear trend"
     if again := words.repeating(case):
         return again
@@ -129,4 +136,13 @@ def _in_words(finding: Finding, case: Case) -> str:
     return f"the counts of calls {apart} correlate by {found.size:.3g}"
 
 
-CHECK = Check("drift", measure, explain, whole_masks=True, excused="by the rate", widened=True)
+CHECK = Check(
+    "drift",
+    measure,
+    explain,
+    whole_masks=True,
+    excused="by the rate",
+    widened=True,
+    about="whether the number of dropped neurons stays the same from the first call to the last",
+    quantity="dropped neurons in the most unusual mask",
+)

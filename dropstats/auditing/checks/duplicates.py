@@ -1,4 +1,4 @@
-"""Test `duplicates`: equal masks are as rare as the law has it."""
+"""Test `duplicates`: equal masks are as rare as under the law."""
 
 import math
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from scipy import special
 from dropstats.auditing import causes, nulls, words
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
+from dropstats.auditing.order import tabulated
 from dropstats.auditing.streams import Streams, equal_pairs
 from dropstats.laws import Layer
 
@@ -19,7 +20,7 @@ _BLOCK = 2**24
 
 
 def measure(case: Case) -> Finding:
-    """Null: masks are independent, so equal ones are as rare as the law has it. Conservative, one-sided.
+    """Null: masks are independent, so equal ones are as rare as under the law. Conservative, one-sided.
 
     Given the number of drops y of a mask, its C(n, y) placings are equally likely; the number of masks that equal an
     earlier one is then at most a sum of independent Bernoulli variables of (i - 1) / C(n, y), i the i-th mask with y
@@ -33,9 +34,7 @@ def measure(case: Case) -> Finding:
     law = case.law
     if not law.independent:
         return _of_dependent(case)
-    ordered = np.sort(case.seen.mask_hashes)
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    sizes = np.diff(starts, append=ordered.size)
+    sizes = case.seen.distinct_masks()
     pairs = float((sizes * (sizes - 1.0) / 2).sum())
     log_pairs = math.log(case.trials) + math.log(case.trials - 1) - math.log(2)
     expected = math.exp(min(log_pairs + law.log_prob_equal, 700.0))
@@ -78,7 +77,7 @@ def _blocks(case: Case) -> Iterator[NDArray[np.bool_]]:
 
 def expected_repeats(n: int, mask_drops: NDArray[np.int64]) -> float:
     """Return the sum of min(1, (i - 1) / C(n, y)) over masks: a bound on the expected number of repeated masks."""
-    drops, masks = np.unique(mask_drops, return_counts=True)
+    drops, masks = tabulated(mask_drops)
     y = drops.astype(np.float64)
     cells = np.exp(np.minimum(log_placings(n, y), 700.0))
     # gammaln leaves C(n, 0) = C(n, n) = 1 off by its rounding
@@ -122,14 +121,22 @@ def _departure(finding: Finding, case: Case) -> str:
     return text
 
 
-CHECK = Check("duplicates", measure, explain, dependence=True, whole_masks=True)
+CHECK = Check(
+    "duplicates",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    about="how many masks are equal",
+    quantity="pairs of equal masks",
+)
 
 
 # ---- several streams -------------------------------------------------------------------------------------------------
 
 
 def measure_streams(seen: Streams) -> Finding:
-    """Null: a mask of one stream equals one of another, at any two calls, as rarely as chance has it. Conservative.
+    """Null: a mask of one stream equals one of another, at any two calls, as rarely as by chance. Conservative.
 
     Given its number of drops y, each of the C(n, y) placings of a mask is equally likely, whatever the rate. So the
     expected number of equal pairs is the sum over y of the pairs with y drops each, divided by C(n, y), and the
@@ -200,4 +207,12 @@ def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     return f"{text} ({count:,} of {common:,}{more})"
 
 
-STREAMS = Check("duplicates", measure_streams, explain_streams, decides=True, whole_masks=True)
+STREAMS = Check(
+    "duplicates",
+    measure_streams,
+    explain_streams,
+    decides=True,
+    whole_masks=True,
+    about="how many masks of one stream are masks of another",
+    quantity="pairs of equal masks",
+)

@@ -55,4 +55,11 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     return "; ".join(found)
 
 
-CHECK = Check("edges", measure, explain, decides=True)
+CHECK = Check(
+    "edges",
+    measure,
+    explain,
+    decides=True,
+    about="what holds without exception: p = 0 drops nothing, p = 1 keeps nothing, what is dropped becomes 0",
+    quantity="exceptions",
+)

@@ -77,4 +77,10 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     return f"{text}; they look dropped one by one, as under Layer(n, p)" if differing > judged / 2 else text
 
 
-CHECK = Check("groups", measure, explain)
+CHECK = Check(
+    "groups",
+    measure,
+    explain,
+    about="whether the neurons of a group are dropped, or kept, together",
+    quantity="groups whose neurons differ",
+)

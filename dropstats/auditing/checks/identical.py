@@ -1,11 +1,16 @@
 """Test `identical`: streams that should be copies of each other do not differ."""
 
+import math
+
 import numpy as np
 
 from dropstats.auditing import words
 from dropstats.auditing.checks.agreement import equal_calls
 from dropstats.auditing.finding import Check, Finding, too_small
 from dropstats.auditing.streams import Agreement, Streams, agreement_pvalue, compare_masks, equal_pairs
+
+# Equal counts of all calls are no chance where independent masks have them more rarely than this.
+_CHANCE = 1e-3
 
 
 def measure(seen: Streams) -> Finding:
@@ -45,6 +50,8 @@ def _differ(worst: Agreement, found: list[Agreement], seen: Streams) -> str:
     if worst.agree == 0:
         return f"{b} keeps exactly what {a} drops{more}"
     first, second = equal_pairs(seen.mask_hashes[list(worst.pair)])
+    if not seen.unknown and (moved := _rearranged(seen, worst)):
+        return f"{moved}{more}"
     lags, counts = np.unique(second % seen.trials - first % seen.trials, return_counts=True)
     if lags.size and not seen.unknown and counts.max() > 1:
         lag = int(lags[np.argmax(counts)])
@@ -60,4 +67,33 @@ def _differ(worst: Agreement, found: list[Agreement], seen: Streams) -> str:
     return f"{a} and {b} agree in {100 * worst.rate:.5g}% of neurons, {how}{more}"
 
 
-CHECK = Check("identical", measure, explain, decides=True)
+def _rearranged(seen: Streams, worst: Agreement) -> str:
+    """Say that one stream has the other's masks in another order of the calls, or of the neurons; empty if not."""
+    (a, first), (b, second) = ((seen.names[index], seen.given[index]) for index in worst.pair)
+    hashes = seen.mask_hashes[list(worst.pair)]
+    if seen.trials > 1 and np.array_equal(*np.sort(hashes, axis=1)):
+        at = int(np.argmax(hashes[0] != hashes[1]))
+        whose = int(np.flatnonzero(hashes[1] == hashes[0][at])[0])
+        return f"{b} has {a}'s {seen.trials:,} masks in another order: its call {whose:,} is call {at:,} of {a}"
+    if not np.array_equal(first.mask_drops(), second.mask_drops()):
+        return ""
+    n, call = first.n, int(np.argmax(np.minimum(first.mask_drops(), first.n - first.mask_drops())))
+    one, other = (part.masks(call, call + 1)[0] for part in (first, second))
+    for rows in (k for k in range(2, n) if n % k == 0):
+        if np.array_equal(one.reshape(rows, -1).T.reshape(-1), other) and (one != other).any():
+            return f"masks of {b} are those of {a}, as ({rows:,}, {n // rows:,}), transposed"
+    # two independent counts of variance v are equal with probability 1 / sqrt(4 pi v)
+    dropped = float(first.mask_drops().mean()) / n
+    if (4 * math.pi * n * dropped * (1 - dropped)) ** (-seen.trials / 2) > _CHANCE:
+        return ""
+    return f"each mask of {b} is that of {a} with its neurons in another order"
+
+
+CHECK = Check(
+    "identical",
+    measure,
+    explain,
+    decides=True,
+    about="whether streams that should be equal differ anywhere",
+    quantity="share of neurons on which the least equal pair agrees",
+)

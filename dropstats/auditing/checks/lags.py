@@ -181,4 +181,13 @@ def departure(lag: int, observed: float, case: Case) -> str:
     return f"masks {lag:,} calls apart correlate by {observed:.3g}"
 
 
-CHECK = Check("lags", measure, explain, dependence=True, whole_masks=True, widened=True)
+CHECK = Check(
+    "lags",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    widened=True,
+    about="whether masks of different calls are independent of each other",
+    quantity="correlation of masks at the most unusual lag",
+)

@@ -75,4 +75,12 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     return f"preserved ({words.percent(observed / float(finding.expected or 1) - 1)}, within chance)"
 
 
-CHECK = Check("mean", measure, explain, widened=True, values=True)
+CHECK = Check(
+    "mean",
+    measure,
+    explain,
+    widened=True,
+    values=True,
+    about="whether the mean of the outputs is that of the inputs",
+    quantity="mean of the outputs over that of the inputs",
+)

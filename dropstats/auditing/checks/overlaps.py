@@ -15,6 +15,8 @@ from dropstats.auditing.stretches import Search, Stretch, equal_windows, follow,
 from dropstats.laws import Law
 from dropstats.recording import Recording
 
+# Calls that are looked at to see whether all of them overlap.
+_LOOKED_AT = 256
 # Beyond this rate gaps agree almost surely, and windows would have no end.
 _LARGEST = 0.98
 
@@ -89,10 +91,21 @@ def _departure(finding: Finding, case: Case) -> str:
     text = f"calls {a:,} and {b:,} share {min(longest.length, n - moved):,} {elements}"
     text += f", shifted by {moved:,}" if moved else ", at the same places"
     pairs = np.unique(np.stack([finding["positions"] // n, finding["partners"] // n]), axis=1).shape[1]
+    drops = case.seen.drops_of(0, min(case.trials, _LOOKED_AT))
+    if pairs > 1 and 0 < moved < n and np.array_equal(drops[1:, : n - moved], drops[:-1, moved:]):
+        return f"calls overlap by {n - moved:,} {elements}: each begins with the last ones of the one before"
     return f"{text} ({pairs:,} such pairs of calls)" if pairs > 1 else text
 
 
-CHECK = Check("overlaps", measure, explain, dependence=True, whole_masks=True)
+CHECK = Check(
+    "overlaps",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    about="whether a long stretch of the masks occurs again, at any place",
+    quantity="neurons in the longest repeated stretch",
+)
 
 
 # ---- several streams -------------------------------------------------------------------------------------------------
@@ -175,4 +188,12 @@ def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     return f"{places[0]}, and {places[1]}, share {longest.length:,} elements{note}"
 
 
-STREAMS = Check("overlaps", measure_streams, explain_streams, decides=True, whole_masks=True)
+STREAMS = Check(
+    "overlaps",
+    measure_streams,
+    explain_streams,
+    decides=True,
+    whole_masks=True,
+    about="whether a long stretch of one stream occurs in another, at any place",
+    quantity="neurons in the longest shared stretch",
+)

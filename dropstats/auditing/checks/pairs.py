@@ -1,4 +1,4 @@
-"""Test `pairs`: any two neurons are dropped together as often as the law has it."""
+"""Test `pairs`: any two neurons are dropped together as often as under the law."""
 
 import math
 from dataclasses import replace
@@ -51,7 +51,7 @@ def measure(case: Case) -> Finding:
         try:
             return _of_dependent(case, gram, columns, trials)
         except NotImplementedError:
-            return not_applicable("the law of pairs of this law is not known")
+            return not_applicable("the law of pairs has no closed form here")
     rates, rate = case.law.rates, case.law.rate
     equal, equal_p = _equal_histories(case, rates)
     counts = np.diagonal(gram).astype(np.int64)
@@ -201,4 +201,13 @@ def _departure(finding: Finding, case: Case) -> str:
     return f"{text}, where {worst.expected:,.4g} are expected"
 
 
-CHECK = Check("pairs", measure, explain, dependence=True, whole_masks=True, excused="by the rate")
+CHECK = Check(
+    "pairs",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    excused="by the rate",
+    about="how often two neurons are dropped together in one mask",
+    quantity="masks that drop both neurons of the most unusual pair",
+)

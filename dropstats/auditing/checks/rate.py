@@ -1,4 +1,4 @@
-"""Test `rate`: as many neurons are dropped in all as the law has it."""
+"""Test `rate`: as many neurons are dropped in all as expected under the law."""
 
 import math
 
@@ -14,6 +14,8 @@ _FEWEST = 5
 _MOST = 2**52
 # Outputs of more distinct values are not what dropout makes of ones.
 _MANY = 16
+# A rate is another law's where it is at most so many standard errors off it, and the declared one is more.
+_ERRORS = 3
 # Largest support over which the law of a total is convolved from that of one mask.
 _SUPPORT = 2**22
 
@@ -186,8 +188,20 @@ def _departure(observed: float, p: float, neurons: float, case: Case) -> str:
     text = f"drops {words.shown_rate(observed, neurons)} where {p:.6g} was declared{relative}"
     dtype = case.seen.recording.dtype
     # a rate that differs from place to place, or from call to call, is no one's p
-    cause = causes.of_rate(observed, p, neurons, dtype, values is None) if case.law.independent and case.even else ""
+    if not case.law.independent:
+        cause = _another_law(observed, case)
+    else:
+        cause = causes.of_rate(observed, p, neurons, dtype, values is None, case.n) if case.even else ""
     return f"{text}, {cause}" if cause else text
+
+
+def _another_law(observed: float, case: Case) -> str:
+    """Return which law that is mistaken for the declared one has the observed rate, or an empty string."""
+    for other, how in case.law.mistaken:
+        rate, error = float(np.mean(other.rates)), math.sqrt(other.variance / case.trials) / case.n
+        if abs(observed - rate) <= _ERRORS * error < abs(case.expected_rate - rate):
+            return f"consistent with {rate:.4g}: {how}"
+    return ""
 
 
 def _of_alpha_dropout(p: float, low: float, high: float) -> str:
@@ -199,4 +213,12 @@ def _of_alpha_dropout(p: float, low: float, high: float) -> str:
     )
 
 
-CHECK = Check("rate", measure, explain, decides=True, widened=True)
+CHECK = Check(
+    "rate",
+    measure,
+    explain,
+    decides=True,
+    widened=True,
+    about="how many neurons are dropped in all",
+    quantity="drop rate",
+)

@@ -169,4 +169,11 @@ def _wrong(value: float, case: Case) -> str:
     return f"{text}: {cause}" if cause else f"{text} ({words.percent(value / right - 1)})"
 
 
-CHECK = Check("scale", measure, explain, values=True)
+CHECK = Check(
+    "scale",
+    measure,
+    explain,
+    values=True,
+    about="what value kept neurons take",
+    quantity="value of a kept neuron",
+)

@@ -97,4 +97,12 @@ def _departure(lag: int, observed: float, case: Case) -> str:
     return f"{case.unit.many} {lag:,} apart in the stream correlate by {observed:.3g}"
 
 
-CHECK = Check("serial", measure, explain, dependence=True, whole_masks=True)
+CHECK = Check(
+    "serial",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    about="whether neurons k apart are independent, all masks written one after the other",
+    quantity="correlation at the most unusual distance",
+)

@@ -121,9 +121,13 @@ def explain_distance(finding: Finding, seen: Factors, failed: bool) -> str:
     return str(finding["why"]) if finding.observed is None else f"{finding.observed:.2g} from the normal distribution"
 
 
-OF_TWO_VALUES = (Check("scale", two_values, explain_two_values),)
+_TWO = ("whether the outputs take the two values of alpha dropout, and no other", "value of a kept neuron")
+_MEAN = ("whether the factors have mean 1", "mean of the factors")
+_VARIANCE = ("whether the factors have the variance p / (1 - p)", "variance of the factors")
+_SHAPE = ("whether the factors have a normal distribution", "largest distance between the distribution functions")
+OF_TWO_VALUES = (Check("scale", two_values, explain_two_values, about=_TWO[0], quantity=_TWO[1]),)
 OF_NORMAL = (
-    Check("mean", average, explain_average),
-    Check("scale", variance, explain_variance),
-    Check("shape", distance, explain_distance),
+    Check("mean", average, explain_average, about=_MEAN[0], quantity=_MEAN[1]),
+    Check("scale", variance, explain_variance, about=_VARIANCE[0], quantity=_VARIANCE[1]),
+    Check("shape", distance, explain_distance, about=_SHAPE[0], quantity=_SHAPE[1]),
 )

@@ -1,4 +1,4 @@
-"""Test `tiles`: the counts of dropped neurons in tiles of 2, 4, 8, ... neighbours vary as much as the law has it."""
+"""Test `tiles`: the counts of dropped neurons in tiles of 2, 4, 8, ... neighbours vary as much as under the law."""
 
 import math
 from collections.abc import Iterator
@@ -140,8 +140,21 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         return f"{text}: " + ("neighbours share what changes their rate" if ratio > 1 else "the counts are balanced")
     if finding.state == "too small":
         return f"{words.counted(stream.trials * stream.n, case.unit.one, many)} are too few to judge tiles of them"
-    change = "" if finding.detectable is None else f"; detects a change of {100 * finding.detectable:.2g}% (power 0.9)"
+    change = (
+        ""
+        if finding.detectable is None
+        else f"; detects a change of {words.percent(finding.detectable)[1:]} (power 0.9)"
+    )
     return f"the variance of the counts stands out most in tiles of {size:,} {many}{change}{of_rate}"
 
 
-CHECK = Check("tiles", measure, explain, dependence=True, whole_masks=True, excused="by the rate")
+CHECK = Check(
+    "tiles",
+    measure,
+    explain,
+    dependence=True,
+    whole_masks=True,
+    excused="by the rate",
+    about="how much the number of dropped neurons varies over tiles of 2, 4, 8, ... neighbours",
+    quantity="variance of the tiles' counts over the law's",
+)

@@ -1,16 +1,19 @@
 """Test `transposed`: layer and step are told apart in the key of a mask."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from dropstats.auditing.checks.agreement import detects, explain_unjudged, of_pairs
 from dropstats.auditing.finding import Check, Finding, not_applicable
-from dropstats.auditing.streams import Agreement, Streams, all_pairs, compare, grid_places
+from dropstats.auditing.streams import Streams, all_pairs, compare, grid_places
 
 # Ways to make one seed of two numbers that mix up different pairs of them, and how they are said.
 _SEEDS: tuple[tuple[str, Callable[[int, int], int]], ...] = (
     ("layer + step", lambda i, j: i + j),
     ("layer * step", lambda i, j: i * j),
     ("layer ^ step", lambda i, j: i ^ j),
+    # of equal numbers the hashes cancel
+    ("hash(layer) ^ hash(step)", lambda i, j: 0 if i == j else 1 + (min(i, j) << 64) + max(i, j)),
 )
 
 
@@ -22,18 +25,21 @@ def measure(seen: Streams) -> Finding:
     """
     if not seen.grid:
         return not_applicable("the streams have no keys (layer, step)")
-    return of_pairs(seen, list(seen.grid), len(seen.grid))
+    found = of_pairs(seen, list(seen.grid), len(seen.grid))
+    same = [one for one in found.numbers.get("off", ()) if one.agree == one.size]
+    return replace(found, numbers={**found.numbers, "same": same, "seed": _seed(seen) if same else ""})
 
 
 def explain(finding: Finding, seen: Streams, failed: bool) -> str:
     """Say which masks agree, and which seed would make them."""
     if failed:
         off = finding["off"]
-        same = [one for one in off if one.agree == one.size]
+        same, seed = finding["same"], finding["seed"]
         a, b = (seen.keys[index] for index in (same or off)[0].pair)
         what = "are identical" if same else f"agree in {100 * off[0].rate:.4g}% of neurons"
         count = f" ({len(same or off):,} of {len(seen.grid):,} such pairs)"
-        return f"masks of (layer, step) {a} and {b} {what}{count}{_seed(seen, same)}"
+        how = f", as a seed of {seed} gives" if seed else ": layer and step enter the key alike" if same else ""
+        return f"masks of (layer, step) {a} and {b} {what}{count}{how}"
     if (unjudged := explain_unjudged(finding)) is not None:
         return unjudged
     which = "the transposed pair agrees as an independent one does"
@@ -42,10 +48,10 @@ def explain(finding: Finding, seen: Streams, failed: bool) -> str:
     return which + detects(finding)
 
 
-def _seed(seen: Streams, same: list[Agreement]) -> str:
+def _seed(seen: Streams) -> str:
     """Say which seed of layer and step would make all the identical pairs, and no more, identical."""
     places = grid_places(seen.keys)
-    if places is None or not same:
+    if places is None:
         return ""
     pairs = all_pairs(len(places))[0]
     found = (compare(seen, pair) for pair in pairs)
@@ -53,8 +59,15 @@ def _seed(seen: Streams, same: list[Agreement]) -> str:
     for said, mixed in _SEEDS:
         alike = {(a, b) for a, b in pairs if mixed(*places[a]) == mixed(*places[b])}
         if identical == alike:
-            return f", as a seed of {said} gives"
-    return ": layer and step enter the key alike"
+            return said
+    return ""
 
 
-CHECK = Check("transposed", measure, explain, decides=True)
+CHECK = Check(
+    "transposed",
+    measure,
+    explain,
+    decides=True,
+    about="whether the mask of layer i at step j is independent of that of layer j at step i",
+    quantity="share of neurons on which the most unusual pair agrees",
+)

@@ -48,7 +48,7 @@ def event_bound(count: int, mean: float) -> float:
     return min(mean / count, math.exp(count - mean + count * math.log(mean / count)))
 
 
-# Factors by which repeats may be likelier than the law has it; the evidence is the mean over them.
+# Factors by which repeats may be likelier than under the law; the evidence is the mean over them.
 _BETS = 2.0 ** np.arange(1, 21)
 
 
@@ -106,20 +106,20 @@ def amplitude_bound(amplitude: float, variance: float, most: float) -> float:
 _SLOPES = np.multiply.outer((-1.0, 1.0), 2.0 ** np.arange(0, 6)).ravel()
 
 
-def product_bound(total: float, before: Floats, times: Ints, variance: float, most: float) -> float:
+def product_bound(total: float, before: Floats, times: Ints, square: float, variance: float, most: float) -> float:
     """Return a bound on the probability of so large, or so small, a sum of products of deviations.
 
-    The sum is over t of x_t y_t, each y_t independent of all that came before, x_t included, of mean 0; `before` holds
-    the values of the x_t and `times` how often each. With B as of Bennett's inequality, exp(s sum x_t y_t - sum
-    B(s x_t)) has mean 1 at most, whatever made the x_t, and so has its average over some s. The p-value is Markov's.
+    The sum is over t of x_t y_t, each y_t independent of all that came before, x_t included, of mean 0 and `variance`;
+    `before` holds the values of the x_t, `times` how often each, and `square` is the mean of x_t^2 to expect. With B as
+    of Bennett's inequality, exp(s sum x_t y_t - sum B(s x_t)) has mean 1 at most, whatever made the x_t, and so has its
+    average over some s. The p-value is Markov's.
 
     Notes
     -----
     D. A. Freedman (1975). On tail probabilities for martingales. Annals of Probability 3, 100-118.
     doi:10.1214/aop/1176996452
     """
-    spread = math.sqrt(variance * float(times.sum()) * variance)
-    slopes = _SLOPES / spread
+    slopes = _SLOPES / math.sqrt(square * variance * float(times.sum()))
     moved = np.minimum(most * np.abs(np.multiply.outer(slopes, before)), 700.0)
     log = slopes * total - variance / most**2 * (_bennett(moved) @ times)
     largest = float(log.max())

@@ -7,7 +7,7 @@ from scipy import special
 from dropstats.auditing.nulls.tails import normal_quantile, student_quantile
 from dropstats.power import detectable_shift
 
-# Power at which a passing test states the smallest departure it would have seen.
+# Power at which a passing test states the smallest departure that it detects.
 POWER = 0.9
 
 

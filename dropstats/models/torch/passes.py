@@ -92,6 +92,7 @@ class Passes:
     """Runs a model on given inputs; a context that leaves the model as it was."""
 
     has_modes = True
+    called = ()
 
     def __init__(self, model: torch.nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         self._model = model

@@ -1,0 +1,260 @@
+"""Passes of a JAX function or module that an audit makes: traced once, and run with the masks as further outputs."""
+
+from contextlib import ExitStack
+from typing import Any, Self
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from dropstats.models.jax import modules
+from dropstats.models.jax.jaxprs import Reading
+from dropstats.models.sites import Declared, Draw, Sites
+
+# Seed of the passes whose keys nobody sees.
+_SEED = 20_140_615
+
+
+class _Keyed:
+    """A function of a key, or an equinox module that takes one: each pass has a key of its own."""
+
+    def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        self._model, self._inputs, self._keywords = model, inputs, keywords
+        self._passes = 0
+
+    def trained(self, training: bool) -> Any:
+        """Return the model in training or evaluation mode."""
+        if not modules.is_equinox(self._model):
+            return self._model
+        import equinox
+
+        return equinox.nn.inference_mode(self._model, not training)
+
+    def function(self, training: bool, called: list[Declared]) -> Any:
+        """Return the function to trace, of what `argument` returns: its output, and what is kept of it."""
+        model = self.trained(training)
+
+        def function(key: Any) -> Any:
+            with modules.named(model, called):
+                if modules.is_equinox(model):
+                    return model(*self._inputs, key=key, **self._keywords), ()
+                return model(key, *self._inputs, **self._keywords), ()
+
+        return function
+
+    def argument(self, seed: int | None) -> Any:
+        """Return the key of the next pass, or that of a seed."""
+        self._passes += 1
+        return jax.random.fold_in(jax.random.key(_SEED), self._passes) if seed is None else jax.random.key(seed)
+
+    def keep(self, state: Any) -> None:
+        """Keep nothing."""
+
+    def arrays(self) -> dict[str, list[Any]]:
+        """Return what a pass may change."""
+        return {}
+
+
+class _Stateful:
+    """A module of flax.nnx, which keeps its keys and counts them up."""
+
+    def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        from flax import nnx
+
+        self._nnx, self._inputs, self._keywords = nnx, inputs, keywords
+        self._model = nnx.clone(model)
+        self._state = nnx.split(self._model)[1]
+
+    def function(self, training: bool, called: list[Declared]) -> Any:
+        """Return the function to trace, of what `argument` returns: its output, and what is kept of it."""
+        nnx = self._nnx
+        self._model.train() if training else self._model.eval()
+        graph, _ = nnx.split(self._model)
+
+        def function(state: Any) -> Any:
+            model = nnx.merge(graph, state)
+            with modules.named(model, called):
+                output = model(*self._inputs, **self._keywords)
+            return output, nnx.split(model)[1]
+
+        return function
+
+    def argument(self, seed: int | None) -> Any:
+        """Return the state; with a seed, equal keys become equal keys of this seed, and are used from the first."""
+        if seed is None:
+            return self._state
+        nnx = self._nnx
+        fresh: dict[bytes, Any] = {}
+
+        def reseeded(variable: Any) -> Any:
+            if not isinstance(variable, nnx.RngState):
+                return variable
+            value = variable[...]
+            if isinstance(variable, nnx.RngCount):
+                return variable.replace(jnp.zeros_like(value))
+            data = np.asarray(jax.random.key_data(value)).tobytes()
+            key = fresh.setdefault(data, jax.random.fold_in(jax.random.key(seed), len(fresh)))
+            return variable.replace(jnp.broadcast_to(key, value.shape))
+
+        return jax.tree.map(reseeded, self._state, is_leaf=lambda one: isinstance(one, nnx.Variable))
+
+    def keep(self, state: Any) -> None:
+        """Keep the state after a pass: the next begins with it."""
+        self._state = state
+
+    def arrays(self) -> dict[str, list[Any]]:
+        """Return what a pass may change."""
+        nnx = self._nnx
+        leaves = jax.tree.leaves(self._state, is_leaf=lambda one: isinstance(one, nnx.Variable))
+        found: dict[str, list[Any]] = {"random state": [], "buffers": []}
+        for one in leaves:
+            if isinstance(one, nnx.RngState):
+                value = one[...]
+                keys = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+                found["random state"].append(np.asarray(jax.random.key_data(value) if keys else value))
+            elif not isinstance(one, nnx.Param):
+                found["buffers"] += [np.asarray(leaf) for leaf in jax.tree.leaves(one)]
+        return found
+
+
+class _State:
+    """What passes may change, as it is now."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind, self._arrays = kind, kind.arrays()
+
+    def changed(self) -> list[str]:
+        """Return what differs by now: 'random state', 'buffers'."""
+        now = self._kind.arrays()
+        return [what for what, then in self._arrays.items() if not all(map(np.array_equal, then, now[what]))]
+
+
+class _Traced:
+    """A function traced once, and compiled with its masks as outputs."""
+
+    def __init__(self, function: Any, argument: Any, called: list[Declared], known: list[Declared]) -> None:
+        self._closed, shape = jax.make_jaxpr(function, return_shape=True)(argument)
+        self.tree = jax.tree.structure(shape)
+        self._own = {rate.path for rate in (*known, *called)}
+        self._reading: Any = None
+        self._run = jax.jit(self._evaluate)
+
+    def _evaluate(self, consts: Any, args: Any) -> Any:
+        self._reading = reading = Reading(self._own)
+        outs = reading.run(self._closed, consts, args)
+        return outs, [(mask.bits, mask.one, mask.values) for mask in reading.masks]
+
+    def __call__(self, argument: Any) -> tuple[list[Any], Any, Reading]:
+        """Return the outputs, what each mask holds, and where it stands."""
+        outs, masks = self._run(self._closed.consts, jax.tree.leaves(argument))
+        return outs, masks, self._reading
+
+    def compare(self, argument: Any, sites: Sites) -> None:
+        """Hold gradients against masks: of what each mask is applied to, and of functions with their own derivative."""
+        counts, args = sites.gradients, jax.tree.leaves(argument)
+        taps = [(jnp.zeros(shape, dtype),) * 2 for _, shape, dtype in self._reading.uses]
+
+        def loss(taps: Any, consts: Any, args: Any) -> Any:
+            reading = Reading(self._own, taps)
+            outs = [out for out in reading.run(self._closed, consts, args) if _floats(out)]
+            keys = jax.random.split(jax.random.key(_SEED), max(1, len(outs)))
+            weights = (jax.random.uniform(key, out.shape, minval=0.5) for key, out in zip(keys, outs, strict=False))
+            return sum(((weight * out).sum() for weight, out in zip(weights, outs, strict=True)), 0.0), reading.kept
+
+        if taps:
+            found, kept = jax.jit(jax.grad(loss, has_aux=True))(taps, self._closed.consts, args)
+            for (site, _, _), (inner, outer), keeps in zip(self._reading.uses, found, kept, strict=True):
+                shown = np.asarray(jnp.abs(outer) > jnp.finfo(outer.dtype).tiny * 16)
+                _count(counts, site, np.asarray(inner == 0) != ~np.asarray(keeps), shown)
+        if self._reading.hand_written:
+            reading = Reading(self._own, compares=True)
+            reading.run(self._closed, self._closed.consts, args)
+            for site, output, gradient in reading.by_hand:
+                wrong = np.asarray((output == 0) != (gradient == 0))
+                _count(counts, site, wrong, np.ones_like(wrong))
+
+
+def _floats(array: Any) -> bool:
+    return bool(jnp.issubdtype(array.dtype, jnp.floating))
+
+
+def _count(counts: Any, site: str, wrong: Any, shown: Any) -> None:
+    counts.compared[site] += 1
+    counts.neurons[site] += int(shown.sum())
+    counts.wrong[site] += int((wrong & shown).sum())
+
+
+class Passes:
+    """Runs a function or module on given inputs; a context that leaves it as it was."""
+
+    def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        kind = _Stateful if modules.is_nnx(model) else _Keyed
+        self._kind: Any = kind(model, inputs, keywords)
+        self._inputs = (inputs, keywords)
+        self.has_modes = modules.is_module(model)
+        self._training = True
+        self._known = modules.declared(model)
+        self.called: list[Declared] = []  # rates of modules that are known once they are called
+        self._traced: dict[bool, _Traced] = {}
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def state(self) -> _State:
+        """Return what passes may change as it is now, to compare with later."""
+        return _State(self._kind)
+
+    def set_mode(self, training: bool) -> None:
+        """Put the module into training or evaluation mode."""
+        self._training = training
+
+    def run(self, sites: Sites, *, gradient: bool = False, seed: int | None = None) -> list[Any]:
+        """Run the function once and return the arrays of its output, in a fixed order."""
+        argument = self._kind.argument(seed)
+        if self._training not in self._traced:
+            function = self._kind.function(self._training, self.called)
+            self._traced[self._training] = _Traced(function, argument, self.called, self._known)
+        traced = self._traced[self._training]
+        outs, masks, reading = traced(argument)
+        output, state = jax.tree.unflatten(traced.tree, outs)
+        if seed is None:
+            self._kind.keep(state)
+        sites.begin(self._training)
+        for mask, (bits, one, values) in zip(reading.masks, masks, strict=True):
+            self._hand(sites, mask, bits, one, values)
+        for site, what in reading.unread:
+            sites.unread[site, what] += 1
+        sites.end()
+        if gradient:
+            traced.compare(argument, sites)
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(output)]
+
+    def _hand(self, sites: Sites, mask: Any, bits: Any, one: Any, values: Any) -> None:
+        place = mask.place
+        kept = np.asarray(jnp.reshape(bits, (-1,))[: sites.width(place.site)]) != 0
+        dtype = str(values[0][0].dtype if values else bits.dtype)
+        p = None if one is None else float(np.asarray(one).reshape(-1)[0])
+        device = str(next(iter(bits.devices()))) if isinstance(bits, jax.Array) else ""
+        draw = Draw(place.site, kept, tuple(bits.shape), p, dtype, device, "forward", self._training)
+        site = sites.add(draw._replace(module=place.module, recorder="jaxpr"))
+        if site is None:
+            return
+        for keeps in mask.keeps:
+            site.keeps[keeps] += 1
+        if values and site.wants_values:
+            site.add_values(*map(np.asarray, values[0]))
+
+    @staticmethod
+    def equal(first: list[Any], second: list[Any]) -> bool:
+        """Tell whether two passes gave the same output, bit for bit."""
+        same = (a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=False))
+        return len(first) == len(second) and all(same)
+
+    def described(self) -> str:
+        """Return the shapes of the inputs, for messages."""
+        given = jax.tree.leaves(self._inputs)
+        return ", ".join(str(tuple(one.shape)) for one in given if hasattr(one, "shape")) or "none"
