@@ -1,4 +1,12 @@
-"""How many of 1024 neurons are dropped at p = 0.5: the law, a million masks, exactly half marked."""
+"""
+Half of 1024
+============
+
+How many of 1024 neurons are dropped at p = 0.5: the law, a million masks, exactly half marked.
+
+**What to see.** The law is narrow: 95 % of the masks lie in 481 to 543. Yet no single count is probable, and the
+likeliest one, exactly half, occurs in 1 mask of 40.
+"""
 
 from functools import cache
 

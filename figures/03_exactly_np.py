@@ -1,7 +1,15 @@
-"""Probability that exactly np neurons are dropped, against p: symmetric about 1/2, and smallest there.
+"""
+Exactly np
+==========
+
+Probability that exactly np neurons are dropped, against p: symmetric about 1/2, and smallest there.
 
 "Exactly np" asks for an integer np, so p = j / n. Between these points stands the most probable number, whose
 probability is not monotone in p.
+
+**What to see.** Where np is a whole number, the probability of exactly np rises with the distance of p from 1/2 and
+is the same for p and 1 - p. It is a statement about the family of laws, not about one law, which is symmetric about
+np at p = 1/2 alone.
 """
 
 import numpy as np

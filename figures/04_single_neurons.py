@@ -1,4 +1,12 @@
-"""Single neurons: the drop frequency of each settles at p as steps go by, within the exact binomial band."""
+"""
+Single neurons
+==============
+
+Single neurons: the drop frequency of each settles at p as steps go by, within the exact binomial band.
+
+**What to see.** The frequencies spread at first and close in on p like 1 / sqrt(steps). The band is exact for each
+step, so that about one neuron in a hundred is outside it at any step.
+"""
 
 from functools import cache
 

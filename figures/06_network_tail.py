@@ -1,4 +1,13 @@
-"""A network, 784@.2 + 1024@.5 + 1024@.5: exact upper tail, simulation, and the error of the normal distribution."""
+"""
+The tail of a network
+=====================
+
+A network, 784@.2 + 1024@.5 + 1024@.5: exact upper tail, simulation, and the error of the normal distribution.
+
+**What to see.** Layers side by side have a Poisson-binomial law. Simulation ends where events become rarer than its
+masks, at about 1e-5; the exact law goes on. The normal distribution is good near the mean and too small in the tail,
+where its error grows.
+"""
 
 import math
 from functools import cache

@@ -1,4 +1,13 @@
-"""What the next neuron receives from 100 neurons at p = 0.4, training against inference, unscaled and scaled."""
+"""
+Sixty and a hundred
+===================
+
+What the next neuron receives from 100 neurons at p = 0.4, training against inference, unscaled and scaled.
+
+**What to see.** Training without scaling receives 60 on average, inference 100. Scaling moves the mean to 100 and
+widens the distribution by the same factor: the next neuron still sees a random input in training and a constant one
+in inference.
+"""
 
 from functools import cache
 

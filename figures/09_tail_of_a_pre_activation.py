@@ -1,4 +1,12 @@
-"""Upper tail of z = sum (i/40) m_i / q, i = 1..40, p = 0.3: exact, saddlepoint and normal."""
+"""
+The tail of a pre-activation
+============================
+
+Upper tail of z = sum (i/40) m_i / q, i = 1..40, p = 0.3: exact, saddlepoint and normal.
+
+**What to see.** Three answers to one question, how likely a large input of the next neuron is. The saddlepoint
+approximation stays near the exact law in the tail; the normal distribution leaves it.
+"""
 
 import numpy as np
 

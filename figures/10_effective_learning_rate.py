@@ -1,4 +1,12 @@
-"""What a learning rate amounts to under inverted dropout: kept neuron, mean step, rms step, direct equivalent."""
+"""
+Effective learning rate
+=======================
+
+What a learning rate amounts to under inverted dropout: kept neuron, mean step, rms step, direct equivalent.
+
+**What to see.** Four quantities have been called the effective learning rate. At p = 0.5 they are 1, 1.41, 2 and 4
+times the learning rate, so the word needs a definition before it has a value.
+"""
 
 import numpy as np
 

@@ -1,4 +1,12 @@
-"""Weight norm of a linear neuron trained by SGD: without dropout, with it, and with L2 or max-norm as well."""
+"""
+Dropout is a ridge
+==================
+
+Weight norm of a linear neuron trained by SGD: without dropout, with it, and with L2 or max-norm as well.
+
+**What to see.** Without dropout the norm of the weights settles at the least-squares solution; with it at the exact
+solution of an adaptive ridge (dashed), below half of that. Dropout alone keeps the weights of a linear neuron small.
+"""
 
 from functools import cache
 

@@ -1,4 +1,13 @@
-"""A gallery of dropout variants: one mask of each at a mean fraction of 0.2, and its count law beside the binomial."""
+"""
+Variants
+========
+
+A gallery of dropout variants: one mask of each at a mean fraction of 0.2, and its count law beside the binomial.
+
+**What to see.** The eight masks drop a fifth of the neurons, but their counts vary differently: from not at all
+(FixedCount) to twelve times the variance of the binomial (Channels). A test that takes a mask of channels for one of
+neurons rejects a right rate.
+"""
 
 import numpy as np
 

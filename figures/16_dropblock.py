@@ -1,4 +1,12 @@
-"""DropBlock's shortfall: the fraction it really drops, against its nominal p."""
+"""
+What DropBlock drops
+====================
+
+DropBlock's shortfall: the fraction it really drops, against its nominal p.
+
+**What to see.** The formula for the density of blocks neglects that blocks overlap, so that fewer neurons are dropped
+than p says; the shortfall grows with p and with the block.
+"""
 
 import numpy as np
 

@@ -1,4 +1,12 @@
-"""Stochastic depth: the law of the number of blocks that stay, under the schedules of papers and libraries."""
+"""
+Depth
+=====
+
+Stochastic depth: the law of the number of blocks that stay, under the schedules of papers and libraries.
+
+**What to see.** Stochastic depth has one name and several schedules. The three linear ones differ by a quarter of a
+block; one p for all blocks is another network.
+"""
 
 import numpy as np
 

@@ -1,4 +1,12 @@
-"""A healthy run and one that keeps 2% of each mask for the next, watched after every step."""
+"""
+The monitor
+===========
+
+A healthy run and one that keeps 2% of each mask for the next, watched after every step.
+
+**What to see.** Left: for correct masks the evidence stays below the alarm at every look. Right: masks that keep 2 %
+of the one before are found by `lags`, after 65 steps.
+"""
 
 from functools import cache
 

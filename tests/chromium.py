@@ -69,9 +69,12 @@ class Page:
 
     def load(self, address):
         """Load an address anew and return once the page has loaded."""
-        self.ask("Page.navigate", url="about:blank")
-        self.ask("Page.navigate", url=address)
-        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.run("window.before = true")
+        if "loaderId" not in self.ask("Page.navigate", url=address):
+            raise ValueError(
+                f"{address} differs from the page that is open by its fragment alone: it is not loaded anew"
+            )
+        self.wait("!window.before && document.readyState === 'complete'")
 
     def wait(self, condition, seconds=30):
         """Wait until an expression is true."""

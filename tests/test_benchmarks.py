@@ -28,6 +28,15 @@ def test_the_section_of_the_monitor_runs():
     assert result.stdout.count("'dropstats':") == 2
 
 
+@pytest.mark.slow
+@pytest.mark.framework
+def test_the_section_of_the_models_runs():
+    pytest.importorskip("torch", reason="torch is not installed")
+    command = [sys.executable, str(SCRIPT), "--quick", "--section", "models"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert "'torch, not watched':" in result.stdout
+
+
 def test_the_table_gives_times_and_ratios():
     spec = importlib.util.spec_from_file_location("run", SCRIPT)
     run = importlib.util.module_from_spec(spec)
@@ -39,10 +48,10 @@ def test_the_table_gives_times_and_ratios():
     assert "| pmf | us | dropstats | 2 |  |\n|  |  | scipy | 30 | 15 |\n|  |  | jax | 3 | 1.5 |" in text
 
 
-def test_readme_quotes_the_committed_run():
+def test_the_first_page_quotes_the_committed_run():
     lines = json.loads(SCRIPT.with_name("results.json").read_text())["lines"]
     times = {line["what"]: line["times"] for line in lines}
-    text = " ".join((SCRIPT.parents[1] / "README.md").read_text(encoding="utf-8").split())
+    text = " ".join((SCRIPT.parents[1] / "docs" / "start.md").read_text(encoding="utf-8").split())
     for law, quoted in (
         ("p = 0.5", "{} times as fast as"),
         ("p = 0.1", "{} times at p = 0.1"),

@@ -487,9 +487,10 @@ def test_help_has_examples_that_run(capsys, tmp_path, monkeypatch):
             assert (status, err) == (0, "")
 
 
-def test_console_blocks_of_the_readme(capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_console_blocks_of_the_first_pages(capsys, tmp_path, monkeypatch, page):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert blocks
     for command, expected in re.findall(r"^\$ dropstats (.*)\n((?:[^$].*\n)*)", "".join(blocks), flags=re.MULTILINE):
         words = command.replace("1e6 --seed", "1e3 --seed").replace(" tests/", f" {ROOT}/tests/").split()
@@ -497,7 +498,7 @@ def test_console_blocks_of_the_readme(capsys, tmp_path, monkeypatch):
         # the recording that README audits is a defective one
         assert (status, err) == (1 if words[0] == "audit" else 0, "")
         if expected:
-            assert re.fullmatch(re.escape(expected).replace(r"\.\.\.", ".+"), out)
+            assert re.fullmatch(re.escape(expected).replace(r"\.\.\.", ".+"), out, flags=re.DOTALL)
 
 
 def test_the_readme_has_two_commands_and_ci_runs_the_second():

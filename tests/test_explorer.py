@@ -7,6 +7,7 @@ import subprocess
 import time
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 
 import chromium
@@ -218,8 +219,11 @@ def page(browser):
     assert [url for url in browser.requests if not url.startswith((PAGE.as_uri(), "about:", "data:"))] == []
 
 
+VISITS = count()
+
+
 def open_at(page, state):
-    page.load(f"{PAGE.as_uri()}#{state}")
+    page.load(f"{PAGE.as_uri()}?visit={next(VISITS)}#{state}")
 
 
 def answer(page):

@@ -1,4 +1,4 @@
-"""What laws of independent neurons answer, from their rates."""
+"""What follows for any law whose neurons are dropped independently of each other, from their rates alone."""
 
 import math
 from functools import cached_property
@@ -37,7 +37,10 @@ class Independent(LawMethods):
         """Law of the number of dropped neurons, a frozen scipy distribution."""
         from dropstats import counts
 
-        return counts.of_rates(self._rate_counts())
+        rates = self.rates
+        if rates.strides == (0,):
+            return counts.of_rates(self._rate_counts())
+        return counts.of_groups(*np.unique(rates, return_counts=True))
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
         """Return independent masks.

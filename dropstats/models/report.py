@@ -132,7 +132,11 @@ class ModelReport(Pages):
         return f"<{text.model_heading(data)}: {text.model_outcome(data)}>"
 
     def __str__(self) -> str:
-        return text.model(self.to_dict())
+        return self.to_text()
+
+    def to_text(self, width: int = text.WIDTH) -> str:
+        """Return the report as a table of so many columns; below 118, findings of a site stand under it."""
+        return text.model(self.to_dict(), width)
 
     def to_dict(self, *, pictures: bool = False, date: str = "") -> dict[str, Any]:
         """Return the report as a dictionary of plain values, of a layout with a version.
