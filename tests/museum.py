@@ -734,12 +734,12 @@ shown(
     "pytorch/torchtune#996, foundation-model-stack/fms-acceleration#97", "wrong", "I",
     "adapters take a dropout and do not apply it", "no mask is drawn",
     of_model("never_applied"), 2, 64, 0.1, "coverage",
-    "^1 of 1 declared rates: inner.dropout declares p = 0.1 and never drew", **MODEL,
+    "^1 of 1 declared rate: inner.dropout declares p = 0.1 and never drew", **MODEL,
 )  # fmt: skip
 shown(
     "recomputed under new masks, in a model", "guided-diffusion", "openai/guided-diffusion#167", "gradient", "I",
     "with activation checkpointing the loss diverges", "the recomputed masks are not those of the forward pass",
-    of_model("recomputed_anew"), 2, 64, 0.1, "recomputed", "recomputed masks differ from those of the forward pass",
+    of_model("recomputed_anew"), 2, 64, 0.1, "recomputed", "recomputed masks? differs? from th(at|ose) of the forward",
     **MODEL,
 )  # fmt: skip
 shown(
