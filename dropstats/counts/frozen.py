@@ -19,13 +19,13 @@ from dropstats.counts import search
 from dropstats.counts.distribution import Distribution, source_of
 
 Floats = NDArray[np.float64]
-_Frozen: Any = type(stats.bernoulli(0.5))
+_Frozen: type[object] = type(stats.bernoulli(0.5))
 
 # Intervals of up to so many counts are summed term by term; terms of an expectation held at a time, and at most summed.
 _SUMMED, _EXPECT_CHUNK, _EXPECT_MAX = 2**16, 2**18, 10**8
 
 
-class Count(_Frozen):  # type: ignore[misc]
+class Count(_Frozen):  # type: ignore[misc, valid-type]
     """Law of a count in 0..n: a frozen scipy distribution, exact in both tails.
 
     Supports what any frozen discrete distribution of scipy does, vectorised: ``pmf logpmf cdf logcdf sf logsf ppf isf
@@ -33,6 +33,8 @@ class Count(_Frozen):  # type: ignore[misc]
     """
 
     n: int
+    a: int
+    b: int
     kwds: dict[str, Any]
     _random_state: Any = None
 

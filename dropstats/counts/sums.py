@@ -202,6 +202,8 @@ class Sum(Tabulated):
     (11, array([0.25, 0.5 , 0.25]))
     """
 
+    counts: tuple[Count, ...]
+
     _made_from = ("counts",)
 
     def __init__(self, counts: Iterable[Count]) -> None:
@@ -262,6 +264,8 @@ class PoissonBinomial(Sum):
     parts : iterable of (p, n)
         Groups of n neurons that share a probability p, the p all different.
     """
+
+    parts: tuple[tuple[float, int], ...]
 
     _made_from = ("parts",)
 
