@@ -232,6 +232,39 @@ def monitors(size: int) -> Iterator[Line]:
         yield Line("monitor", f"a step of a monitor, {n:,} packed neurons, p = 0.1", unit, contenders)
 
 
+def models(scale: int) -> Iterator[Line]:
+    torch = optional("torch")
+    if not torch:
+        return
+    nn = torch.nn
+    torch.set_num_threads(1)
+    width, batch, steps = 256 // scale, 16, 4
+    layer = nn.TransformerEncoderLayer(width, 4, 4 * width, dropout=0.1, batch_first=True)
+    stack = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+    model = nn.Sequential(nn.Embedding(1000, width), stack, nn.Linear(width, 1000))
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    tokens = torch.randint(0, 1000, (batch, 64))
+
+    def train() -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten()).backward()
+            optimizer.step()
+
+    def watched(**options: Any) -> None:
+        with ds.watch(model, **options):
+            train()
+
+    unit, each = "ms a step", steps * 1e6
+    what = f"a training step of a transformer of 4 layers, width {width}, {batch} x 64 tokens, under `watch`"
+    contenders = {
+        "dropstats": (watched, each),
+        "dropstats, with monitors": (partial(watched, monitor=True), each),
+        "torch, not watched": (train, each),
+    }
+    yield Line("models", what, unit, contenders)
+
+
 def imports(_: int) -> Iterator[Line]:
     def run(statement: str) -> Callable[[], Any]:
         return lambda: subprocess.run([sys.executable, "-c", statement], check=True)
@@ -317,6 +350,7 @@ def main() -> None:
         "queries": partial(queries, 0),
         "audit": partial(audits, 2 if options.quick else 1),
         "monitor": partial(monitors, 64 if options.quick else 1),
+        "models": partial(models, 8 if options.quick else 1),
         "import": partial(imports, 0),
     }
     about, rows = machine(repeats), []

@@ -8,6 +8,7 @@ What is kept of exhibits that need a framework which is absent stays as it is.
 
 import argparse
 import json
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +38,7 @@ def shown(exhibit: museum.Exhibit) -> dict[str, Any]:
     own = museum.OWN_TESTS.get(exhibit.project)
     return {
         "project": exhibit.project,
+        "call": exhibit.call,
         "neurons": museum.neurons(exhibit),
         "own test": None if own is None else own[0],
         "finding": finding,
@@ -67,8 +69,8 @@ FOOT = """
 ## How many neurons the projects' own tests draw
 
 {own}.
-They compare the mean of one draw with p, within a tolerance. A repeated mask, equal ranks, groups or another gradient
-pass them at any size.
+Most of them compare the mean of one draw with p, within a tolerance: a repeated mask, equal ranks, groups or another
+gradient pass at any size.
 
 Some of these bugs are still in current releases: `tests/test_museum_live.py` holds them against TensorFlow, Keras, JAX,
 Flax, transformers, timm and PyTorch where these are installed, and is skipped where a release has mended one.
@@ -80,12 +82,24 @@ def anchor(heading: str) -> str:
     return "".join(c for c in heading.lower().replace(" ", "-") if c.isalnum() or c == "-")
 
 
+def linked(reference: str) -> str:
+    """Return a reference with its threads linked: owner/project#1, and #2 of the same project."""
+    links, project = [], ""
+    for part in re.split(r"((?:[\w.-]+/[\w.-]+)?#\d+)", reference):
+        owner, hash_, number = part.rpartition("#")
+        project = owner if hash_ and owner else project
+        link = f"[{part}](https://github.com/{project}/issues/{number})"
+        links.append(link if project and number.isdigit() and hash_ else part)
+    return "".join(links)
+
+
 def entry(exhibit: museum.Exhibit, found: dict[str, Any]) -> str:
     """Return an exhibit as it stands on the page."""
+    symptom = exhibit.symptom[0].upper() + exhibit.symptom[1:]
     size = f"{exhibit.trials:,} call{'s'[: exhibit.trials != 1]} of {exhibit.n:,} neurons"
     return (
         f"### {exhibit.project}: {exhibit.name}\n\n"
-        f"{exhibit.symptom[0].upper()}{exhibit.symptom[1:]}. ({exhibit.reference}; {museum.SURE[exhibit.sure]}.)\n\n"
+        f"{symptom}. ({linked(exhibit.reference)}; {museum.SURE[exhibit.sure]}.)\n\n"
         f"- Masks: {exhibit.masks}.\n"
         f"- `{exhibit.call}`, `{exhibit.check}`: *{found['finding']}*\n"
         f"- Neurons: {found['neurons']:,} ({size}, p = {exhibit.p:.4g}).\n"
@@ -104,7 +118,7 @@ def written(results: dict[str, Any]) -> str:
     parts = [HEAD.format(count=len(museum.EXHIBITS), groups="\n".join(links))]
     for group, heading in museum.GROUPS.items():
         parts.append("\n".join([f"## {heading}\n", *(entry(one, results[one.name]) for one in chosen[group])]))
-    rows = [f"| {one.project} | {one.reference} | {one.symptom} | {one.why} |\n" for one in museum.UNSEEN]
+    rows = [f"| {one.project} | {linked(one.reference)} | {one.symptom} | {one.why} |\n" for one in museum.UNSEEN]
     own = ", ".join(f"{project} {size:,} (`{file}`)" for project, (size, file) in museum.OWN_TESTS.items())
     parts.append(UNSEEN + "".join(rows))
     return "\n".join(parts) + FOOT.format(own=own)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dropstats import _progress, _validate, tallies
 from dropstats.laws import Law
-from dropstats.laws.base import drop_counts
+from dropstats.laws.independent import drop_counts
 from dropstats.laws.network import drawn_in_turn
 from dropstats.tallies import Tally
 

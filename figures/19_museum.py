@@ -12,8 +12,6 @@ import json
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 from dropstats import plots
 from dropstats.plots import Figure
 
@@ -22,40 +20,37 @@ FEW = 10_000
 
 
 @cache
-def exhibits() -> list[tuple[str, int, int | None]]:
-    """Return each exhibit's label, its neurons and those of the project's own test, the most neurons first."""
-    found = json.loads(FOUND.read_text(encoding="utf-8")).items()
-    labels = [(f"{one['project']}: {name}", one["neurons"], one["own test"]) for name, one in found]
-    return sorted(labels, key=lambda one: -one[1])
+def exhibits() -> list[tuple[str, dict]]:
+    """Return what is kept of each report, not again of those that are shown in whole models too, the largest first."""
+    found = json.loads(FOUND.read_text(encoding="utf-8"))
+    shown = [(name, one) for name, one in found.items() if one["call"] != "audit_model"]
+    return sorted(shown, key=lambda named: -named[1]["neurons"])
 
 
 def figure() -> Figure:
-    drawn = Figure(figsize=(11, 17), layout="constrained")
-    ax = drawn.subplots()
-    labels, needed, own = zip(*exhibits(), strict=True)
-    rows = np.arange(len(labels))
-    tested = [(row, size, test) for row, size, test in zip(rows, needed, own, strict=True) if test]
-    for row, size, test in tested:
-        ax.plot([size, test], [row, row], color="0.8", linewidth=1, zorder=1)
-    ax.plot(needed, rows, "o", color=plots.EXACT, markersize=5, label="needed by dropstats, 5 of 5 seeds")
-    tests = ([test for *_, test in tested], [row for row, *_ in tested])
-    ax.plot(*tests, "x", color=plots.SIMULATED, markersize=5, label="drawn by the project's own test")
-    ax.set_yticks(rows, labels, fontsize=7)
-    ax.set(xscale="log", xlabel="neurons looked at", ylabel="reported bug", ylim=(-1, len(rows)))
-    ax.grid(axis="y", visible=False)
-    ax.legend(loc="lower left")
+    ax = (drawn := Figure(figsize=(11, 16), layout="constrained")).subplots()
+    needed = [one["neurons"] for _, one in exhibits()]
+    for row, (_, one) in enumerate(exhibits()):
+        if test := one["own test"]:
+            side = 1 if test > one["neurons"] else -1
+            ax.plot([one["neurons"], test], [row, row], color="0.8", linewidth=1, zorder=1)
+            align = {"va": "center", "ha": "left" if side > 0 else "right"}
+            ax.text(test * 1.3**side, row, one["project"], fontsize=7, color="0.4", **align)
+    tests = [(one["own test"], row) for row, (_, one) in enumerate(exhibits()) if one["own test"]]
+    ax.plot(needed, range(len(needed)), "o", color=plots.EXACT, markersize=5, label="needed, 5 of 5 seeds")
+    ax.plot(
+        *zip(*tests, strict=True), "x", color=plots.SIMULATED, markersize=5, label="drawn by the project's own test"
+    )
+    ax.set_yticks(range(len(needed)), [name for name, _ in exhibits()], fontsize=8)
+    ax.set(xscale="log", xlabel="neurons looked at", ylabel="reported bug", ylim=(-1, len(needed)))
+    ax.grid(False, axis="y")
     few = sum(size <= FEW for size in needed)
-    plots.headline(ax, f"{few} of {len(rows)} reported bugs show within {FEW:,} neurons")
+    plots.headline(ax, f"{few} of {len(needed)} reported bugs show within {FEW:,} neurons")
     return drawn
 
 
 def numbers() -> dict[str, float]:
-    needed = np.array([size for _, size, _ in exhibits()])
-    enough = [size <= test for _, size, test in exhibits() if test]
-    return {
-        "exhibits": needed.size,
-        f"found within {FEW:,} neurons": int((needed <= FEW).sum()),
-        "found within 1,000,000 neurons": int((needed <= 1_000_000).sum()),
-        "exhibits of projects whose own test is known": len(enough),
-        "found by no more neurons than that test draws": sum(enough),
-    }
+    needed = [one["neurons"] for _, one in exhibits()]
+    enough = [one["neurons"] <= one["own test"] for _, one in exhibits() if one["own test"]]
+    few, many = (sum(size <= limit for size in needed) for limit in (FEW, 10**6))
+    return {"within 10,000 neurons": few, "within 1,000,000": many, "within the size of its own test": sum(enough)}

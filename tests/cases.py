@@ -463,8 +463,13 @@ FAULTS = (
         np.float32,
     ),
     _fault(
-        "ONNX Runtime: a float32 scale in float64 outputs", 100, 64, 0.1, faults.in_dtypes, "scale", "float32", 0.1,
-        np.float32, np.float64,
+        "a float32 scale in float64 outputs", 100, 64, 0.1, faults.in_dtypes, "scale",
+        r"^scale 1\.1111111640930176 is 1/\(1 - p\) rounded to float32, in outputs of float64$", 0.1, np.float32,
+        np.float64,
+    ),
+    _fault(
+        "ONNX Runtime, paddle: a float32 1 - p in float64 outputs", 100, 64, 0.1, faults.scaled_by_keep, "scale",
+        r"^scale 1\.1111111405455\d+ is 1/\(1 - p\), of 1 - p rounded to float32, in outputs of float64$", 0.1,
     ),
     _fault("scaled by 1/p", 100, 256, 0.1, faults.scaled, "scale", "1/p: keep probability", 0.1, 10.0),
     _fault("scaled twice", 100, 256, 0.1, faults.scaled, "scale", "scaled twice", 0.1, 1 / 0.81),

@@ -407,6 +407,15 @@ def in_dtypes(trials, n, p, of_scale, of_outputs):
     return make
 
 
+def scaled_by_keep(trials, n, p):
+    """Return float64 outputs divided by 1 - p, which is held in float32."""
+
+    def make(rng):
+        return Recording.from_outputs((rng.random((trials, n)) >= p) / np.float64(np.float32(1 - p)), p=p)
+
+    return make
+
+
 def warm_up(trials, n, p, steps):
     def make(rng):
         masks = rng.random((trials, n)) >= p

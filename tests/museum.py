@@ -50,6 +50,7 @@ OWN_TESTS = {
     "JAX": (10_000, "random_lax_test.py"),
     "FlashAttention": (340_000, "test_flash_attn.py"),
     "TransformerEngine": (16_384, "test_fusible_ops.py"),
+    "ONNX Runtime": (1000, "dropout_op_test.cc"),
 }
 
 
@@ -250,7 +251,7 @@ shown(
     defects.shared(faults.frozen, 0.5), 2, 64, 0.5, "duplicates", "^every mask is the same$",
 )  # fmt: skip
 shown(
-    "the operator always starts from one seed", "PaddlePaddle", "PaddlePaddle/Paddle#7796", "same", "I",
+    "the operator always starts from one seed", "Paddle", "PaddlePaddle/Paddle#7796", "same", "I",
     "two dropout operators of one size, and all their calls, agree",
     "one mask for both operators",
     defects.constant, 1, 256, 0.2, "agreement", "have identical masks$", (("dropout 0", "dropout 1"),),
@@ -317,7 +318,7 @@ shown(
 )  # fmt: skip
 shown(
     "seeds of two ranks collide", "Megatron-LM", "training/initialize.py", "ranks", "D",
-    "seed + 100 pp + 10 dp: stage 0 of rank 10 has the masks of stage 1 of rank 0",
+    "rank 10 of stage 0 has the masks of rank 0 of stage 1: the seed is base + 100 pp + 10 dp",
     "one pair of streams agrees, of 231",
     defects.pipeline_seeds, 1, 256, 0.1, "agreement", "^pp 0 dp 10 and pp 1 dp 0 have identical masks$",
     call="audit_streams",
@@ -359,7 +360,7 @@ shown(
 # ---- neurons drop together, or some never ----------------------------------------------------------------------------
 
 shown(
-    "four channels share a number", "PyTorch Inductor", "pytorch/pytorch#198333", "together", "I",
+    "four channels share a number", "Inductor", "pytorch/pytorch#198333", "together", "I",
     "after a transpose, compiled dropout drops channels in fours (2.13, CUDA)",
     "groups of 4 neighbours equal; the counts vary 4 times as much",
     defects.shared(faults.groups, 0.1, 4), 16, 256, 0.1, "dispersion", "^groups of 4 neighbours drop together",
@@ -371,7 +372,7 @@ shown(
     defects.one_state_a_tile, 2, 4096, 0.1, "serial", "^neurons 1,024 positions apart drop together", (1024,),
 )  # fmt: skip
 shown(
-    "every thread draws the first number", "PaddlePaddle", "PaddlePaddle/Paddle#8654", "together", "I",
+    "every thread draws the first number", "Paddle", "PaddlePaddle/Paddle#8654", "together", "I",
     "on a GPU the output is all zeros, or all ones: each thread seeds a generator with the same number",
     "constant rows",
     defects.one_state_a_tile, 24, 1024, 0.1, "dispersion", "^all neurons of a mask drop together", (1,),
@@ -414,7 +415,7 @@ shown(
     "one neuron is kept by force", "MT-DNN", "namisan/mt-dnn#22", "together", "S",
     "each row keeps one random neuron, whatever it drew",
     "no row without a one, and a rate of p (1 - 1/n)",
-    defects.one_is_kept, 16_000, 8, 0.1, "rate", r"consistent with p \(1 - 1/n\)",
+    defects.one_is_kept, 12_288, 8, 0.1, "rate", r"consistent with p \(1 - 1/n\)",
 )  # fmt: skip
 shown(
     "a whole number of blocks", "PEFT", "OFT of peft 0.21.2", "together", "M",
@@ -434,22 +435,22 @@ shown(
 
 shown(
     "8 bits, rounded up", "FlashAttention", "csrc/flash_attn/flash_api.cpp", "rate", "S",
-    "p = 0.1 drops 0.1016", "26 of 256 dropped",
+    "drops 0.1016 for p = 0.1", "26 of 256 dropped",
     defects.byte_keeps, 1024, 1024, 0.1, "rate", "26/256: p rounded up.*8-bit",
 )  # fmt: skip
 shown(
     "8 bits, a small p", "FlashAttention", "csrc/flash_attn/dropout.h", "rate", "S",
-    "any p below 1/255 drops 0.0039", "1 of 256 dropped, where 1 of 1,000 was asked for",
+    "drops 0.0039 for any p below 1/255", "1 of 256 dropped, where 1 of 1,000 was asked for",
     defects.byte_keeps, 12, 1024, 0.001, "rate", "1/256: p rounded up.*8-bit",
 )  # fmt: skip
 shown(
     "8 bits, rounded down", "TransformerEngine", "NVIDIA/TransformerEngine#2014", "rate", "S",
-    "p = 0.1 drops 0.0977", "25 of 256 dropped",
+    "drops 0.0977 for p = 0.1", "25 of 256 dropped",
     defects.byte_drops, 512, 1024, 0.1, "rate", "25/256: p rounded down.*8-bit",
 )  # fmt: skip
 shown(
     "p below one step", "TransformerEngine", "NVIDIA/TransformerEngine#2014", "wrong", "S",
-    "p below 1/256 never drops", "all ones",
+    "never drops for p below 1/256", "all ones",
     defects.byte_drops, 4, 1024, 0.003, "rate", "nothing is dropped.*p is below 1/256",
 )  # fmt: skip
 shown(
@@ -474,23 +475,23 @@ shown(
 )  # fmt: skip
 shown(
     "bfloat16 uniforms", "TensorFlow", "tf.nn.dropout of 2.21", "rate", "M",
-    "p = 0.3 drops 0.3047 in bfloat16; Keras on TensorFlow does the same", "39 of 128 dropped",
+    "drops 0.3047 for p = 0.3 in bfloat16; Keras on TensorFlow does the same", "39 of 128 dropped",
     defects.drops_below, 256, 1024, 0.3, "rate", "39/128: p rounded up.*bfloat16", ("bfloat16", 7),
 )  # fmt: skip
 shown(
     "float16 uniforms", "TensorFlow", "tf.nn.dropout of 2.21", "rate", "M",
-    "p = 0.05 drops 0.0508 in float16", "52 of 1,024 dropped",
+    "drops 0.0508 for p = 0.05 in float16", "52 of 1,024 dropped",
     defects.drops_below, 3072, 1024, 0.05, "rate", "52/1024.*float16", ("float16", 10), slow=True,
 )  # fmt: skip
 shown(
     "sums in bfloat16", "Transformers", "DropPath of transformers 5.23 and 42 more of its files", "rate", "M",
-    "floor(rand + keep) in bfloat16 drops 0.0117 for 0.01, 0.0039 for 0.002, and never for 0.001",
+    "drops 0.0117 for 0.01, 0.0039 for 0.002, and never for 0.001: floor(rand + keep) in bfloat16",
     "3 of 256 samples dropped",
     defects.floor_of_sum, 384, 256, 0.01, "rate", "3/256: p rounded up.*a sum in bfloat16",
 )  # fmt: skip
 shown(
-    "fast dropout", "PaddlePaddle", "paddle/fluid/operators/dropout_op.h", "rate", "S",
-    "p = 0.2 drops 0.2031", "52 of 256 dropped",
+    "fast dropout", "Paddle", "paddle/fluid/operators/dropout_op.h", "rate", "S",
+    "drops 0.2031 for p = 0.2", "52 of 256 dropped",
     defects.shared(faults.thresholds, 8, 52), 256, 1024, 0.2, "rate", "52/256: p rounded up",
 )  # fmt: skip
 shown(
@@ -501,7 +502,7 @@ shown(
 )  # fmt: skip
 shown(
     "blocks on the whole map", "timm", "DropBlock2d of timm 1.0.31", "wrong", "M",
-    "p = 0.1 and blocks of 7 x 7 drop 13% of a map of 28 x 28, 21% of 14 x 14, 93% of 7 x 7",
+    "for p = 0.1, blocks of 7 x 7 drop 13% of a map of 28 x 28, 21% of 14 x 14, 93% of 7 x 7",
     "too many zeros, and blocks that are cut at the border",
     defects.seeds_on_the_whole_map, 128, 784, 0.1, "positions",
     "^positions drop as with seeds at the border too, of the gamma for whole blocks$",
@@ -509,7 +510,7 @@ shown(
 )  # fmt: skip
 shown(
     "blocks cut at the border", "DropBlock", "dropblock 0.3.0", "wrong", "M",
-    "p = 0.1 drops 7.5% of a map of 14 x 14, and less at the border", "fewer zeros in the outer rows and columns",
+    "for p = 0.1, drops 7.5% of a map of 14 x 14, and less at the border", "fewer zeros in the outer rows and columns",
     defects.cut_blocks, 256, 784, 0.1, "positions",
     r"^positions drop as with seeds at the border too, of gamma = p / block\^2$", (28, 7),
     law=DropBlock(28, 28, 7, p=0.1),
@@ -519,7 +520,7 @@ shown(
 
 shown(
     "an overflow in float16", "JAX", "jax-ml/jax#28039", "wrong", "S",
-    "bernoulli of float16 is always True", "all ones",
+    "a bernoulli of float16 is always True", "all ones",
     defects.overflowing, 1, 1024, 0.1, "rate", "nothing is dropped",
 )  # fmt: skip
 shown(
@@ -529,7 +530,7 @@ shown(
 )  # fmt: skip
 shown(
     "int(p n) is 0", "PEFT", "OFT of peft 0.21.2", "wrong", "M",
-    "p = 0.1 of 8 blocks drops none", "all ones",
+    "drops none of 8 blocks for p = 0.1", "all ones",
     defects.whole_number, 12, 8, 0.1, "rate", "nothing is dropped",
 )  # fmt: skip
 shown(
@@ -546,22 +547,24 @@ shown(
     "zeros at p = 0", "Boltz", "jwohlwend/boltz#553", "wrong", "R",
     "a pair model drops rows at p = 0: rand > p with a bfloat16 rand that is 0 in one draw of 512",
     "1 of 512 dropped where none may be",
-    defects.zero_is_dropped, 3, 512, 0.0, "edges", "of p = 0 (is|are) dropped",
+    defects.zero_is_dropped, 3, 512, 0.0, "edges", "of p = 0 (is|are) dropped, 1 in .*: as <= for < gives",
 )  # fmt: skip
 shown(
-    "p = 0 drops", "PaddlePaddle", "dropout_op.h; apache/mxnet#9816, ROCm/tensorflow-upstream#2128", "wrong", "S",
-    "p = 0 drops one neuron in 256: <= for <", "1 of 256 dropped where none may be",
-    defects.less_or_equal, 2, 512, 0.0, "edges", "of p = 0 (is|are) dropped", (8,),
+    "p = 0 drops", "Paddle", "dropout_op.h; apache/mxnet#9816, ROCm/tensorflow-upstream#2128", "wrong", "S",
+    "drops one neuron in 256 at p = 0: <= for <", "1 of 256 dropped where none may be",
+    defects.less_or_equal, 2, 512, 0.0, "edges", "of p = 0 (is|are) dropped, 1 in .*: as <= for < gives", (8,),
 )  # fmt: skip
 shown(
     "bernoulli(0) gives 1", "PyTorch", "pytorch/pytorch#15356, #26807", "wrong", "I",
-    "torch.bernoulli(0) is 1 a few times in 1e8", "one in 2^24 dropped at p = 0",
-    defects.rarely_zero, 64, 2**20, 0.0, "edges", "of p = 0 (is|are) dropped", (24,), slow=True,
+    "of 1e8 draws of torch.bernoulli(0) a few are 1", "one in 2^24 dropped at p = 0",
+    defects.rarely_zero, 64, 2**20, 0.0, "edges",
+    "of p = 0 (is|are) dropped, 1 in .*: as <= for < gives", (24,), slow=True,
 )  # fmt: skip
 shown(
     "rand gives 1", "PyTorch", "pytorch/pytorch#96947, #197079", "wrong", "I",
     "rand of 16 bits can be 1.0, so that rand < 1 - p drops at p = 0", "2 in 10,000 dropped at p = 0",
-    defects.never_reached, 12, 1024, 0.0, "edges", "of p = 0 (is|are) dropped", ("float16", 11),
+    defects.never_reached, 12, 1024, 0.0, "edges",
+    "of p = 0 (is|are) dropped, 1 in .*: as <= for < gives", ("float16", 11),
 )  # fmt: skip
 
 # ---- values ----------------------------------------------------------------------------------------------------------
@@ -617,7 +620,7 @@ shown(
     call="audit_streams(expect='identical')",
 )  # fmt: skip
 shown(
-    "the gradient's mask is another one", "PyTorch Inductor",
+    "the gradient's mask is another one", "Inductor",
     "pytorch/pytorch#198333, #190717, microsoft/onnxruntime#19715", "gradient", "I",
     "compiled training does not converge as eager training does",
     "forward mask and gradient mask agree as chance has it",
@@ -625,7 +628,7 @@ shown(
     call="audit_streams(expect='identical')",
 )  # fmt: skip
 shown(
-    "drawn in another order", "PyTorch Inductor", "pytorch/pytorch#192635", "gradient", "I",
+    "drawn in another order", "Inductor", "pytorch/pytorch#192635", "gradient", "I",
     "compiled code draws the layers' masks in another order than eager code",
     "the same masks, at other calls",
     defects.another_order, 2, 256, 0.1, "identical",
@@ -633,7 +636,7 @@ shown(
     call="audit_streams(expect='identical')",
 )  # fmt: skip
 shown(
-    "laid along another axis", "PyTorch Inductor", "pytorch/pytorch#174078", "gradient", "I",
+    "laid along another axis", "Inductor", "pytorch/pytorch#174078", "gradient", "I",
     "after a transpose compiled dropout differs from eager dropout at one seed",
     "each mask is the other, its neurons in another order",
     defects.another_layout, 1, 256, 0.1, "identical",
@@ -669,27 +672,28 @@ shown(
     "pytorch/pytorch#124464, #99293, huggingface/pytorch-image-models#1978, pytorch/torchtune#1791", "evaluation", "I",
     "predictions change from call to call: attention drops in evaluation mode",
     "zeros where none may be",
-    defects.active_in_evaluation, 32, 1024, 0.1, "evaluate", "outputs are not the input itself", call="assert_dropout",
+    defects.active_in_evaluation, 32, 1024, 0.1, "evaluate", "of them are 0: dropout is active$", call="assert_dropout",
 )  # fmt: skip
 shown(
     "evaluation gives ones", "nGraph", "NervanaSystems/ngraph#3006", "evaluation", "S",
     "in evaluation the output is 1, whatever the input", "no zeros, but not the input either",
-    defects.ones_in_evaluation, 32, 1024, 0.1, "evaluate", "outputs are not the input itself", call="assert_dropout",
+    defects.ones_in_evaluation, 32, 1024, 0.1, "evaluate", "all of them are 1, whatever the input$",
+    call="assert_dropout",
 )  # fmt: skip
 shown(
     "no scale in evaluation", "Composer", "mosaicml/composer#372", "evaluation", "I",
     "outputs are larger in evaluation than in training", "kept values stay 1 in training, and in evaluation too",
-    defects.unscaled_in_evaluation, 32, 1024, 0.2, "evaluate", "outputs are not 0.8 times the input",
+    defects.unscaled_in_evaluation, 32, 1024, 0.2, "evaluate", "they are the input itself, not multiplied by 1 - p$",
     call="assert_dropout",
 )  # fmt: skip
 shown(
     "off after an evaluation", "Megatron-LM", "NVIDIA/Megatron-LM#411, #318", "evaluation", "I",
-    "p stays 0 after the first evaluation, for the rest of the run", "all ones from some step on",
+    "after the first evaluation p stays 0, for the rest of the run", "all ones from some step on",
     defects.off_after_evaluation, 64, 256, 0.1, "duplicates", "drops nothing, as step 33 did", call="Monitor",
 )  # fmt: skip
 shown(
     "off from some call on", "Megatron-LM", "NVIDIA/Megatron-LM#411, in a recording", "evaluation", "I",
-    "p stays 0 after the first evaluation, for the rest of the run", "all ones from some row on",
+    "after the first evaluation p stays 0, for the rest of the run", "all ones from some row on",
     defects.off_after_evaluation, 64, 256, 0.1, "drift", r"^calls 32 to 63 drop nothing: dropout is off from then on$",
 )  # fmt: skip
 
@@ -720,7 +724,7 @@ shown(
 )  # fmt: skip
 shown(
     "off after an evaluation, in a model", "Megatron-LM", "NVIDIA/Megatron-LM#411, #318", "evaluation", "I",
-    "p stays 0 after the first evaluation, for the rest of the run", "no mask is drawn after an evaluation",
+    "after the first evaluation p stays 0, for the rest of the run", "no mask is drawn after an evaluation",
     of_model("off_after_evaluation"), 2, 64, 0.1, "state", "back in training, nothing is drawn at inner", **MODEL,
 )  # fmt: skip
 shown(
@@ -749,7 +753,7 @@ shown(
     of_model("seeds_of_chance"), 2, 64, 0.1, "seeds", "^the same seed gives other masks at inner", **MODEL,
 )  # fmt: skip
 shown(
-    "two operators of one seed", "PaddlePaddle", "PaddlePaddle/Paddle#7796", "ranks", "I",
+    "two operators of one seed", "Paddle", "PaddlePaddle/Paddle#7796", "ranks", "I",
     "two dropout layers drop the same neurons", "the two layers' masks are equal",
     of_model("one_seed"), 8, 64, 0.2, "sites", "agreement: .* have identical masks", **MODEL,
 )  # fmt: skip
@@ -795,8 +799,14 @@ UNSEEN = (
         "no dropout: the same offset error in masks is \"an offset of 20, whatever the size\"",
     ),
     Unseen(
-        "ONNX Runtime", "onnxruntime 1.31.1 and others", "weak generators whose 1,000 masks look right",
-        "a defect that shows only in what was never drawn is not in the masks; read which generator is used",
+        "FlashAttention", "Dao-AILab/flash-attention#2439", "keeps 0.977 where 0.9 was asked for",
+        "the rate is seen to be wrong, but not that threads drew the numbers of other elements: the report does not "
+        "say which, and its rate is no familiar one",
+    ),
+    Unseen(
+        "PyTorch", "pytorch/pytorch#47176", "channels-last inputs come out permuted",
+        "what is kept is seen not to be the scale times its input, but not where it belongs: a recording keeps no "
+        "values",
     ),
     Unseen(
         "Keras, PyTorch, TensorFlow.js", "keras-team/keras#22311, pytorch/pytorch#7286, tensorflow/tfjs#1895",

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from cases import LAWS
 from scipy import stats
 
 from dropstats import Channels, DropBlock, FixedCount, Layer, Network
-from dropstats.auditing import TESTS, audit, nulls
+from dropstats.auditing import TESTS, audit, audit_streams, checks, nulls
 from dropstats.recording import Recording
 
 # Tiny and large, dyadic and not, trials * p^2 from 2e-6 to 1000.
@@ -137,6 +138,49 @@ def test_false_alarms_of_groups(p):
 )
 def test_false_alarms_where_neurons_depend_on_each_other(law):
     check_alarms(law, (2, 25, 120), seed=9)
+
+
+REPETITIONS = [1, pytest.param(15, marks=pytest.mark.slow)]
+
+
+def check_reports(reports, false_alarm):
+    """Neither the whole nor a single test fails more often than it says."""
+    assert sum(bool(report.failures) for report in reports) <= most(len(reports), false_alarm)
+    names = {result.name for report in reports for result in report.results}
+    for name in names:
+        found = [result.pvalue for report in reports for result in report.results if result.name == name]
+        values = np.array([value for value in found if value is not None])
+        for level in (0.2, 0.05, 0.01, 0.001):
+            assert (values <= level).sum() <= most(values.size, level), name
+    return names
+
+
+@pytest.mark.parametrize("repetitions", REPETITIONS)
+def test_false_alarms_of_every_law(repetitions):
+    rng = np.random.default_rng(12)
+    reports = []
+    for case in LAWS:
+        for trials in (2, 30, 150)[: 2 if repetitions == 1 else 3] * repetitions:
+            masks = case.law.sample(trials, rng=rng)
+            given = masks
+            if trials == 30 and case.law.rate is not None and case.law.independent:
+                inputs = rng.standard_normal(masks.shape).astype(np.float32)
+                given = Recording.from_outputs(
+                    np.where(masks, inputs / np.float32(1 - case.law.rate), 0), inputs=inputs
+                )
+            reports.append(audit(given, case.law, false_alarm=0.05))
+    assert check_reports(reports, 0.05) == {*TESTS, "groups"}
+
+
+@pytest.mark.parametrize("repetitions", REPETITIONS)
+def test_false_alarms_of_streams_of_every_law(repetitions):
+    rng = np.random.default_rng(13)
+    reports = []
+    for case in LAWS:
+        for trials in (2, 30) * repetitions:
+            streams = {(layer, step): case.law.sample(trials, rng=rng) for layer in range(2) for step in range(2)}
+            reports.append(audit_streams(streams, law=case.law, false_alarm=0.05))
+    assert check_reports(reports, 0.05) == {check.name for check in checks.OF_STREAMS}
 
 
 @pytest.mark.parametrize(("n", "p", "masks"), [(5, 0.1, 1), (40, 0.3, 7), (784, 0.02, 100), (3, 0.9, 50)])

@@ -28,6 +28,15 @@ def test_the_section_of_the_monitor_runs():
     assert result.stdout.count("'dropstats':") == 2
 
 
+@pytest.mark.slow
+@pytest.mark.framework
+def test_the_section_of_the_models_runs():
+    pytest.importorskip("torch", reason="torch is not installed")
+    command = [sys.executable, str(SCRIPT), "--quick", "--section", "models"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert "'torch, not watched':" in result.stdout
+
+
 def test_the_table_gives_times_and_ratios():
     spec = importlib.util.spec_from_file_location("run", SCRIPT)
     run = importlib.util.module_from_spec(spec)

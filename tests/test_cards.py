@@ -119,6 +119,12 @@ def test_the_card_of_a_report(report):
     assert root[0].findtext("b").endswith(".")
 
 
+def test_a_report_is_one_line():
+    assert repr(tensorflow()) == "<Audit of 512 masks of 1,024 neurons, p = 0.3: FAILED (rate)>"
+    assert repr(model()).startswith("<Audit of Net: 3 sites over 64 passes in training: FAILED (evaluation, 1 of 3")
+    assert repr(next(iter(model().sites.values()))).startswith("<Audit of 200 masks of 64 neurons, p = 0.1: FAILED")
+
+
 # --- laws of counts -----------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
@@ -92,9 +93,29 @@ def test_a_correct_model_passes(models, capsys, name):
 def test_a_defective_model_fails_and_json_is_the_reports_own(models, capsys):
     assert main(["model", "their_models:wrong", "--calls", "16", "--json"]) == 1
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert (found["schema"], found["model"], found["passed"]) == (1, "Net", False)
+    assert (found["version"], found["model"], found["passed"]) == (2, "Net", False)
     assert [result["name"] for result in found["results"] if result["verdict"] == "fail"] == ["evaluation"]
     assert list(found["sites"]) == ["drop", "dropout"]
+
+
+@pytest.mark.framework
+def test_the_table_of_a_model_fits_80_columns(models, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("right", "wrong"):
+        main(["model", f"their_models:{name}", "--calls", "16"])
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+@pytest.mark.framework
+def test_where_the_reports_of_a_model_go(models, capsys, tmp_path):
+    page, junit = tmp_path / "model.html", tmp_path / "model.xml"
+    argv = ["model", "their_models:wrong", "--calls", "16", "--html", str(page), "--junit", str(junit), "--markdown"]
+    assert main(argv) == 1
+    assert capsys.readouterr().out.count("|") > 20
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    suites = [suite.get("name") for suite in ElementTree.parse(junit).getroot()]
+    assert suites[0] == "Net"
+    assert "Net: drop" in suites
 
 
 @pytest.mark.framework

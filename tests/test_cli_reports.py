@@ -11,7 +11,7 @@ import pytest
 
 import dropstats as ds
 from dropstats.cli import main, printing
-from dropstats.rendering import junit
+from dropstats.rendering import junit, text
 
 SLICES = Path(__file__).with_name("recordings")
 BAD = str(SLICES / "tensorflow-2.21.0-bfloat16-n1024-p0.3.npz")
@@ -70,7 +70,7 @@ def test_tables_fit_80_columns(capsys, monkeypatch, tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).random((100, 64)) >= 0.5)
     np.save(tmp_path / "b.npy", np.random.default_rng(1).random((100, 64)) >= 0.5)
     streams = ["streams", str(tmp_path / "a.npy"), str(tmp_path / "b.npy"), "--p", "0.5"]
-    for argv in (["audit", BAD], ["audit", BAD, GOOD], streams):
+    for argv in (["audit", BAD], ["audit", BAD, GOOD], streams, ["monitor", BAD], ["monitor", GOOD]):
         main(argv)
         out, _ = capsys.readouterr()
         assert max(map(len, out.replace(BAD, "").splitlines())) <= 80
@@ -222,3 +222,22 @@ def test_progress_is_shown_where_it_is_asked_for_and_on_terminals(monkeypatch, c
     assert main(["audit", GOOD, "--tests", "rate"]) == 0
     assert main(["audit", GOOD, "--tests", "rate", "--no-progress"]) == 0
     assert asked == [False, True, False, True, False]
+
+
+def test_long_names_of_sites_have_lines_of_their_own_in_narrow_tables():
+    failing = {
+        "name": "rate",
+        "verdict": "fail",
+        "message": "drops far more than was declared, " * 4,
+        "explained_by": "",
+    }
+    site = {"p": 0.1, "observed_rate": 0.3, "draws": 64, "trials": 64, "n": 1000, "results": [failing], "judged": True}
+    sites = {"encoder.layers.11.dropout": site, "short": site | {"results": []}}
+    data = {"model": "Net", "passes": 64, "notes": ["a note " * 20], "results": [], "sites": sites, "passed": False}
+    lines = text.model(data | {"unjudged": {"head": "none " * 30}, "false_alarm": 1e-3}, 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    at = lines.index("  encoder.layers.11.dropout")
+    assert lines[at + 1].split() == ["0.1", "0.3000", "64", "64,000"]
+    assert lines[at + 2].strip().startswith("FAILS rate: drops far more")
+    wide = text.model(data | {"unjudged": {}, "false_alarm": 1e-3})
+    assert "  encoder.layers.11.dropout     0.1   0.3000      64      64,000   FAILS rate: drops far" in wide

@@ -162,3 +162,10 @@ def test_the_worst_run_of_neighbours_is_that_of_its_definition(alike):
             worst = min(expected.values())
             assert pvalue == pytest.approx(min(1.0, len(expected) * worst))
             assert expected[ends] == pytest.approx(worst)
+
+
+def test_a_wrong_rate_is_no_autocorrelation():
+    counts = drawn(np.full(800, 0.15), seed=2)
+    found = order.waves(counts, COUNTS)[1]
+    assert found.pvalue > 0.01
+    assert abs(found.size) < 0.5

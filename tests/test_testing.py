@@ -373,7 +373,7 @@ def test_modules_of_torch():
         assert layer.training is mode
     spatial = torch.nn.Dropout2d(0.2)
     law = ds.Channels(64, 16, 0.2)
-    assert assert_dropout(spatial, law=law, inputs=torch.ones(64, 4, 4), detect=0.02).passed
+    assert assert_dropout(spatial, law=law, inputs=torch.ones(1, 64, 4, 4), detect=0.02).passed
     assert assert_dropout(torch.nn.AlphaDropout(0.1), law=ds.AlphaDropout(0.1), detect=0.02).passed
     with pytest.raises(AssertionError, match="rate: "):
         assert_dropout(layer, 0.2)

@@ -784,3 +784,16 @@ class Pairs:
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(("low", "high", "steps"), [(0.0, 0.5, 10_000), (0.1, 0.9, 100), (0.0, 0.05, 10**6)])
+def test_longest_run_of_many_rates_by_nodes(monkeypatch, low, high, steps):
+    """Sums over rates are had from nodes where there are many: beside the sums over all of them."""
+    rates = low + (high - low) * np.sort(np.random.default_rng(0).random(9000))
+    of_any = TrainingRun(Layer(rates.size, rates), steps).longest_run_of_any()
+    k = np.array([0, 1, 2, 3, 7, 15, 27.5, 60, 100])
+    by_nodes = of_any._log_below(k)
+    monkeypatch.setattr("dropstats.training.longest_run._MANY_RATES", 10**9)
+    np.testing.assert_allclose(by_nodes, of_any._log_below(k), rtol=2e-14)
+    wrong = TrainingRun(Layer(rates.size, rates * (1 + 1e-9)), steps).longest_run_of_any()
+    assert not np.allclose(by_nodes[3:], wrong._log_below(k)[3:], rtol=1e-12, atol=0)

@@ -143,8 +143,9 @@ class MaskedSum:
         points, cells = np.broadcast_arrays(np.asarray(y, dtype=np.float64), self._cells)
         flat, cells, shape = points.ravel(), cells.ravel(), points.shape
         size = max(1, _CHUNK // max(self.n, 1))
+        one = self._rows(cells[:1]) if math.prod(self.shape) == 1 and cells.size else None  # shared by all points
         parts = [
-            function(self._rows(cells[start : start + size]), flat[start : start + size])
+            function(one or self._rows(cells[start : start + size]), flat[start : start + size])
             for start in range(0, max(flat.size, 1), size)
         ]
         columns = (np.where(np.isnan(flat), np.nan, np.concatenate(column)) for column in zip(*parts, strict=True))

@@ -11,8 +11,9 @@ from scipy import special
 Packed = NDArray[np.uint8]
 Words = NDArray[np.uint64]
 
-# At most this many vectors, of this many bits, are held against each other.
-_VECTORS, _BITS = 2048, 2**14
+# At most this many vectors, of this many bits, are held against each other; fewer where the recording is small, so that
+# they take a tenth of an audit.
+_VECTORS, _BITS, _FEWEST = 2048, 2**14, 512
 # Chance relations are expected e^-10 times as often as the level at which they are judged.
 _SURE = 10.0
 
@@ -43,7 +44,7 @@ def shape(vectors: int, bits: int, total: int, bias: float, level: float) -> Sha
 
     `total` bounds vectors times bits. None where even three vectors are too few.
     """
-    k = min(vectors, _VECTORS)
+    k = min(vectors, _VECTORS, max(_FEWEST, math.isqrt(total) // 2))
     while k >= 3:
         low, high = 1, min(bits, _BITS, total // k)
         if high and log_relations(k, high, bias) <= math.log(level) - _SURE:
@@ -52,7 +53,7 @@ def shape(vectors: int, bits: int, total: int, bias: float, level: float) -> Sha
                 enough = log_relations(k, middle, bias) <= math.log(level) - _SURE
                 low, high = (low, middle) if enough else (middle + 1, high)
             return Shape(k, high, log_relations(k, high, bias))
-        k = min(k - 1, int(0.8 * k))
+        k = min(k - 1, int(0.9 * k))
     return None
 
 

@@ -125,11 +125,16 @@ def _period(period: float, trials: int) -> float:
 
 def _at_lag(counts: Ints, lag: int, law: Spread) -> Departure:
     """Return the autocorrelation of the counts at a lag. Conservative (Freedman, Markov), two-sided."""
-    deviations = counts - law.mean
-    total = float(deviations[:-lag] @ deviations[lag:])
     values, times = tabulated(counts[:-lag])
-    before = np.asarray(values - law.mean, dtype=np.float64)
-    pvalue = nulls.product_bound(total, before, times, law.variance, law.variance, law.most)
+    pvalue = 0.0
+    # about the observed mean as well, so that a wrong rate, the same in every call, does not pass for autocorrelation
+    for mean in (law.mean, float(counts.mean())):
+        deviations = counts - mean
+        total = float(deviations[:-lag] @ deviations[lag:])
+        before = np.asarray(values - mean, dtype=np.float64)
+        bound = nulls.product_bound(total, before, times, law.variance, law.variance, law.most)
+        pvalue = max(pvalue, bound)
     # half of what may go wrong by chance is for short lags, where it is likeliest: the shares of all add up to 1
     share = 0.5 / (lag * (lag + 1)) + 0.5 / (counts.size - 1)
-    return Departure(min(1.0, pvalue / share), float(lag), total / (counts.size - lag) / law.variance)
+    spread = float(deviations @ deviations) / counts.size
+    return Departure(min(1.0, pvalue / share), float(lag), total / (counts.size - lag) / spread if spread else 0.0)

@@ -83,7 +83,7 @@ def versions() -> dict[str, str]:
     return {"dropstats": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report(Pages):
     """Results of an audit; print it for a table, iterate for the results; it is true where the audit passed.
 
@@ -160,6 +160,10 @@ class Report(Pages):
         """Library that made the masks, with its version, where the source names it: "torch 2.13.0"."""
         found = _LIBRARY.search(self.source)
         return found.group() if found else ""
+
+    def __repr__(self) -> str:
+        data = self.to_dict()
+        return f"<{text.heading(data)}: {text.outcome(data)}>"
 
     def __str__(self) -> str:
         return self.to_text()

@@ -10,8 +10,9 @@ from dropstats.auditing.evidence import Evidence
 
 Packed = NDArray[np.uint8]
 
-# The first neurons of the stream that are looked at.
-_NEURONS = 2**24
+# The first neurons of the stream that are looked at: so many, and so many times as many as show one drop of both of two
+# neurons, up to a limit.
+_FEWEST, _COINCIDENCES, _MOST = 2**18, 64, 2**24
 # Lags of generators that form a number from two earlier ones, by xor, addition or subtraction.
 GENERATORS = {
     (3, 7): "glibc's random, type 1",
@@ -51,7 +52,8 @@ def worst(seen: Evidence, rate: float) -> Triple:
     A neuron is independent of all before it, so that Freedman's bound holds for every p: the sum of x_i x_(i - near)
     x_(i - far) is one of x_i times what came before.
     """
-    size = min(seen.trials * seen.n, _NEURONS)
+    rarer = max(min(rate, 1 - rate), 1e-4)
+    size = min(seen.trials * seen.n, max(_FEWEST, int(_COINCIDENCES / rarer**2)), _MOST)
     stream = seen.elements(0, size)
     shifted = [np.packbits(stream[k:]) for k in range(8)]
     calls = [(a * seen.n, b * seen.n) for b in range(2, _CALLS + 1) for a in range(1, b)]

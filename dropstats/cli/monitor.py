@@ -5,6 +5,7 @@ import json
 
 import dropstats
 from dropstats.cli.common import Parser, add_default, add_recording_arguments, declared_law, integer, recording_of
+from dropstats.cli.printing import in_words
 
 SUMMARY = "replay recorded masks and say at which step the evidence against their law suffices"
 EXAMPLES = """\
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     rows = max(1, _NEURONS // max(recording.n, 1))
     for start in range(0, recording.trials, rows):
         monitor.update(recording.masks(start, start + rows))
-    print(json.dumps(monitor.to_dict(), allow_nan=False, ensure_ascii=False) if arguments.json else monitor)
+    print(json.dumps(monitor.to_dict(), allow_nan=False, ensure_ascii=False) if arguments.json else in_words(monitor))
     if arguments.plot is not None:
         plots = dropstats.plots
         with plots.style():

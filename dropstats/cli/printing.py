@@ -15,7 +15,7 @@ from dropstats.cli.common import Parser
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    AnyReport = Any  # Report or ModelReport
+    AnyReport = Any  # Report, ModelReport or Monitor
 
 EXIT_STATUS = """\
 exit status: 0 passed, 1 a test fails, 2 wrong use or bad input,
@@ -25,10 +25,12 @@ _NARROWEST = 60
 _GREEN, _RED, _YELLOW = "32", "1;31", "33"
 # Words of a verdict where they stand: after "neurons: " or "independent: " in a heading, or in the second column.
 _SAID = re.compile(
-    r"(?m)(?P<before>^  \S+ +|^Audit of .*: )"
-    r"(?P<word>passed|pass|FAILED|FAIL|failed|inconclusive|not applicable|nothing could be judged)\b"
+    r"(?m)(?P<before>^  \S+ +|^Audit of .*: |^Monitor: .*: |^Sum of .*: |   (?=passes$)|^ +(?=FAILS ))"
+    r"(?P<word>passed|passes|pass|FAILED|FAILS|FAIL|failed|inconclusive|not applicable|nothing could be judged"
+    r"|undecided|no alarm|ALARM)\b"
 )
-_COLOURS = {"passed": _GREEN, "pass": _GREEN, "FAILED": _RED, "FAIL": _RED, "failed": _RED}
+_COLOURS = dict.fromkeys(("passed", "passes", "pass", "no alarm"), _GREEN)
+_COLOURS |= dict.fromkeys(("FAILED", "FAILS", "FAIL", "failed", "ALARM"), _RED)
 
 
 def add_report_arguments(parser: Parser, plot: bool = True) -> None:
@@ -83,10 +85,8 @@ def shown(report: "AnyReport", arguments: argparse.Namespace, **fields: Any) -> 
 
 
 def in_words(report: "AnyReport") -> str:
-    """Return a report as a table that fits the terminal: of 80 columns where there is none."""
-    if isinstance(report, dropstats.Report):
-        return coloured(report.to_text(max(get_terminal_size().columns, _NARROWEST)))
-    return coloured(str(report))
+    """Return a report, or what a monitor saw, as a table that fits the terminal: of 80 columns where there is none."""
+    return coloured(report.to_text(max(get_terminal_size().columns, _NARROWEST)))
 
 
 def write(report: "AnyReport", arguments: argparse.Namespace, name: str = "") -> None:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from dropstats.counts.coverage import squares
     from dropstats.counts.frozen import Count, Mirror
     from dropstats.counts.incomplete_beta import at_least, at_most, binomial_interval, binomial_tails
-    from dropstats.counts.sums import PoissonBinomial, Sum, add, of_rates
+    from dropstats.counts.odds import nodes
+    from dropstats.counts.sums import PoissonBinomial, Sum, add, of_groups, of_rates
     from dropstats.counts.table import Scaled, Table, hypergeometric, point_mass
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "binomial_interval",
     "binomial_tails",
     "hypergeometric",
+    "nodes",
+    "of_groups",
     "of_rates",
     "point_mass",
     "squares",
@@ -39,7 +42,8 @@ _NAMES = {
     "coverage": ("squares",),
     "frozen": ("Count", "Mirror"),
     "incomplete_beta": ("at_least", "at_most", "binomial_interval", "binomial_tails"),
-    "sums": ("PoissonBinomial", "Sum", "add", "of_rates"),
+    "odds": ("nodes",),
+    "sums": ("PoissonBinomial", "Sum", "add", "of_groups", "of_rates"),
     "table": ("Scaled", "Table", "hypergeometric", "point_mass"),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}

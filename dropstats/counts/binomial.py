@@ -171,7 +171,7 @@ class Binomial(Count):
         if few.any():
             low = self._first[k[few].astype(np.intp)]
             values[few] = np.where(low < _BETA_LEAST, np.nan, 1 - low if upward else low)
-        return values
+        return np.asarray(values)
 
     @cached_property
     def _cumulants(self) -> tuple[float, float, float, float]:

@@ -10,7 +10,6 @@ Analysis 122, 92-100, doi:10.1016/j.csda.2018.01.007.
 """
 
 import math
-from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import NamedTuple
@@ -23,21 +22,24 @@ from dropstats.counts.binomial_logs import BinomialLogs
 
 Floats = NDArray[np.float64]
 
-# The smallest normal double: smaller entries at the ends of a table have lost digits and are cut off. What is lost so
-# is below 1e-302 of any probability of up to 1e6 binomials, i.e. 1e-12 relative at 1e-290.
+# Tables hold probabilities times 2^140 down to the smallest normal double; what is smaller, 1e-350, is cut off. So sums
+# have all their digits down to the smallest double, 5e-324: what is lost is 1e-26 of it for each term.
+SCALE = 2.0**140
 _TINY = np.finfo(np.float64).tiny
-# Tables are trusted to full relative accuracy from here on.
-TABLE_FLOOR = 1e-290
 # Binomials of up to this many neurons are taken apart and convolved many at a time.
 _SINGLES = 8
 # Polynomials are multiplied many at a time up to this length, pair by pair beyond: measured fastest at 20,000 rates.
-_BATCH_LENGTH = 128
+_BATCH_LENGTH = 64
+# Tables of up to this length are formed from one count to the next, each step within 3e-16, and longer ones from logs.
+_RATIOS = 2000
+# Of fewer dropped, or kept, than this in the mean a table is short, and reaches its end.
+_NEAR_END = 2000.0
 # A convolution runs at about 1e9 multiplications a second and cannot be interrupted: this is a minute or two.
 _MAX_WORK = 1e11
 
 
 class Group(NamedTuple):
-    """`n` neurons dropped with one probability p; q = 1 - p is held apart, since a tilted p may be next to 1."""
+    """`n` neurons dropped with one probability p; q = 1 - p."""
 
     n: int
     p: float
@@ -45,26 +47,35 @@ class Group(NamedTuple):
 
 
 class Pmf(NamedTuple):
-    """Probabilities of the counts start, start + 1, ...; those of all others are below the range of doubles."""
+    """Probabilities of the counts start, start + 1, ..., times 2^140; those of all others are below 1e-349."""
 
     start: int
     pmf: Floats
 
 
-def convolve(groups: Sequence[Group]) -> Pmf:
-    """Return the table of the sum of independent binomials."""
-    singles = [group for group in groups if group.n <= _SINGLES]
-    large = [(group, *_window(group)) for group in groups if group.n > _SINGLES]
+def work(n: Floats, p: Floats) -> float:
+    """Return about how many multiplications the table of a sum of independent binomials takes."""
+    total, mean = float(n.sum()), float(n @ p)
+    # an end of what is possible, or 37 standard deviations, bound what is above the range of doubles
+    width = min(total, 75 * math.sqrt(float(n @ (p * (1 - p)))) + 100)
+    if min(mean, total - mean) < _NEAR_END:
+        return 0.0
+    return width * float(np.minimum(n, 75 * np.sqrt(n * p * (1 - p)) + 100).sum())
+
+
+def convolve(n: Floats, p: Floats, q: Floats) -> Pmf:
+    """Return the table of the sum of independent binomials; q = 1 - p is held apart, for p may be next to 1."""
+    few = n <= _SINGLES
+    groups = [Group(int(size), *pair) for size, *pair in zip(*(x[~few].tolist() for x in (n, p, q)), strict=True)]
+    large = [(group, *_window(group)) for group in groups]
     for size_a, size_b in pairwise(sorted(high - low + 1 for _, low, high in large)):
         _check_work(size_a, size_b)  # before any table is filled: the widest two meet in the end
     tables = [_binomial_table(*item) for item in large]
-    if singles:
-        repeats = [group.n for group in singles]
-        p = np.repeat([group.p for group in singles], repeats)
-        q = np.repeat([group.q for group in singles], repeats)
-        tables += _multiply_many(np.stack([q, p], axis=1))
+    if few.any():
+        repeats = n[few].astype(np.intp)
+        tables += _multiply_many(np.stack([np.repeat(q[few], repeats), np.repeat(p[few], repeats)]))
     if not tables:
-        return Pmf(0, np.ones(1))
+        return Pmf(0, np.full(1, SCALE))
     # the two shortest first: fewest multiplications
     heap = [(table.pmf.size, index, table) for index, table in enumerate(tables)]
     heapify(heap)
@@ -87,10 +98,10 @@ def product(a: Pmf, b: Pmf) -> Pmf:
         _check_work(points.size, b.pmf.size)
         out = np.zeros(a.pmf.size + b.pmf.size - 1)
         for point in points.tolist():
-            out[point : point + b.pmf.size] += a.pmf[point] * b.pmf
+            out[point : point + b.pmf.size] += a.pmf[point] / SCALE * b.pmf
         return trim(Pmf(a.start + b.start, out))
     _check_work(a.pmf.size, b.pmf.size)
-    return trim(Pmf(a.start + b.start, np.convolve(a.pmf, b.pmf)))
+    return trim(Pmf(a.start + b.start, np.convolve(a.pmf, b.pmf) / SCALE))
 
 
 def _check_work(size_a: int, size_b: int) -> None:
@@ -102,30 +113,38 @@ def _check_work(size_a: int, size_b: int) -> None:
         )
 
 
+def scaled(logs: Floats) -> Floats:
+    """Return exp(logs), times 2^140."""
+    half = np.exp(logs / 2)  # the log of 2^140 is not a double
+    return half * SCALE * half
+
+
 def trim(table: Pmf) -> Pmf:
-    """Return the table without the ends that are below the range of doubles."""
+    """Return the table without the ends that are too small for it."""
+    if table.pmf[0] >= _TINY and table.pmf[-1] >= _TINY:
+        return table
     large = np.flatnonzero(table.pmf >= _TINY)
     first, last = int(large[0]), int(large[-1])
     return Pmf(table.start + first, table.pmf[first : last + 1])
 
 
 def _multiply_many(factors: Floats) -> list[Pmf]:
-    """Return tables whose convolution is that of all rows, multiplying rows pairwise while they are short."""
-    tables = []
-    while factors.shape[0] > 1 and factors.shape[1] < _BATCH_LENGTH:
-        if factors.shape[0] % 2:
-            tables.append(trim(Pmf(0, factors[-1])))
-        left, right = factors[:-1:2], factors[1::2]
-        length = factors.shape[1]
-        product = np.zeros((right.shape[0], 2 * length - 1))
+    """Return tables whose convolution is that of all columns, multiplying columns pairwise while they are short."""
+    tables, factors = [], factors * SCALE
+    while factors.shape[1] > 1 and factors.shape[0] < _BATCH_LENGTH:
+        length, half = factors.shape[0], factors.shape[1] // 2
+        if factors.shape[1] % 2:
+            tables.append(trim(Pmf(0, factors[:, -1])))
+        left, right = factors[:, :half], factors[:, half : 2 * half]
+        factors, each = np.zeros((2 * length - 1, half)), np.empty((length, half))
         for shift in range(length):
-            product[:, shift : shift + length] += left[: right.shape[0], shift : shift + 1] * right
-        factors = product
-    return tables + [trim(Pmf(0, row)) for row in factors]
+            factors[shift : shift + length] += np.multiply(left[shift], right, out=each)
+        factors /= SCALE
+    return tables + [trim(Pmf(0, column)) for column in np.ascontiguousarray(factors.T)]
 
 
 def _window(group: Group) -> tuple[int, int]:
-    """Return the first and the last count whose probability is a normal double."""
+    """Return the first and the last count whose probability a table can hold."""
     n, p, q = group
     if p == 0 or q == 0:
         certain = n if q == 0 else 0
@@ -141,18 +160,29 @@ def _binomial_table(group: Group, low: int, high: int) -> Pmf:
     """Return the table of a binomial over its window."""
     n, p, q = group
     if low == high:
-        return Pmf(low, np.ones(1))
+        return Pmf(low, np.full(1, SCALE))
     _validate.memory(32 * (high - low + 1), f"the table of {high - low + 1} probabilities of binomial({n}, {p})")
-    k = np.arange(low, high + 1, dtype=np.float64)
-    return Pmf(low, np.exp(BinomialLogs(n, q).pmf(n - k) if p > q else BinomialLogs(n, p).pmf(k)))
+    if high - low > _RATIOS:
+        k = np.arange(low, high + 1, dtype=np.float64)
+        return Pmf(low, scaled(BinomialLogs(n, q).pmf(n - k) if p > q else BinomialLogs(n, p).pmf(k)))
+    if p > q:
+        table = _binomial_table(Group(n, q, p), n - high, n - low)
+        return Pmf(low, table.pmf[::-1])
+    mode = min(max(int((n + 1) * p), low), high)
+    up, down = np.arange(mode, high, dtype=np.float64), np.arange(mode, low, -1, dtype=np.float64)
+    pmf = np.empty(high - low + 1)
+    pmf[mode - low] = SCALE * math.exp(BinomialLogs(n, p).pmf_at(float(mode)))
+    pmf[mode - low + 1 :] = np.multiply.accumulate((n - up) / (up + 1) * (p / q)) * pmf[mode - low]
+    pmf[: mode - low] = (np.multiply.accumulate(down / (n - down + 1) * (q / p)) * pmf[mode - low])[::-1]
+    return Pmf(low, pmf)
 
 
 def _bisect(logs: BinomialLogs, low: int, high: int, rising: bool) -> int:
-    """Return the outermost count between low and high whose probability is a normal double."""
-    floor = math.log(_TINY)
+    """Return the outermost count between low and high whose probability a table can hold."""
+    floor = math.log(_TINY) - math.log(SCALE)
     while high - low > 1:
         middle = (low + high) // 2
-        inside = bool(logs.pmf(np.array([float(middle)]))[0] >= floor)
+        inside = logs.pmf_at(float(middle)) >= floor
         if inside == rising:
             high = middle
         else:

@@ -92,12 +92,13 @@ def guesses(levels: Floats, upward: bool, cumulants: Sequence[float], n: int) ->
     Source: E. A. Cornish, R. A. Fisher (1938). Moments and cumulants in the specification of distributions. Revue de
     l'Institut International de Statistique 5, 307-320, doi:10.2307/1400905.
     """
-    return np.clip(np.rint(_expansion((-1 if upward else 1) * ndtri(levels), cumulants)), 0, n)
+    out: Floats = np.clip(np.rint(_expansion((-1 if upward else 1) * ndtri(levels), cumulants)), 0, n)
+    return out
 
 
 def guess_of_one(level: float, upward: bool, cumulants: Sequence[float], n: int) -> float:
     """Return the same of one level."""
-    return min(max(_expansion((-1 if upward else 1) * _NORMAL.inv_cdf(level), cumulants) + 0.5, 0), n)
+    return float(min(max(_expansion((-1 if upward else 1) * _NORMAL.inv_cdf(level), cumulants) + 0.5, 0), n))
 
 
 def _expansion(z: Any, cumulants: Sequence[float]) -> Any:

@@ -1,192 +1,32 @@
-"""Sums of independent counts of any kind, the Poisson-binomial among them, with digits in both tails.
-
-Below the range of doubles the law is tilted: under exp(theta k) P(X = k) / E exp(theta X) a remote count becomes the
-mean, and log P(X = k) = log P_theta(X = k) - D - theta (k - m), where m is the tilted mean and D >= 0 the divergence of
-the tilted law from X's: the terms of D are all of one sign, so that no digit is lost in their sum.
-
-Source: F. Esscher (1932), On the probability function in the collective theory of risk, Skandinavisk Aktuarietidskrift
-15, 175-195.
-"""
+"""Sums of independent counts of any kind, the Poisson-binomial among them, with digits in both tails."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property, reduce
-from itertools import accumulate
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from scipy.optimize import brentq
-from scipy.special import expit, logit
 
 from dropstats import _validate
+from dropstats._numerics import log1mexp
 from dropstats.counts.binomial import Binomial
-from dropstats.counts.binomial_logs import deviance
-from dropstats.counts.convolution import Group, Pmf, convolve, product, trim
+from dropstats.counts.contour import LEAST_SD, Contour
+from dropstats.counts.convolution import Pmf, product, scaled, trim, work
 from dropstats.counts.frozen import Count
-from dropstats.counts.table import Logs, Scaled, Table, Tabulated
+from dropstats.counts.odds import Rates
+from dropstats.counts.table import Logs, Scaled, Table, Tabulated, log_sums
+from dropstats.counts.terms import Binomials, Counted, Term, tilt
 
 Floats = NDArray[np.float64]
 
 # Sums of more binomials than this are sampled by inversion of the cdf rather than by adding binomial variates.
 _ADDED_VARIATES = 16
-
-
-class _Tilted(NamedTuple):
-    """A term of a sum under a tilt: its table, its divergence from the term, and its mean as numbers that add up."""
-
-    pmf: Pmf
-    divergence: float
-    mean: list[float]
-
-
-class _Term(Protocol):
-    """An independent part of a sum, whose law can be tilted."""
-
-    first: int
-    last: int
-
-    def log_end(self, top: bool) -> float:
-        """Return the log probability of the first or the last possible count."""
-
-    def rise(self, theta: float) -> float:
-        """Return the tilted mean of X - first."""
-
-    def fall(self, theta: float) -> float:
-        """Return the tilted mean of last - X."""
-
-    def tilted(self, theta: float) -> _Tilted:
-        """Return the tilted law."""
-
-
-class _Binomials:
-    """Independent binomials, of which each neuron counts `step`."""
-
-    def __init__(self, step: int, parts: Iterable[tuple[float, int]]) -> None:
-        merged: dict[float, int] = {}
-        for p, n in parts:
-            merged[p] = merged.get(p, 0) + n
-        self.step = step
-        self.first = step * merged.get(1.0, 0)
-        self.groups = [Group(n, p, 1 - p) for p, n in sorted(merged.items()) if 0 < p < 1 and n]
-        self.n = np.array([group.n for group in self.groups], dtype=np.float64)
-        self.p = np.array([group.p for group in self.groups])
-        self.last = self.first + step * sum(group.n for group in self.groups)
-        self.odds = logit(self.p)
-
-    def log_end(self, top: bool) -> float:
-        return math.fsum(self.n * (np.log(self.p) if top else np.log1p(-self.p)))
-
-    def rise(self, theta: float) -> float:
-        return float(self.step * (self.n @ expit(self.odds + theta * self.step)))
-
-    def fall(self, theta: float) -> float:
-        return float(self.step * (self.n @ expit(-(self.odds + theta * self.step))))
-
-    def tilted(self, theta: float) -> _Tilted:
-        if not theta:
-            return _Tilted(self._spread(self.groups), 0.0, [])
-        up, down = expit(self.odds + theta * self.step), expit(-(self.odds + theta * self.step))
-        groups = [Group(group.n, float(p), float(q)) for group, p, q in zip(self.groups, up, down, strict=True)]
-        # the smaller of a tilted p and q is taken as it is, the other as its complement
-        rare = up <= down
-        p, q = np.where(rare, up, 1 - down), np.where(rare, 1 - up, down)
-        d = np.where(rare, up - self.p, (1 - self.p) - down)
-        divergence = deviance(p, d, self.p) + deviance(q, -d, 1 - self.p)
-        mean = [self.first, *(self.step * self.n[~rare]).tolist()]
-        for part in _exact_products(self.step * self.n, np.where(rare, up, -down)):
-            mean += part.tolist()
-        return _Tilted(self._spread(groups), math.fsum(self.n * divergence), mean)
-
-    def _spread(self, groups: Sequence[Group]) -> Pmf:
-        start, pmf = convolve(groups)
-        if self.step == 1:
-            return Pmf(self.first + start, pmf)
-        size = (pmf.size - 1) * self.step + 1
-        _validate.memory(32 * size, f"the table of {size} probabilities")
-        spread = np.zeros(size)
-        spread[:: self.step] = pmf
-        return Pmf(self.first + start * self.step, spread)
-
-
-def _exact_products(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """Return a b without rounding, as a sum of two.
-
-    Source: T. J. Dekker (1971). A floating-point technique for extending the available precision. Numerische
-    Mathematik 18, 224-242, doi:10.1007/BF01397083.
-    """
-    (high_a, low_a), (high_b, low_b) = map(_halves, (a, b))
-    both = a * b
-    return both, low_a * low_b - (((both - high_a * high_b) - low_a * high_b) - high_a * low_b)
-
-
-def _halves(x: Floats) -> tuple[Floats, Floats]:
-    scaled = (2.0**27 + 1) * x
-    high = scaled - (scaled - x)
-    return high, x - high
-
-
-class _Counted:
-    """A count known by its table."""
-
-    def __init__(self, count: Table) -> None:
-        self.log_pmf = count.log_pmf
-        self.first, self.last = count.start, count.start + count.log_pmf.size - 1
-        self.k = np.arange(count.log_pmf.size, dtype=np.float64)
-
-    def log_end(self, top: bool) -> float:
-        return float(self.log_pmf[-1 if top else 0])
-
-    def _weights(self, theta: float) -> tuple[int, float, Floats]:
-        """Return the likeliest count under a tilt, the log of the sum of weights relative to it, and the law."""
-        logs = self.log_pmf + theta * self.k
-        top = int(np.argmax(logs))
-        weights = np.exp(logs - logs[top])
-        total = float(weights.sum())
-        return top, math.log(total), weights / total
-
-    def rise(self, theta: float) -> float:
-        return float(self._weights(theta)[2] @ self.k)
-
-    def fall(self, theta: float) -> float:
-        return float(self._weights(theta)[2] @ self.k[::-1])
-
-    def tilted(self, theta: float) -> _Tilted:
-        top, log_total, pmf = self._weights(theta)
-        mean = float(pmf @ (self.k - top))
-        divergence = theta * mean - float(self.log_pmf[top]) - log_total
-        return _Tilted(trim(Pmf(self.first, pmf)), divergence, [self.first, top, mean])
-
-
-def _tilt(terms: Sequence[_Term], k: int) -> Logs:
-    """Return the logs around count k, which must lie strictly inside what is possible."""
-    first, last = sum(term.first for term in terms), sum(term.last for term in terms)
-
-    def excess(theta: float) -> float:
-        # of the smaller of rise and fall, so that digits remain at the ends
-        if k - first > (last - first) / 2:
-            return (last - k) - sum(term.fall(theta) for term in terms)
-        return sum(term.rise(theta) for term in terms) - (k - first)
-
-    low, high = -1.0, 1.0
-    while excess(low) > 0:
-        low *= 4
-    while excess(high) < 0:
-        high *= 4
-    theta = brentq(excess, low, high, xtol=1e-12, rtol=1e-14)
-    tilted = [term.tilted(theta) for term in terms]
-    start, pmf = reduce(product, sorted((each.pmf for each in tilted), key=lambda table: table.pmf.size))
-    scale = math.fsum(each.divergence for each in tilted)
-    from_mean = math.fsum([-part for each in tilted for part in each.mean] + [start]) + np.arange(pmf.size)
-    # P(X >= k) = exp(-D - theta (k - m)) sum over j >= k of P_theta(j) exp(-theta (j - k)), and so downward
-    upward, fall = theta > 0, math.exp(-abs(theta))
-    sums = np.array(list(accumulate((pmf[::-1] if upward else pmf).tolist(), lambda above, here: above * fall + here)))
-    # beyond the table's own floor the tail's missing terms matter less than a digit
-    trusted = np.flatnonzero(pmf >= 1e-200)
-    with np.errstate(divide="ignore"):
-        log_pmf, log_tail = (np.log(x) - scale - theta * from_mean for x in (pmf, sums[::-1] if upward else sums))
-    return Logs(start, log_pmf, log_tail, start + int(trusted[0]), start + int(trusted[-1]))
+# Multiplications up to which a table is convolved: beyond, windows are faster (measured, of 3 to 100,000 rates).
+_DIRECT = 3e7
+# Standard deviation beyond which no table is made: it would hold a million probabilities or more.
+_WIDE = 2e4
 
 
 class Sum(Tabulated):
@@ -204,25 +44,25 @@ class Sum(Tabulated):
 
     counts: tuple[Count, ...]
 
-    _made_from = ("counts",)
+    _made_from: Any = ("counts",)
 
     def __init__(self, counts: Iterable[Count]) -> None:
         self.counts = tuple(counts)
         super().__init__(sum(count.n for count in self.counts))
 
     @cached_property
-    def _terms(self) -> list[_Term]:
-        binomials: dict[int, list[tuple[float, int]]] = {}
-        terms: list[_Term] = []
+    def _terms(self) -> list[Term]:
+        binomials: dict[int, list[Count]] = {}
+        terms: list[Term] = []
         for count in self.counts:
             step = 1
             while isinstance(count, Scaled):
                 step, count = step * count.size, count.count
             if isinstance(count, Binomial | PoissonBinomial):
-                binomials.setdefault(step, []).extend(count.parts)
+                binomials.setdefault(step, []).append(count)
             else:
-                terms.append(_Counted(tabulate(Scaled(count, step) if step > 1 else count)))
-        return terms + [_Binomials(step, parts) for step, parts in sorted(binomials.items())]
+                terms.append(Counted(tabulate(Scaled(count, step) if step > 1 else count)))
+        return terms + [Binomials(step, *_groups(alike)) for step, alike in sorted(binomials.items())]
 
     @cached_property
     def _table(self) -> Pmf:  # type: ignore[override]
@@ -230,7 +70,7 @@ class Sum(Tabulated):
         return reduce(product, tables)
 
     def _remote(self, k: int) -> Logs:
-        return _tilt(self._terms, k)
+        return tilt(self._terms, k)
 
     @cached_property
     def _possible(self) -> tuple[int, int]:  # type: ignore[override]
@@ -259,24 +99,38 @@ class Sum(Tabulated):
 class PoissonBinomial(Sum):
     """Number of dropped among independent neurons whose probabilities differ.
 
+    Its table is a convolution where that is little work. Else it is put together from windows, each from the Fourier
+    transform of a tilted law; and where the standard deviation is beyond 2e4, every count is answered for itself.
+
     Parameters
     ----------
-    parts : iterable of (p, n)
-        Groups of n neurons that share a probability p, the p all different.
+    p : ndarray of shape (m,)
+        The probabilities, all different, rising.
+    number : ndarray of shape (m,)
+        How many neurons have each.
     """
 
-    parts: tuple[tuple[float, int], ...]
+    p: Floats
+    number: Floats
 
-    _made_from = ("parts",)
+    _made_from: Any = ("p", "number")
 
-    def __init__(self, parts: Iterable[tuple[float, int]]) -> None:
-        self.parts = tuple(parts)
-        Tabulated.__init__(self, sum(n for _, n in self.parts))
+    def __init__(self, p: Floats, number: Floats) -> None:
+        self.p, self.number = p, number
+        Tabulated.__init__(self, int(number.sum()))
+        if float(number @ (p * (1 - p))) > _WIDE**2:
+            for name in ("_pmf", "_logpmf", "_cdf", "_logcdf", "_sf", "_logsf"):
+                setattr(self, name, getattr(_Wide(self), name))
+
+    @cached_property
+    def parts(self) -> tuple[tuple[float, int], ...]:
+        """Pairs (p, n) of the independent binomials that this is the sum of."""
+        return tuple(zip(self.p.tolist(), self.number.astype(np.int64).tolist(), strict=True))
 
     @cached_property
     def args(self) -> tuple[Any, ...]:
         """Shape parameter of ``scipy.stats.poisson_binom``: the drop probabilities, sorted."""
-        return (np.repeat([p for p, _ in self.parts], [n for _, n in self.parts]),)
+        return (np.repeat(self.p, self.number.astype(np.int64)),)
 
     @cached_property
     def dist(self) -> Any:
@@ -284,29 +138,118 @@ class PoissonBinomial(Sum):
         return stats.poisson_binom
 
     @cached_property
-    def _terms(self) -> list[_Term]:
-        return [_Binomials(1, self.parts)]
+    def _terms(self) -> list[Term]:
+        return [Binomials(1, self.p, self.number)]
+
+    @cached_property
+    def contour(self) -> Contour:
+        """The law of what is uncertain."""
+        inside = (self.p > 0) & (self.p < 1)
+        return Contour(Rates(self.p[inside], self.number[inside]))
+
+    @cached_property
+    def _by_windows(self) -> Pmf | None:
+        """The table put together from windows; None where a convolution is the better way."""
+        inside = (self.p > 0) & (self.p < 1)
+        if work(self.number[inside], self.p[inside]) < _DIRECT:
+            return None
+        table = self.contour.table()
+        return None if table is None else trim(Pmf(self._possible[0] + table[0], scaled(table[1])))
+
+    @cached_property
+    def _table(self) -> Pmf:  # type: ignore[override]
+        return self._terms[0].tilted(0.0).pmf if self._by_windows is None else self._by_windows
+
+    def _remote(self, k: int) -> Logs:
+        first, upward = self._possible[0], k > self._cumulants[0]
+        sd = self.contour.sd(float(k - first))
+        if sd < LEAST_SD:
+            return super()._remote(k)
+        if sd > _WIDE:
+            at = np.array([float(k - first)])
+            return Logs(k, self.contour.log_pmf(at), lambda: self.contour.log_tail(at, upward), k, k)
+        begin, log_pmf = self.contour.window(float(k - first))
+
+        def tail() -> Floats:
+            last = float(begin + (log_pmf.size - 1 if upward else 0))
+            beyond = self.contour.log_tail(np.array([last]), upward)
+            inner = np.append(log_pmf[:-1], beyond) if upward else np.append(beyond, log_pmf[1:])
+            return log_sums(inner, float(inner.max()), upward)
+
+        return Logs(first + begin, log_pmf, tail, first + begin, first + begin + log_pmf.size - 1)
 
     @cached_property
     def _cumulants(self) -> tuple[float, float, float, float]:
-        groups = [(p, 1 - p, n * p * (1 - p), n) for p, n in self.parts]
-        return (
-            math.fsum(n * p for p, _, _, n in groups),
-            math.fsum(v for _, _, v, _ in groups),
-            math.fsum(v * (q - p) for p, q, v, _ in groups),
-            math.fsum(v * (1 - 6 * p * q) for p, q, v, _ in groups),
-        )
+        p, q = self.p, 1 - self.p
+        each = self.number * p * q
+        terms = self.number * p, each, each * (q - p), each * (1 - 6 * p * q)
+        first, second, third, fourth = (math.fsum(term.tolist()) for term in terms)
+        return first, second, third, fourth
 
     def _mean_kept(self) -> float:
-        return math.fsum(n * (1 - p) for p, n in self.parts)
+        return math.fsum((self.number * (1 - self.p)).tolist())
+
+    def entropy(self) -> Any:
+        """Shannon entropy of the count, in nats.
+
+        Of a variance above 4e8 it is had from the cumulants, log(2 pi e v) / 2 - k3^2 / (12 v^3), to 1e-16.
+
+        Source: P. McCullagh (1987). Tensor Methods in Statistics. Chapman and Hall, section 5.2 (Edgeworth series).
+        """
+        _, variance, third, _ = self._cumulants
+        if variance <= _WIDE**2:
+            return super().entropy()
+        return np.float64(0.5 * math.log(2 * math.pi * math.e * variance) - (third / variance) ** 2 / variance / 12)
 
     def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
-        if len(self.parts) > _ADDED_VARIATES:
+        if len(self.p) > _ADDED_VARIATES and self._cumulants[1] <= _WIDE**2:
             return Tabulated._variates(self, size, source)
         drawn = np.zeros(size, dtype=np.int64)
         for p, n in self.parts:
             drawn = drawn + source.binomial(n, p, size)
         return np.asarray(drawn)
+
+
+class _Wide:
+    """What a sum answers whose table would be too long: every count for itself, by the integral on a contour."""
+
+    def __init__(self, law: PoissonBinomial) -> None:
+        self._law = law
+
+    def _pmf(self, k: Any) -> Any:
+        return math.exp(self._logpmf(k)) if isinstance(k, float) else np.exp(self._logpmf(k))
+
+    def _cdf(self, k: Any) -> Any:
+        return math.exp(self._logcdf(k)) if isinstance(k, float) else np.exp(self._logcdf(k))
+
+    def _sf(self, k: Any) -> Any:
+        return math.exp(self._logsf(k)) if isinstance(k, float) else np.exp(self._logsf(k))
+
+    def _logpmf(self, k: Any) -> Any:
+        if isinstance(k, float):
+            return float(self._logpmf(np.array([k]))[0])
+        first, last = self._law._possible
+        out, inside = np.full(k.shape, -np.inf), (k >= first) & (k <= last)
+        out[inside] = self._law.contour.log_pmf(k[inside] - first)
+        return out
+
+    def _logcdf(self, k: Any) -> Any:
+        return float(self._log_tails(np.array([k]))[0][0]) if isinstance(k, float) else self._log_tails(k)[0]
+
+    def _logsf(self, k: Any) -> Any:
+        return float(self._log_tails(np.array([k]))[1][0]) if isinstance(k, float) else self._log_tails(k)[1]
+
+    def _log_tails(self, k: Floats) -> tuple[Floats, Floats]:
+        """Return log P(X <= k) and log P(X > k): the tail in which k lies is computed, the other its complement."""
+        first, last = self._law._possible
+        low, high = np.where(k < first, -np.inf, 0.0), np.where(k < last, 0.0, -np.inf)
+        inside = (k >= first) & (k < last)
+        upper = inside & (k >= self._law._cumulants[0])
+        lower = inside & ~upper
+        high[upper] = self._law.contour.log_tail(k[upper] + 1 - first, upward=True)
+        low[lower] = self._law.contour.log_tail(k[lower] - first, upward=False)
+        low[upper], high[lower] = log1mexp(high[upper]), log1mexp(low[lower])
+        return low, high
 
 
 def tabulate(count: Count) -> Table:
@@ -319,13 +262,42 @@ def tabulate(count: Count) -> Table:
 
 def of_rates(parts: Iterable[tuple[float, int]]) -> Count:
     """Return the law of the number dropped, from pairs (p, n) of groups of neurons that share a probability."""
+    pairs = list(parts)
+    if len(pairs) > _ADDED_VARIATES:
+        p, number = (np.array(x, dtype=np.float64) for x in zip(*pairs, strict=True))
+        return of_groups(*_merged(p, number))
     merged: dict[float, int] = {}
-    for p, n in parts:
-        merged[p] = merged.get(p, 0) + n
-    groups = sorted((p, n) for p, n in merged.items() if n)
-    if len(groups) == 1:
+    for rate, n in pairs:
+        merged[rate] = merged.get(rate, 0) + n
+    groups = sorted((rate, n) for rate, n in merged.items() if n)
+    if len(groups) == 1:  # of any number of neurons, also beyond 2^53
         return Binomial(groups[0][1], groups[0][0])
-    return PoissonBinomial(groups) if groups else Binomial(0, next(iter(merged), 0.0))
+    return of_groups(*np.array(groups).T) if groups else Binomial(0, next(iter(merged), 0.0))
+
+
+def of_groups(p: Floats, number: NDArray[Any]) -> Count:
+    """Return the same from probabilities that are all different and rise, and the numbers of neurons of each."""
+    if p.size == 1:
+        return Binomial(int(number[0]), float(p[0]))
+    return PoissonBinomial(p, number.astype(np.float64)) if p.size else Binomial(0, 0.0)
+
+
+def _groups(counts: Iterable[Count]) -> tuple[Floats, Floats]:
+    """Return the probabilities of binomials and of their sums, all different and rising, and how many have each."""
+    binomials = [
+        (np.array([count.p]), np.array([float(count.n)])) if isinstance(count, Binomial) else (count.p, count.number)
+        for count in counts
+    ]
+    p, number = map(np.concatenate, zip(*binomials, strict=True))
+    return _merged(p, number)
+
+
+def _merged(p: Floats, number: Floats) -> tuple[Floats, Floats]:
+    """Return the different probabilities, rising, and how many neurons have each; those of none are left out."""
+    values, where = np.unique(p, return_inverse=True)
+    together = np.bincount(where, number, minlength=values.size)
+    some = together > 0
+    return values[some], np.asarray(together[some], dtype=np.float64)
 
 
 def _flat(counts: Iterable[Count]) -> Iterator[Count]:
@@ -338,18 +310,16 @@ def _flat(counts: Iterable[Count]) -> Iterator[Count]:
 
 def add(*counts: Count) -> Count:
     """Return the law of the sum of independent counts; equal probabilities are merged into one binomial."""
+    if not counts:
+        return Binomial(0, 0.0)
     for count in counts:
         if not isinstance(count, Count):
             raise TypeError(f"the law of a sum needs laws of counts; got {count!r} of type {type(count).__name__}")
-    parts: list[tuple[float, int]] = []
-    others = []
+    binomials: list[Count] = []
+    others: list[Count] = []
     for count in _flat(counts):
-        if isinstance(count, Binomial | PoissonBinomial):
-            parts += count.parts
-        else:
-            others.append(count)
-    if not others:
-        return of_rates(parts)
-    if any(n for _, n in parts):
-        others.append(of_rates(parts))
+        (binomials if isinstance(count, Binomial | PoissonBinomial) else others).append(count)
+    if binomials and (not others or any(count.n for count in binomials)):
+        groups = _groups(binomials)
+        others.append(of_groups(*groups) if groups[0].size else Binomial(0, binomials[0].parts[0][0]))
     return others[0] if len(others) == 1 else Sum(others)

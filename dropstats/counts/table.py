@@ -11,12 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _validate
 from dropstats.counts.binomial_logs import BinomialLogs
-from dropstats.counts.convolution import TABLE_FLOOR, Pmf, trim
+from dropstats.counts.convolution import SCALE, Pmf, scaled, trim
 from dropstats.counts.frozen import Count
 from dropstats.counts.search import counts_between
 
 Floats = NDArray[np.float64]
 
+# Smaller numbers have fewer digits than their logs need.
+_LOG_FLOOR = 1e-290
 # The log of a probability in a table is right to 1e-13, and there may be 1e4 of them.
 _SUM_TOLERANCE = 1e-9
 
@@ -31,9 +33,20 @@ class Logs:
 
     start: int
     pmf: Floats
-    tail: Floats
+    make_tail: Callable[[], Floats]
     first: int
     last: int
+
+    @cached_property
+    def tail(self) -> Floats:
+        """Logs of the tail, made when they are asked for."""
+        return self.make_tail()
+
+
+def log_sums(logs: Floats, shift: float, upward: bool) -> Floats:
+    """Return the logs of the sums of exp(logs) from each on upward, or downward, right to eps |log - shift|."""
+    sums = np.logaddexp.accumulate((logs[::-1] if upward else logs) - shift) + shift
+    return sums[::-1] if upward else sums
 
 
 class Tabulated(Count):
@@ -54,65 +67,47 @@ class Tabulated(Count):
         self._found: list[Logs] = []
 
     @cached_property
-    def _tails(self) -> tuple[Floats, Floats]:
-        """cdf and sf over the table, each summed from its own end and completed by the other's complement."""
+    def _numbers(self) -> tuple[Floats, Floats, Floats]:
+        """pmf, cdf and sf over the table, each tail summed from its own end and completed by the other's complement."""
         pmf = self._table.pmf
-        cdf = np.cumsum(pmf)
-        sf = np.append(np.cumsum(pmf[:0:-1])[::-1], 0.0)
+        cdf = np.cumsum(pmf) / SCALE
+        sf = np.append(np.cumsum(pmf[:0:-1])[::-1], 0.0) / SCALE
         lower = cdf <= 0.5
-        return np.where(lower, cdf, 1 - sf), np.where(lower, 1 - cdf, sf)
+        return pmf / SCALE, np.where(lower, cdf, 1 - sf), np.where(lower, 1 - cdf, sf)
 
-    def _lookup(self, values: Floats, k: Floats, below: float, above: float) -> Floats:
+    def _value(self, which: int, k: Any, below: float, above: float) -> Any:
+        """Return what stands in the table; `below` and `above` hold beyond its ends."""
+        values = self._numbers[which]
+        if isinstance(k, float):
+            index = int(k) - self._table.start
+            return float(values[index]) if 0 <= index < values.size else below if index < 0 else above
         index = k - self._table.start
         inside = (index >= 0) & (index < values.size)
+        if inside.all():
+            return values[index.astype(np.intp)]
         out = np.where(index < 0, below, above)
         out[inside] = values[index[inside].astype(np.intp)]
         return out
 
-    def _value(self, values: Floats, k: Any, below: float, above: float, what: str, edge: int = 0) -> Any:
-        """Return the table's values; those that have too few digits there from logs, also beyond its ends."""
-        if not isinstance(k, float):
-            return self._small(k + edge, self._lookup(values, k, below, above), what)
-        index = int(k) - self._table.start
-        value = float(values[index]) if 0 <= index < values.size else below if index < 0 else above
-        return value if value >= TABLE_FLOOR else float(self._small(np.array([k + edge]), np.array([value]), what)[0])
-
     def _pmf(self, k: Any) -> Any:
-        return self._value(self._table.pmf, k, 0.0, 0.0, "pmf")
+        return self._value(0, k, 0.0, 0.0)
 
     def _cdf(self, k: Any) -> Any:
-        return self._value(self._tails[0], k, 0.0, 1.0, "tail")
+        return self._value(1, k, 0.0, 1.0)
 
     def _sf(self, k: Any) -> Any:
-        return self._value(self._tails[1], k, 1.0, 0.0, "tail", edge=1)
+        return self._value(2, k, 1.0, 0.0)
 
-    @cached_property
-    def _edges(self) -> list[int]:
-        """The outermost counts on either side whose probabilities have all their digits in the table."""
-        (normal,) = np.nonzero(self._table.pmf >= TABLE_FLOOR)
-        first, last = self._possible
-        edges = self._table.start + int(normal[0]), self._table.start + int(normal[-1])
-        return [edge for edge in edges if first < edge < last]
-
-    def _small(self, k: Floats, values: Floats, what: str) -> Floats:
-        """Put right the values between the table's floor and the smallest double: what lies further out is 0."""
-        small = values < TABLE_FLOOR
-        if not small.any():
-            return values
-        small &= (k >= self._possible[0]) & (k <= self._possible[1])
-        for edge in self._edges if small.any() else ():
-            logs = self._around(edge)
-            here = small & (k >= logs.first) & (k <= logs.last)
-            values[here] = np.exp(getattr(logs, what)[(k[here] - logs.start).astype(np.intp)])
-        for end in self._possible:
-            values[small & (k == end)] = math.exp(self._log_end(end))
-        return values
+    def _levels(self, levels: Floats, upward: bool) -> Floats:
+        values = self._numbers[2][::-1] if upward else self._numbers[1]
+        found = np.searchsorted(values, levels, side="right" if upward else "left")
+        return np.minimum(self._table.start + (values.size - found if upward else found), self.n).astype(np.float64)
 
     def _logpmf(self, k: Any) -> Any:
         if isinstance(k, float):
             value = self._pmf(k)
-            return math.log(value) if value >= TABLE_FLOOR else float(self._logpmf(np.array([k]))[0])
-        return self._log(k, self._lookup(self._table.pmf, k, 0.0, 0.0), "pmf")
+            return math.log(value) if value >= _LOG_FLOOR else float(self._logpmf(np.array([k]))[0])
+        return self._log(k, self._pmf(k), "pmf")
 
     def _logcdf(self, k: Any) -> Any:
         return self._log_tail(k, k, upward=False)
@@ -124,7 +119,7 @@ class Tabulated(Count):
         """Return the log of a tail whose outermost term nearest the mean is `edge`."""
         if isinstance(k, float):
             value = self._sf(k) if upward else self._cdf(k)
-            if TABLE_FLOOR <= value <= 0.5:
+            if _LOG_FLOOR <= value <= 0.5:
                 return math.log(value)
             return float(self._log_tail(np.array([k]), np.array([edge]), upward)[0])
         tail, other = (self._sf(k), self._cdf(k)) if upward else (self._cdf(k), self._sf(k))
@@ -143,7 +138,7 @@ class Tabulated(Count):
             out = np.log(values)
         first, last = self._possible
         out[(k < first) | (k > last)] = -np.inf
-        small = (values < TABLE_FLOOR) & (k >= first) & (k <= last)
+        small = (values < _LOG_FLOOR) & (k >= first) & (k <= last)
         for end in (first, last):
             at = small & (k == end)
             if at.any():
@@ -170,7 +165,7 @@ class Tabulated(Count):
     def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
         """Draw counts by inversion of the cdf."""
         uniform = source.random_sample if isinstance(source, np.random.RandomState) else source.random
-        index = np.searchsorted(self._tails[0], uniform(size))
+        index = np.searchsorted(self._numbers[1], uniform(size))
         return np.asarray(self._table.start + np.minimum(index, self._table.pmf.size - 1))
 
 
@@ -215,7 +210,7 @@ class Table(Tabulated):
 
     @cached_property
     def _table(self) -> Pmf:  # type: ignore[override]
-        return trim(Pmf(self.start, np.exp(self.log_pmf)))
+        return trim(Pmf(self.start, scaled(self.log_pmf)))
 
     def _log_end(self, k: int) -> float:
         return float(self.log_pmf[k - self.start])
@@ -226,10 +221,9 @@ class Table(Tabulated):
         upward = k - self.start > mode
         log_pmf = self.log_pmf[mode + 1 :] if upward else self.log_pmf[:mode]
         # about the smallest double, where they are needed as numbers, sums of logs keep their digits so
-        shift = math.log(TABLE_FLOOR)
-        tail = np.logaddexp.accumulate((log_pmf[::-1] if upward else log_pmf) - shift) + shift
+        shift = math.log(_LOG_FLOOR)
         start = self.start + mode + 1 if upward else self.start
-        return Logs(start, log_pmf, tail[::-1] if upward else tail, start, start + log_pmf.size - 1)
+        return Logs(start, log_pmf, lambda: log_sums(log_pmf, shift, upward), start, start + log_pmf.size - 1)
 
     @cached_property
     def _cumulants(self) -> tuple[float, float, float, float]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dropstats import _validate
-from dropstats.laws.base import Independent, Ints
+from dropstats.laws.base import Ints
+from dropstats.laws.independent import Independent
 
 if TYPE_CHECKING:
     from dropstats.counts import Count

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dropstats import _validate
-from dropstats.laws.base import Floats, Independent, frozen
+from dropstats.laws.base import Floats, frozen
+from dropstats.laws.independent import Independent
 
 # What the drop probability of block l = 1..depth is for a largest one of p.
 _SCHEDULES: dict[str, Callable[[int], Floats]] = {

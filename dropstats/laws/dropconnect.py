@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dropstats import _validate
-from dropstats.laws.base import Independent
+from dropstats.laws.independent import Independent
 
 if TYPE_CHECKING:
     from dropstats.counts import Count

@@ -11,7 +11,8 @@ import numpy as np
 
 from dropstats import _validate
 from dropstats.laws import rounding
-from dropstats.laws.base import Floats, Independent
+from dropstats.laws.base import Floats
+from dropstats.laws.independent import Independent
 
 # A repr is evaluated back by readers and tests up to this many rates; beyond, it is for the eye only.
 _REPR_RATES = 1000

@@ -25,7 +25,7 @@ _ABOUT = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SiteReport(Report):
     """The audit of one site of a model.
 
@@ -65,7 +65,7 @@ class SiteReport(Report):
         return {**super().to_dict(pictures=pictures, date=date), **facts, "judged": self.judged}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelReport(Pages):
     """What an audit of a model found; print it for a table.
 
@@ -127,8 +127,16 @@ class ModelReport(Pages):
         known = ", ".join(result.name for result in self.results)
         raise KeyError(f"no check named {name!r}; the report has {known}; sites are in report.sites")
 
+    def __repr__(self) -> str:
+        data = self.to_dict()
+        return f"<{text.model_heading(data)}: {text.model_outcome(data)}>"
+
     def __str__(self) -> str:
-        return text.model(self.to_dict())
+        return self.to_text()
+
+    def to_text(self, width: int = text.WIDTH) -> str:
+        """Return the report as a table of so many columns; below 118, findings of a site stand under it."""
+        return text.model(self.to_dict(), width)
 
     def to_dict(self, *, pictures: bool = False, date: str = "") -> dict[str, Any]:
         """Return the report as a dictionary of plain values, of a layout with a version.

@@ -335,7 +335,11 @@ class Monitor:
         }
 
     def __str__(self) -> str:
-        return text.monitor(self.to_dict())
+        return self.to_text()
+
+    def to_text(self, width: int = text.WIDTH) -> str:
+        """Return what was seen as a table of so many columns."""
+        return text.monitor(self.to_dict(), width)
 
     def __repr__(self) -> str:
         law = self._null.law if self._null else f"{self._p!r}, no mask yet"

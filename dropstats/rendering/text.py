@@ -11,6 +11,8 @@ _LAW = 60
 WIDTH = 118
 _NUMBERS = 56
 _INDENT = " " * 13
+# Width of the names of sites in a narrow table.
+_SITE = 20
 
 
 def counted(number: int, what: str) -> str:
@@ -132,28 +134,45 @@ def _below(head: str, text: str, width: int) -> list[str]:
     return [head.rstrip(), *wrapped]
 
 
-def model(report: Mapping[str, Any]) -> str:
+def model(report: Mapping[str, Any], width: int = WIDTH) -> str:
     """Return a model's report as text: one line that says it all, a line a check and a site, and what fails in it."""
     sites, unjudged = report["sites"], report["unjudged"]
-    lines = textwrap.wrap(f"{model_heading(report)}: {model_outcome(report)}", WIDTH, subsequent_indent="  ")
-    lines += [f"  {note}" for note in report["notes"]]
+    lines = textwrap.wrap(f"{model_heading(report)}: {model_outcome(report)}", width, subsequent_indent="  ")
+    for line in report["notes"]:
+        lines += textwrap.wrap(line, width, initial_indent="  ", subsequent_indent="    ")
     lines += ["", f"  {'check':<11} {'verdict':<14} {'p adjusted':>10}   finding"]
     for result in report["results"]:
         shown = "" if result["adjusted_pvalue"] is None else f"{result['adjusted_pvalue']:.2g}"
-        lines += _wrapped(f"  {result['name']:<11} {word(result):<14} {shown:>10}   ", result["message"])
+        head = f"  {result['name']:<11} {word(result):<14} {shown:>10}   "
+        lines += _wrapped(head, result["message"], width - len(head))
     longest = max((len(name) for name in [*sites, *unjudged]), default=4)
+    longest = longest if width >= WIDTH else min(longest, _SITE)
     lines += ["", f"  {'site':<{longest}} {'p':>7} {'observed':>8} {'draws':>7} {'neurons':>11}   verdict"]
     for name, site in sites.items():
-        p = "" if site["p"] is None else f"{site['p']:.4g}"
-        rate = "" if site["observed_rate"] is None else f"{site['observed_rate']:.4f}"
-        head = f"  {name:<{longest}} {p:>7} {rate:>8} {site['draws']:>7,} {site['trials'] * site['n']:>11,}   "
-        if not failing(site):
-            lines.append(head + ("passes" if site["judged"] else "not judged: too few neurons"))
-        for place, result in enumerate(failing(site)):
-            lines += _wrapped(head if not place else " " * len(head), f"FAILS {result['name']}: {result['message']}")
+        lines += _site(name, site, longest, width)
     for name, why in unjudged.items():
-        lines += _wrapped(f"  {name:<{longest}} ", f"seen, not judged: {why}")
+        head = f"  {name:<{longest}} "
+        lines += _wrapped(head, f"seen, not judged: {why}", width - len(head))
     return "\n".join([*lines, "", f"  A correct model fails here with probability {report['false_alarm']:g} at most."])
+
+
+def _site(name: str, site: Mapping[str, Any], longest: int, width: int) -> list[str]:
+    """Return what was found at a site; a name that is too long for its column has a line of its own."""
+    p = "" if site["p"] is None else f"{site['p']:.4g}"
+    rate = "" if site["observed_rate"] is None else f"{site['observed_rate']:.4f}"
+    lines = [] if len(name) <= longest else [f"  {name}"]
+    name = "" if lines else name
+    head = f"  {name:<{longest}} {p:>7} {rate:>8} {site['draws']:>7,} {site['trials'] * site['n']:>11,}   "
+    found = failing(site)
+    if not found:
+        few = ": too few neurons" if width >= WIDTH else ""
+        return [*lines, head + ("passes" if site["judged"] else f"not judged{few}")]
+    said = [f"FAILS {result['name']}: {result['message']}" for result in found]
+    if width < WIDTH:
+        return [*lines, head.rstrip(), *(line for one in said for line in _below("", one, width)[1:])]
+    for place, one in enumerate(said):
+        lines += _wrapped(head if not place else " " * len(head), one)
+    return lines
 
 
 def model_heading(report: Mapping[str, Any]) -> str:
@@ -201,7 +220,7 @@ def number(value: float | None) -> str:
     return f"{value:.4g}"
 
 
-def monitor(data: Mapping[str, Any]) -> str:
+def monitor(data: Mapping[str, Any], width: int = WIDTH) -> str:
     """Return what a monitor has seen as text: one line that says it all, then one line, or a few, a check."""
     masks = counted(data["trials"], "mask")
     neurons = "" if data["n"] is None else f" of {counted(data['n'], 'neuron')}"
@@ -209,15 +228,15 @@ def monitor(data: Mapping[str, Any]) -> str:
     of = f"Sum of {data['monitors']} monitors" if data["monitors"] > 1 else "Monitor"
     alarm = data["alarm"]
     lines = [f"{of}: {masks}{neurons}{declared}: {'ALARM' if alarm else 'no alarm'}"]
-    lines += textwrap.wrap(alarm["message"], 116, initial_indent="  ", subsequent_indent="  ") if alarm else []
+    lines += textwrap.wrap(alarm["message"], width - 2, initial_indent="  ", subsequent_indent="  ") if alarm else []
     lines += ["", f"  {'check':<12} {'evidence, to 1':>15}   finding"]
     for name, log_e in data["evidence"].items():
-        finding = textwrap.wrap(data["findings"][name], WIDTH - 32) or [""]
         head = f"  {name:<12} {odds(log_e):>15}   "
-        lines += [head + finding[0], *(" " * len(head) + line for line in finding[1:])]
+        lines += _wrapped(head, data["findings"][name], max(width - len(head), 40))
     lines += [f"  {'together':<12} {odds(data['log_e']):>15}", ""]
     line = odds(-math.log(data["false_alarm"]))
-    lines += [f"  A correct implementation ever reaches {line} to 1 with probability {data['false_alarm']:g} at most."]
+    said = f"A correct implementation ever reaches {line} to 1 with probability {data['false_alarm']:g} at most."
+    lines += textwrap.wrap(said, width, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from dropstats.counts import binomial_interval
 from dropstats.laws.foreign import law_like
 from dropstats.power import detectable_shift, neurons_needed
 from dropstats.recording import Recorder, Recording, arrays
-from dropstats.testing.drawing import Drawn, Outputs, declared, drawing, is_module
+from dropstats.testing.calling import Drawn, Outputs, declared, drawing, is_module
 
 if TYPE_CHECKING:
     from dropstats.laws import AlphaDropout, GaussianDropout, Law
@@ -318,7 +318,24 @@ def _wrong_evaluation(output: Any, inputs: Any, p: float | None, scaling: str) -
         return ""
     where = tuple(map(int, np.argwhere(differs)[0]))
     value = float(arrays.floats(output)[where])
-    return f"{wrong:,} of {differs.size:,} outputs are not {expected}: {value:.6g} at index {where}"
+    text = f"{wrong:,} of {differs.size:,} outputs are not {expected}: {value:.6g} at index {where}"
+    given = np.broadcast_to(1.0 if inputs is None else arrays.floats(x), differs.shape)
+    looks = "" if p is None else _looks(arrays.floats(output), given, p)
+    return f"{text}; {looks}" if looks else text
+
+
+def _looks(output: Any, inputs: Any, p: float) -> str:
+    """Return what gives such outputs in evaluation mode, or an empty string."""
+    zeros = int(np.count_nonzero((output == 0) & (inputs != 0)))
+    if 0 < zeros < output.size:
+        return f"{zeros:,} of them are 0: dropout is active"
+    if not zeros and (output == output.flat[0]).all() and (inputs != inputs.flat[0]).any():
+        return f"all of them are {output.flat[0]:.6g}, whatever the input"
+    if np.array_equal(output, inputs):
+        return "they are the input itself, not multiplied by 1 - p"
+    if np.allclose(output, (1 - p) * inputs, rtol=2**-7, atol=0):
+        return "they are multiplied by 1 - p, as under direct scaling"
+    return ""
 
 
 def _message(report: Report, seen: Any, asked: _Asked, false_alarm: float, wrong: str) -> str:

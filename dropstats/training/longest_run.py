@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from dropstats import _numerics
+from dropstats import _numerics, counts
 from dropstats.training.interpolation import interpolant
 from dropstats.training.times import CHUNK, LOG_NOTHING, Pieces, Steps
 
@@ -20,6 +21,8 @@ Tails = Callable[[Array], tuple[Array, Array]]
 _ADDED = 2**18
 # Up to this many different rates every term of a sum is evaluated; beyond, it is interpolated between the lengths.
 _FEW_RATES = 16
+# Beyond this many, and but for those next to 1, sums over rates are had from nodes, for so many lengths at a time.
+_MANY_RATES, _NEAR_1, _LENGTHS = 2**13, 0.999, 64
 # Expected numbers of long runs up to which inclusion and exclusion is done; those alike need alike many terms.
 _EXPECTED = (-1.0, 1e-9, 1e-3, 4.0)
 
@@ -56,18 +59,40 @@ class LongestRun(Steps):
 
     def _log_below(self, k: Array) -> Array:
         """log P(L < k), the sum over neurons, for k >= 0; some lengths and rates at a time."""
-        p, number = self._rates
-        result = np.zeros(k.shape)
-        columns = max(1, CHUNK // max(p.size, 1))
-        for start in range(0, k.size, columns):
-            part = k[start : start + columns]
-            for first in range(self._first_that_matters(float(part.min())), p.size, CHUNK):
-                some = p[first : first + CHUNK, None]
+        result, order = np.zeros(k.shape), np.argsort(k)
+        start, p = 0, self._rates[0]
+        while start < k.size:
+            columns = max(1, CHUNK // max(p.size, 1))
+            if p.size > _MANY_RATES:  # of lengths up to twice the least the same nodes will do
+                columns = min(_LENGTHS, int(np.searchsorted(k[order[start:]], 2 * k[order[start]], side="right")))
+            where = order[start : start + columns]
+            part, (rates, number) = k[where], self._that_matter(k[where])
+            for first in range(0, rates.size, CHUNK):
+                some = rates[first : first + CHUNK, None]
                 below, reaching = _run_tails(np.broadcast_to(some, (some.size, part.size)), self.steps, part)
                 with np.errstate(divide="ignore"):
                     logs = np.where(reaching < 0.5, np.log1p(-reaching), np.log(below))
-                result[start : start + columns] += number[first : first + CHUNK] @ logs
+                # weights of nodes have either sign, so that what is impossible is kept out of the sum
+                none = np.isneginf(logs).any(axis=0)
+                result[where] += np.where(none, -np.inf, number[first : first + CHUNK] @ np.where(none, 0.0, logs))
+            start += columns
         return result
+
+    def _that_matter(self, k: Array) -> tuple[Array, Array]:
+        """The rates that matter to runs of these lengths and the numbers of neurons, of many rates as nodes.
+
+        log P(L < k) of a neuron is about -T q p^k: smooth in k log p, and so, on a width of 1 / (k q), in the
+        log odds, whose derivative of log p is q.
+        """
+        p, number = (x[self._first_that_matters(float(k[0])) :] for x in self._rates)
+        if p.size <= _MANY_RATES or p[0] == 0 or p[-1] > _NEAR_1:
+            return p, number
+        odds = np.log(p) - np.log1p(-p)
+        width = 1 / max(float(k[-1]) * (1 - p[0]), 1.0)
+        if 16 * (odds[-1] - odds[0]) / width > p.size / 4:
+            return p, number
+        odds, number = counts.nodes(odds, number, width)
+        return expit(odds), number
 
     def _first_that_matters(self, k: float) -> int:
         """Index from which on rates matter to runs of k or more, to 1e-18 of the probability of one.

@@ -44,7 +44,13 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     for name, what in (("dropped", "of p = 0"), ("kept", "of p = 1")):
         if finding[name]:
             verb = "is" if finding[name] == 1 else "are"
-            found.append(f"{words.counted(finding[name], unit.one, unit.many)} {what} {verb} {name}")
+            text = f"{words.counted(finding[name], unit.one, unit.many)} {what} {verb} {name}"
+            share = finding[name] / case.seen.judged
+            # a step of the uniform numbers, or of the threshold: of more than a few bits
+            step = case.law.rate is not None and share < 2**-6
+            found.append(
+                f"{text}, 1 in {1 / share:,.0f}: as <= for < gives, or uniforms that are 0 or 1" * step or text
+            )
     for name, what in (("nans", "NaN"), ("infs", "infinite"), ("nonzero", "not 0 where the input is 0")):
         if finding[name]:
             verb = "is" if finding[name] == 1 else "are"

@@ -14,6 +14,8 @@ from dropstats.auditing.triples import Triple
 _NAMED = 512
 # More stretches than this that are sums of others come from a generator of as many bits as their rank.
 _MANY = 8
+# Where so large a share of them are masks, stretches of the stream add nothing.
+_ALIKE = 0.9
 # Three neurons that correlate by more than this always add up to the same.
 _ALWAYS = 0.999
 # Streams of which one can be the sum of others, and these not be equal.
@@ -55,7 +57,8 @@ def _of_stream(case: Case, streams: int) -> Finding:
     # a rate further from 1/2 than the declared one must not pass for a relation; that masks have a say in their shape
     # is paid for, as relations by chance are fewer than the level by more than there are shapes
     bias, level = max(abs(1 - 2 * rate), abs(1 - 2 * seen.rate)), case.level / (3 * streams)
-    found = [one for one in (_of_masks(case, bias, level), _of_stretches(case, bias, level)) if one is not None]
+    masks = _of_masks(case, bias, level)
+    found = [one for one in (masks, _of_stretches(case, masks, bias, level)) if one is not None]
     triple = triples.worst(seen, rate)
     pvalue = nulls.bonferroni(*(one.pvalue for one in found), triple.pvalue)
     relations = min(found, key=lambda one: one.pvalue, default=None)
@@ -79,11 +82,14 @@ def _of_masks(case: Case, bias: float, level: float) -> Relations | None:
     return _relations(packed, shape, "mask" if masks else case.unit.one)
 
 
-def _of_stretches(case: Case, bias: float, level: float) -> Relations | None:
-    """Return the relations among stretches of the stream, one after the other."""
+def _of_stretches(case: Case, masks: Relations | None, bias: float, level: float) -> Relations | None:
+    """Return the relations among stretches of the stream; None where there are hardly more of them than of masks.
+
+    A linear generator of r bits has rank r at most by either.
+    """
     size = case.trials * case.n
     shape = gf2.shape(size, size, size, bias, level)
-    if shape is None:
+    if shape is None or (masks is not None and masks.vectors.shape[0] > _ALIKE * shape.vectors):
         return None
     stream = case.seen.elements(0, shape.vectors * shape.bits)
     return _relations(np.packbits(stream.reshape(shape.vectors, shape.bits), axis=1), shape, "stretch")

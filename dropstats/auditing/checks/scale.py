@@ -161,12 +161,28 @@ def _wrong(value: float, case: Case) -> str:
         inverted = "; it is 1/(1 - p): inverted scaling" if causes.near(value, right) else ""
         return f"scale {value:.6g} where kept values should stay 1{inverted}"
     dtype = case.seen.recording.dtype or ""
-    narrow = next((d for d in _USUAL[1:] if d != dtype and value == rounded(right, d)), "")
-    if narrow and dtype in _USUAL:
-        return f"scale {value:.17g} is 1/(1 - p) rounded to {narrow}, in outputs of {dtype}"
+    narrow = _narrow(value, p, dtype) if dtype in _USUAL and p < 1 else ""
+    if narrow:
+        return f"scale {value:.17g} is {narrow}, in outputs of {dtype}"
+    if f"{value:.6g}" == f"{right:.6g}":
+        return f"scale {value:.17g} where 1/(1 - p) = {right:.17g}"
     text = f"scale {value:.6g} where 1/(1 - p) = {right:.6g}"
     cause = causes.of_scale(value, p, case.seen.rate)
     return f"{text}: {cause}" if cause else f"{text} ({words.percent(value / right - 1)})"
+
+
+def _narrow(value: float, p: float, dtype: str) -> str:
+    """Return what was held in a dtype other than the outputs', where that gives just this scale."""
+    for other in _USUAL[1:]:
+        keep, left = rounded(1 - p, other), 1 - rounded(p, other)
+        for scale, what in (
+            (rounded(1 / (1 - p), other), f"1/(1 - p) rounded to {other}"),
+            (rounded(1 / keep, dtype) if keep else 0.0, f"1/(1 - p), of 1 - p rounded to {other}"),
+            (rounded(1 / left, dtype) if left else 0.0, f"1/(1 - p), of p rounded to {other}"),
+        ):
+            if other != dtype and value == scale:
+                return what
+    return ""
 
 
 CHECK = Check(

@@ -162,7 +162,10 @@ class _Traced:
             return sum(((weight * out).sum() for weight, out in zip(weights, outs, strict=True)), 0.0), reading.kept
 
         if taps:
-            found, kept = jax.jit(jax.grad(loss, has_aux=True))(taps, self._closed.consts, args)
+            # run once: what is optimized little is compiled soon
+            options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+            compared = jax.jit(jax.grad(loss, has_aux=True), compiler_options=options)
+            found, kept = compared(taps, self._closed.consts, args)
             for (site, _, _), (inner, outer), keeps in zip(self._reading.uses, found, kept, strict=True):
                 shown = np.asarray(jnp.abs(outer) > jnp.finfo(outer.dtype).tiny * 16)
                 _count(counts, site, np.asarray(inner == 0) != ~np.asarray(keeps), shown)

@@ -1,0 +1,94 @@
+"""What follows for any law whose neurons are dropped independently of each other, from their rates alone."""
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dropstats import _validate, bits
+from dropstats.laws.base import Floats, Ints, LawMethods, Masks, sampling
+
+if TYPE_CHECKING:
+    from dropstats.counts import Count
+
+
+class Independent(LawMethods):
+    """What follows for any law whose neurons are dropped independently, each with probability p, from ``rates``."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def p(self) -> float | Floats:
+            """Drop probability, one of all neurons or one of each."""
+
+    @property
+    def independent(self) -> bool:
+        """Whether neurons are dropped independently of one another: they are."""
+        return True
+
+    @property
+    def rates(self) -> Floats:
+        """Drop probability of each neuron, a read-only view of shape (n,)."""
+        return np.broadcast_to(np.asarray(self.p, dtype=np.float64), (self.n,))
+
+    @cached_property
+    def dropped(self) -> "Count":
+        """Law of the number of dropped neurons, a frozen scipy distribution."""
+        from dropstats import counts
+
+        rates = self.rates
+        if rates.strides == (0,):
+            return counts.of_rates(self._rate_counts())
+        return counts.of_groups(*np.unique(rates, return_counts=True))
+
+    def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
+        """Return independent masks.
+
+        Parameters
+        ----------
+        size : int
+            Number of masks.
+        rng : None, int, SeedSequence or Generator
+            Source of randomness; the same one gives the same masks.
+
+        Returns
+        -------
+        ndarray of bool, shape (size, n)
+            True where a neuron is kept.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> Layer(4, [0, 0, 1, 1]).sample(2)
+        array([[ True,  True, False, False],
+               [ True,  True, False, False]])
+        """
+        size, generator = sampling(self.n, size, rng)
+        return bits.kept_masks(self.rates, size, generator)
+
+    def entropy_bits(self) -> float:
+        """Return the Shannon entropy of a mask, in bits: the sum of h(p) over neurons."""
+        return float(sum(n * _neuron_entropy_bits(p) for p, n in self._rate_counts()))
+
+    @property
+    def log2_subnetworks(self) -> int:
+        """Base-2 logarithm of the number of masks that can occur: the number of neurons with 0 < p < 1."""
+        return sum(n for p, n in self._rate_counts() if 0 < p < 1)
+
+    def _covariance(self, i: Ints, j: Ints) -> Floats:
+        p = self.rates[i]
+        return np.where(i == j, p * (1 - p), 0.0)
+
+
+def drop_counts(law: Any, size: int, generator: np.random.Generator) -> tuple[Ints, Ints] | None:
+    """Return how many neurons each of `size` masks drops, and how many masks each neuron, without the masks.
+
+    None where the law samples otherwise than by its rates alone, as one that derives from `Layer` may.
+    """
+    by_rates = getattr(type(law), "sample", None) is Independent.sample
+    return bits.count_drops(law.rates, size, generator) if by_rates else None
+
+
+def _neuron_entropy_bits(p: float) -> float:
+    return 0.0 if p in (0.0, 1.0) else -(p * math.log(p) + (1 - p) * math.log1p(-p)) / math.log(2)
