@@ -71,6 +71,8 @@ html_title = "dropstats"
 html_static_path = ["_static"]
 html_css_files = ["dropstats.css"]
 html_show_sourcelink = False
+_ALONE = ("index", "start", "tutorial", "museum", "theory", "articles", "extending", "changelog")
+html_sidebars = {page: [] for page in _ALONE}
 html_theme_options = {
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],

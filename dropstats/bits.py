@@ -34,8 +34,7 @@ _SLICE, _SLICES = 2**13, 8
 _DRAWN = 2  # slices whose digits are drawn at once
 # Columns of a tile: with 512, runs along rows are at least 16 words, and a count of 512 * 64 neurons fits in 16 bits.
 _COLUMNS = 2**9
-# Digits compared by words; those left undecided are compared one by one. With 7, 8, 9, 10 of them a neuron of own p
-# took 0.49, 0.47, 0.48, 0.51 ns.
+# Digits compared by words, the undecided one by one: 7, 8, 9, 10 took 0.49, 0.47, 0.48, 0.51 ns a neuron of own p.
 _PREFIX = 8
 # A p of more digits than this is looked up in a table (0.20 ns a neuron; 0.04 a digit) ...
 _SHORT = 4
@@ -287,7 +286,8 @@ class ColumnSums:
     """
 
     def __init__(self, columns: int, rows: int) -> None:
-        self.columns, self.rows = columns, rows
+        self.columns = columns
+        self.rows = rows
         self.totals: list[Words] = []
         self.waiting: list[Words | None] = []
 

@@ -82,8 +82,6 @@ class Tally:
             and self.layers == other.layers
         )
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return f"Tally(trials={self.trials}, n={self.n}, mean={self.mean:.6g}, variance={self.variance:.6g})"
 

@@ -60,6 +60,8 @@ class Contour:
         Probabilities strictly between 0 and 1, and how many neurons have each.
     """
 
+    n: float
+
     def __init__(self, rates: Rates) -> None:
         self._rates, self.n = rates, rates.n
         self._variance = float(rates.curvature(np.zeros(1))[0])

@@ -30,6 +30,8 @@ class Count:
     """
 
     n: int
+    a: int
+    b: int
     kwds: dict[str, Any]
     _random_state: Any = None
 

@@ -30,6 +30,13 @@ class Rates:
         The probabilities, rising, and the numbers of neurons.
     """
 
+    p: Floats
+    number: Floats
+    n: float
+    odds: Floats
+    least: float
+    largest: float
+
     def __init__(self, p: Floats, number: Floats) -> None:
         self.p, self.number = p, number
         self.n = float(number.sum())

@@ -36,6 +36,10 @@ class OneBinomial:
     With ``mirrored`` it is that of n - X: binomial(n, 1 - p) where 1 - p is never rounded.
     """
 
+    n: float
+    p: float
+    q: float
+
     def __init__(self, n: int, p: float, mirrored: bool = False) -> None:
         self.n, self._declared, self._mirrored = float(n), p, mirrored
         self.p, self.q = (1 - p, p) if mirrored else (p, 1 - p)

@@ -30,6 +30,9 @@ class QuickBinomial:
     (0.957823, (471, 553))
     """
 
+    n: int
+    p: float
+
     def __init__(self, n: int, p: float, kept: bool = False) -> None:
         self.n, self.p, self._kept = n, p, kept
         self._one = OneBinomial(n, p)

@@ -41,6 +41,8 @@ class Sum(Tabulated):
     (11, array([0.25, 0.5 , 0.25]))
     """
 
+    counts: tuple[Count, ...]
+
     _made_from: Any = ("counts",)
 
     def __init__(self, counts: Iterable[Count]) -> None:
@@ -106,6 +108,9 @@ class PoissonBinomial(Sum):
     number : ndarray of shape (m,)
         How many neurons have each.
     """
+
+    p: Floats
+    number: Floats
 
     _made_from: Any = ("p", "number")
 

@@ -188,6 +188,9 @@ class Table(Tabulated):
     (array([0.25, 0.5 , 0.25]), np.float64(0.5))
     """
 
+    start: int
+    log_pmf: NDArray[np.float64]
+
     _made_from = ("log_pmf", "n", "start")
 
     def __init__(self, log_pmf: ArrayLike, n: int | None = None, start: int = 0) -> None:
@@ -255,6 +258,9 @@ class Scaled(Count):
     >>> law.n, law.var().round(2), law.pmf(640) == Binomial(64, 0.2).pmf(10)
     (4096, np.float64(41943.04), np.True_)
     """
+
+    count: Count
+    size: int
 
     _made_from = ("count", "size")
 

@@ -57,6 +57,13 @@ class Term(Protocol):
 class Binomials:
     """Independent binomials, of which each neuron counts `step`."""
 
+    step: int
+    p: Floats
+    n: Floats
+    first: int
+    last: int
+    odds: Floats
+
     def __init__(self, step: int, p: Floats, n: Floats) -> None:
         inside = (p > 0) & (p < 1)
         self.step, self.p, self.n = step, p[inside], n[inside]
@@ -104,6 +111,11 @@ class Binomials:
 
 class Counted:
     """A count known by its table."""
+
+    log_pmf: Floats
+    first: int
+    last: int
+    k: Floats
 
     def __init__(self, count: Table) -> None:
         self.log_pmf = count.log_pmf

@@ -7,7 +7,7 @@ from dropstats import laws
 from dropstats.laws.base import Law
 
 # The laws of masks, which have neurons.
-_KNOWN = {name: law for name in laws.__all__ if issubclass(law := getattr(laws, name), Law)}
+_KNOWN = {name: getattr(laws, name) for name in laws.__all__ if issubclass(getattr(laws, name), Law)}
 
 
 def parse(text: str, name: str = "law") -> Law:

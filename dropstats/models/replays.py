@@ -51,6 +51,9 @@ class Replays:
     missing at its end counts only after `finish`, for reruns that are known to be complete.
     """
 
+    recomputed: Counts
+    redrawn: Counts
+
     def __init__(self) -> None:
         self._regions: dict[int, _Region] = {}
         self.recomputed, self.redrawn = Counts(), Counts()

@@ -71,6 +71,9 @@ class Declared(NamedTuple):
 class Masks:
     """The masks of one site, bit-packed, of at most `limit` neurons: the first positions of each, in call order."""
 
+    left_out: int
+    width: int
+
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._rows: list[tuple[NDArray[np.uint8], NDArray[np.uint8] | None, int]] = []
@@ -226,6 +229,10 @@ class Sites:
     to copy, `add` for each mask. A draw that is no mask is counted in `unread`, a module whose draws cannot be seen is
     named in `unseen`; where it sees the calls of modules in training, it counts them in `called`.
     """
+
+    replays: Replays
+    gradients: Gradients
+    passes: int
 
     def __init__(self, neurons: int = NEURONS) -> None:
         self._neurons = neurons

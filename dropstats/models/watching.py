@@ -26,6 +26,8 @@ class Draws:
         What was seen so far.
     """
 
+    sites: Sites
+
     def __init__(self, model: Any, framework: ModuleType, neurons: int) -> None:
         self._model, self._framework = model, framework
         self._declared: Sequence[Declared] = framework.declared(model)

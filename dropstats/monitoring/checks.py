@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,13 @@ _COLLISION = 2.0**-64
 class Positions:
     """Each neuron against its own rate, from how often its event happened; the mean of the e-values of all."""
 
-    names = ("positions",)
+    null: Null
+    each: bool
+    trials: Any
+    sums: Any
+    rows: NDArray[Any]
+
+    names: tuple[str, ...] = ("positions",)
 
     def __init__(self, null: Null) -> None:
         self.null, self.trials = null, 0
@@ -152,7 +159,10 @@ class Positions:
 class Dispersion:
     """The spread of the number dropped in a mask: a product over masks for each theta, and the mean over these."""
 
-    names = ("dispersion",)
+    sums: Any
+    rows: NDArray[Any]
+
+    names: tuple[str, ...] = ("dispersion",)
 
     def __init__(self, null: Null) -> None:
         self.null = null
@@ -226,7 +236,18 @@ class Duplicates:
     the masks remembered, and 2^-64 for each for equal hashes. Masks that are not rare are not remembered.
     """
 
-    names = ("duplicates",)
+    hashed: int
+    keys: NDArray[np.uint64]
+    probs: NDArray[np.float64]
+    calls: NDArray[np.int64]
+    streams: NDArray[np.int16]
+    rows: NDArray[Any]
+    bets: int
+    log_wealth: float
+    remembered: int
+    chance: float
+
+    names: tuple[str, ...] = ("duplicates",)
 
     def __init__(self, null: Null) -> None:
         self._words = min(null.words, _HASHED // WORD)
@@ -324,6 +345,9 @@ class Duplicates:
 
 class Certain:
     """What cannot happen under the law: groups that are not dropped as one, neurons with p = 0 dropped."""
+
+    names: tuple[str, ...]
+    rows: NDArray[Any]
 
     def __init__(self, null: Null) -> None:
         self.null = null

@@ -84,6 +84,11 @@ class Monitor:
     (502, 'duplicates')
     """
 
+    false_alarm: float
+    every: int
+    trials: int
+    dropped: int
+
     def __init__(self, law: Any, n: Any = None, false_alarm: float = 1e-3, every: int = 1) -> None:
         self.false_alarm = _validate.probability(false_alarm, "false_alarm")
         if not 0 < self.false_alarm < 1:

@@ -38,6 +38,15 @@ class Seen(NamedTuple):
 class Null:
     """Independent bits, one a neuron or one a group of neurons, each dropped at its declared rate."""
 
+    n: int
+    rates: Floats
+    group_of: NDArray[np.int64] | None
+    law: str
+    size: int
+    words: int
+    rate: float | None
+    event_rates: NDArray[Any]
+
     def __init__(self, n: int, rates: Floats, group_of: NDArray[np.int64] | None, law: str) -> None:
         self.n, self.rates, self.group_of, self.law = n, rates, group_of, law
         self.size = int(rates.shape[0])
@@ -73,8 +82,6 @@ class Null:
         if self.group_of is None or other.group_of is None:
             return same_rates and self.group_of is other.group_of
         return same_rates and np.array_equal(self.group_of, other.group_of)
-
-    __hash__ = None  # type: ignore[assignment]
 
     @cached_property
     def _valid(self) -> Words:
@@ -205,6 +212,11 @@ class Counts(Protocol):
 class ByRate:
     """Counts of a few rates: events, then neurons counted, of each; the mean of their e-values."""
 
+    rates: Floats
+    event_rates: NDArray[Any]
+    words: int
+    width: int
+
     dtype = np.int64
 
     def __init__(self, null: Null, rates: Floats) -> None:
@@ -275,6 +287,10 @@ class ByRate:
 
 class ByTilt:
     """Sums over neurons of many rates: events, neurons counted, their expected events, and their log cumulants."""
+
+    event_rates: NDArray[Any]
+    words: int
+    width: Any
 
     dtype = np.float64
 

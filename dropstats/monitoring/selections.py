@@ -34,6 +34,10 @@ class Block(NamedTuple):
 class Stream:
     """The last masks of one stream of calls."""
 
+    name: str
+    ring: NDArray[np.uint64]
+    calls: int
+
     def __init__(self, name: str, room: int, words: int) -> None:
         self.name, self.calls = name, 0
         self.ring = np.zeros((room, words), np.uint64)
@@ -53,7 +57,14 @@ class Stream:
 class Selections:
     """The selections of a monitor: a row of counts each, summed over all masks of all streams."""
 
-    names = ("rate", "lags", "neighbours", "agreement")
+    null: Null
+    counts: Any
+    distances: NDArray[np.int64]
+    turns: int
+    sums: NDArray[Any]
+    rows: NDArray[Any]
+
+    names: tuple[str, ...] = ("rate", "lags", "neighbours", "agreement")
 
     def __init__(self, null: Null) -> None:
         self.null, self.counts = null, null.counts

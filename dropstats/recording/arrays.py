@@ -121,6 +121,13 @@ def origin(array: Any) -> str:
 class Blocks:
     """Arrays of shape (k, ...) of one trailing shape, `trials` masks in all."""
 
+    trials: int
+    name: str
+    first: Any
+    shape: tuple[int, ...]
+    n: int
+    dtype: str
+
     def __init__(self, blocks: Iterable[Any], trials: int, name: str) -> None:
         self._blocks = iter(blocks)
         self.trials, self.name = trials, name

@@ -37,6 +37,8 @@ class Factor:
     224-242. doi:10.1007/BF01397083
     """
 
+    pairs: int
+
     def __init__(self, dtype: str, roundings: int = 1) -> None:
         self.pairs = 0
         self._resolution = formats.resolution(dtype)

@@ -32,6 +32,10 @@ class Recorder:
     Recording(trials=2, shape=(3,), p=0.2, source='', dropped=1, judged=6, scales={1.25: 5}, dtype='float64')
     """
 
+    p: float | None
+    source: str
+    trials: int
+
     def __init__(self, p: float | None = None, source: str = "", trials: int = 1) -> None:
         self.p = None if p is None else _validate.probability(p)
         self.source = source

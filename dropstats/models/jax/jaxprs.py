@@ -76,6 +76,8 @@ class Reading:
     `uses` are the sites, shapes and types of these uses, `kept` what each of them keeps.
     """
 
+    hand_written: bool
+
     def __init__(self, own: set[str], taps: list[Any] | None = None, compares: bool = False) -> None:
         self.masks: list[Mask] = []
         self.numbers: dict[int, Place] = {}

@@ -195,6 +195,8 @@ def _written(one: Any) -> float:
 class Passes:
     """Runs a function or module on given inputs; a context that leaves it as it was."""
 
+    has_modes: bool
+
     def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         kind = _Stateful if modules.is_nnx(model) else _Keyed
         self._kind: Any = kind(model, inputs, keywords)

@@ -51,6 +51,10 @@ class Recorder:
     In traced code, which is run later and many times, a mask is handed over by a callback that belongs to the code.
     """
 
+    model: Any
+    sites: Sites
+    open: bool
+
     def __init__(self, model: Any, sites: Sites) -> None:
         self.model, self.sites = model, sites
         self.unseen: dict[str, str] = {}

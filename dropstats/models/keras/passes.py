@@ -47,7 +47,7 @@ class Passes:
     """Runs a model on given inputs; a context that leaves the model as it was."""
 
     has_modes = True
-    called = ()
+    called: tuple[Any, ...] = ()
 
     def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         self._model, self._inputs, self._keywords = model, inputs, keywords

@@ -85,6 +85,10 @@ class Follower:
     them.
     """
 
+    on_mask: Callable[[Drawn, float | None], Any]
+    on_use: Callable[[Drawn, bool, Any, Any], None]
+    on_end: Callable[[Drawn], None]
+
     def __init__(
         self,
         on_mask: Callable[[Drawn, float | None], Any],

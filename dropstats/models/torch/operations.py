@@ -39,6 +39,11 @@ class Recorder:
     `opaque` those that draw by no operation of torch, each with an input of ones.
     """
 
+    places: Places
+    sites: Sites
+    reruns: bool
+    draws: int
+
     def __init__(self, places: Places, sites: Sites) -> None:
         self.places, self.sites = places, sites
         self.generators: dict[torch.Generator, torch.Tensor] = {}

@@ -20,6 +20,11 @@ from dropstats.models.torch.operations import tensors
 class State:
     """The mode, the random state, the gradients and the buffers of a model, as they are now; and its rates."""
 
+    modes: dict[Any, Any]
+    randomness: dict[str, Any]
+    gradients: dict[Any, Any | None]
+    buffers: dict[Any, Any | None]
+
     def __init__(self, model: torch.nn.Module) -> None:
         self._model = model
         self.modes = {path: module.training for path, module in model.named_modules()}
@@ -92,7 +97,7 @@ class Passes:
     """Runs a model on given inputs; a context that leaves the model as it was."""
 
     has_modes = True
-    called = ()
+    called: tuple[Any, ...] = ()
 
     def __init__(self, model: torch.nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         self._model = model

@@ -47,6 +47,9 @@ class Place(NamedTuple):
 class Places:
     """Names the places of one model."""
 
+    modules: dict[str, Any]
+    paths: dict[int, str]
+
     def __init__(self, model: torch.nn.Module) -> None:
         self.modules = {compiled.plain(path): module for path, module in model.named_modules()}
         self.paths = {id(module): compiled.plain(path) for path, module in model.named_modules()}
