@@ -40,7 +40,6 @@ def _empty_folder() -> Iterator[None]:
             plt.switch_backend("Agg")
             yield
         finally:
-            plt.close("all")
             plt.switch_backend(backend)
             os.chdir(before)
 
@@ -49,7 +48,7 @@ def _run(source: str, names: dict[str, Any], count: int) -> list[dict[str, Any]]
     """Run a cell: what it prints, the value of its last line, and the figures that it leaves open."""
     lines = ast.parse(source, f"cell {count}").body
     last = lines.pop() if lines and isinstance(lines[-1], ast.Expr) else None
-    printed, value = io.StringIO(), None
+    printed, value, others = io.StringIO(), None, plt.get_fignums()
     with redirect_stdout(printed):
         exec(compile(ast.Module(lines, []), f"cell {count}", "exec"), names)
         if isinstance(last, ast.Expr):
@@ -57,7 +56,7 @@ def _run(source: str, names: dict[str, Any], count: int) -> list[dict[str, Any]]
     found: list[dict[str, Any]] = []
     if printed.getvalue():
         found.append({"output_type": "stream", "name": "stdout", "text": printed.getvalue().splitlines(keepends=True)})
-    drawn = [plt.figure(number) for number in plt.get_fignums()]
+    drawn = [plt.figure(number) for number in plt.get_fignums() if number not in others]
     if value is not None and not drawn:
         data = {"text/plain": repr(value).splitlines(keepends=True)}
         if hasattr(value, "_repr_html_"):
@@ -68,7 +67,7 @@ def _run(source: str, names: dict[str, Any], count: int) -> list[dict[str, Any]]
         figure.savefig(picture, format="png", dpi=60, metadata={"Software": None})
         data = {"image/png": base64.b64encode(picture.getvalue()).decode(), "text/plain": ["<Figure>"]}
         found.append({"output_type": "display_data", "metadata": {}, "data": data})
-    plt.close("all")
+        plt.close(figure)
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
+from scipy.special import _ufuncs
 
 from dropstats import _validate, counts
 
@@ -132,13 +133,11 @@ def _tail(k: Any, n: Any, p: float, sign: int) -> NDArray[np.float64]:
 
 def _critical(n: NDArray[Any], p: float, tail: float, sign: int) -> NDArray[np.float64]:
     """Return the count nearest to n p at which the test alarms: n + 1, or -1, where none does."""
-    from scipy.stats import binom
-
     n = n.astype(np.float64)
     if p in (0.0, 1.0):
         # no count but n p can occur: the next one alarms
         return np.clip(n * p + sign, -1, n + 1)
-    k = binom.isf(tail, n, p) + 1 if sign > 0 else binom.ppf(tail, n, p) - 1
+    k = _ufuncs._binom_isf(tail, n, p) + 1 if sign > 0 else _ufuncs._binom_ppf(tail, n, p) - 1
     k = np.clip(k, -1, n + 1)
     # The quantile may be off by one where a tail is close to the bound.
     for _ in range(2):

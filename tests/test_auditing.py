@@ -731,7 +731,9 @@ def test_floats_are_read_as_outputs():
         (Network(DropBlock(14, 14, 5, p=0.2), FixedCount(64, 6)), "replayed", {"duplicates"}),
         (Network(DropBlock(14, 14, 5, p=0.2), FixedCount(64, 6)), "twice", {"lags", "duplicates"}),
     ],
-    ids=lambda value: value if isinstance(value, str) else repr(value)[:40],
+    ids=lambda value: (
+        value if isinstance(value, str) else (" ".join(sorted(value)) if isinstance(value, set) else repr(value)[:40])
+    ),
 )
 def test_every_law_gets_the_tests_that_its_independence_allows(law, make, tests):
     masks = law.sample(400, rng=1)

@@ -21,6 +21,7 @@ from dropstats.laws.parse import parse
 from dropstats.simulation import simulate
 
 ROOT = Path(__file__).parents[1]
+SLICES = ROOT / "tests" / "recordings"
 
 
 def run(capsys, *argv):
@@ -524,10 +525,12 @@ MAIN = "from dropstats.cli import main; main(sys.argv[1:])"
 def test_what_is_asked_first_waits_for_nothing_it_does_not_need():
     assert loaded("import dropstats.cli") == set()
     assert loaded("import dropstats; dropstats.Layer(1024, 0.5)") == {"numpy"}
-    assert loaded("import dropstats as ds; ds.Network(ds.Layer(9, [0.5] * 8 + [0.1]), ds.Channels(3, 4, 0.1))") == {
-        "numpy"
-    }
-    assert "scipy.stats" in loaded("import dropstats; dropstats.Layer(1024, 0.5).dropped")  # so that the test sees it
+    laws = "import dropstats as ds; net = ds.Network(ds.Layer(9, [0.5] * 8 + [0.1]), ds.Channels(3, 4, 0.1))"
+    assert loaded(laws) == {"numpy"}
+    assert loaded(f"{laws}; net.prob(dropped=3), net.kept.interval(0.9)") == {"numpy", "scipy"}
+    # a frozen law for those who ask, whose question loads scipy.stats
+    frozen = "from scipy import stats; assert isinstance(net.dropped, type(stats.binom(9, 0.5)))"
+    assert loaded(f"{laws}; net.dropped; {frozen}") == {"numpy", "scipy", "scipy.stats"}
 
 
 @pytest.mark.parametrize(
@@ -540,7 +543,9 @@ def test_what_is_asked_first_waits_for_nothing_it_does_not_need():
         (["prob", "1e6", "0.1", "--at-least", "10%"], {"numpy"}),
         (["prob", "1024", "0.5", "--quantile", "0.95"], {"numpy"}),
         (["prob", "1024", "0.5"], {"numpy"}),
-        (["prob", "1024", "1", "--exactly", "3"], {"numpy", "scipy", "scipy.stats"}),
+        (["prob", "1024", "1", "--exactly", "3"], {"numpy", "scipy"}),
+        (["prob", "--law", "Channels(64, 8 * 8, 0.2)", "--at-most", "640"], {"numpy", "scipy"}),
+        (["audit", str(SLICES / "tensorflow-2.21.0-float32-n1024-p0.1.npz")], {"numpy", "scipy"}),
     ],
 )
 def test_commands_load_what_they_need(argv, packages):

@@ -123,7 +123,7 @@ def test_junit_has_a_suite_a_file_and_a_case_a_test(tmp_path, capsys, small):
     bad, little, broken = root
     assert [suite.get("name") for suite in root] == [BAD, small, __file__]
     assert int(root.get("tests")) == len(root.findall(".//testcase")) == sum(int(suite.get("tests")) for suite in root)
-    failed = {case.get("name"): case[0] for case in bad if len(case)}
+    failed = {case.get("name"): case[0] for case in bad if len(case) and case[0].tag != "skipped"}
     assert set(failed) == {"rate", "mean"}
     assert bad.get("failures") == "2"
     assert failed["rate"].tag == "failure"
@@ -241,3 +241,12 @@ def test_long_names_of_sites_have_lines_of_their_own_in_narrow_tables():
     assert lines[at + 2].strip().startswith("FAILS rate: drops far more")
     wide = text.model(data | {"unjudged": {}, "false_alarm": 1e-3})
     assert "  encoder.layers.11.dropout     0.1   0.3000      64      64,000   FAILS rate: drops far" in wide
+
+
+def test_a_real_page_and_real_markdown_are_written(tmp_path, capsys):
+    page = tmp_path / "audit.html"
+    assert main(["audit", BAD, "--html", str(page), "--markdown"]) == 1
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert "drops 0.3053 where 0.3 was declared" in text
+    assert "| " in capsys.readouterr().out

@@ -186,6 +186,44 @@ def test_an_equinox_module():
     assert report.passed, str(report)
 
 
+def test_modules_that_transformations_copy_are_told_apart_where_they_keep_their_path():
+    nnx, _ = nnx_model()
+
+    class Block(nnx.Module):
+        def __init__(self, rngs):
+            self.linear = nnx.Linear(16, 16, rngs=rngs)
+            self.drop = nnx.Dropout(0.3, rngs=rngs)
+
+        def __call__(self, x):
+            return self.drop(self.linear(x))
+
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.one = Block(rngs)
+            self.many = nnx.split_rngs(splits=3)(nnx.vmap(Block))(rngs)
+
+        def __call__(self, x):
+            x = nnx.scan(lambda x, block: block(x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)(x, self.many)
+            return nnx.jit(lambda block, x: block(x))(self.one, x)
+
+    report = ds.audit_model(Net(nnx.Rngs(0)), X, calls=16)
+    assert report.passed, str(report)
+    assert rates(report) == {"many.drop": 0.3, "one.drop": 0.3}
+    assert report.sites["many.drop"].n == 3 * X.size
+    eqx, inner = equinox_model()
+
+    class Batch(eqx.Module):
+        net: eqx.Module
+
+        def __call__(self, x, key):
+            return eqx.filter_vmap(self.net)(x, jax.random.split(key, len(x)))
+
+    report = ds.audit_model(Batch(inner), X, calls=16)
+    assert report.passed, str(report)
+    assert sorted(rates(report).values()) == [0.1, 0.2, 0.3]
+    assert report["coverage"].observed == 3
+
+
 def test_a_rate_that_is_not_drawn_at_is_found():
     eqx, model = equinox_model()
 

@@ -626,3 +626,17 @@ def test_nested_checkpoints_pass():
         report = audited(Nested(reentrant), calls=16)
         assert report.passed, str(report)
         assert report["recomputed"].verdict == "pass"
+
+
+def test_a_stretch_that_is_nested_in_one_that_is_run_again_is_known_when_its_turn_comes():
+    from dropstats.models.replays import Replays, Seen
+
+    replays = Replays()
+    inner, outer = 1, 2
+    replays.forward(Seen("a", 7), (inner, outer), began=1)
+    # the outer stretch is run again, and in it the inner one, which is a new one by then; then that one
+    replays.again(Seen("a", 7), outer, run=5, recomputed=True)
+    replays.forward(Seen("a", 7), (3,), began=-6)
+    replays.again(Seen("a", 7), 3, run=6, recomputed=True)
+    replays.finish()
+    assert replays.recomputed.equal == replays.recomputed.total == 2

@@ -418,7 +418,10 @@ def test_each_test_says_what_it_saw_in_plain_words(tmp_path):
     assert "Drop rate: observed 0.3053, expected 0.3." in said
     assert "departs this far, or farther, with probability 4.8e-17 at most (the p-value)." in said
     assert "Adjusted for the number of tests it is 6.2e-16; a test fails at 0.001 or below." in said
-    assert "It sees a departure of 0.0033 from what is expected with probability 0.9." in said
+    assert (
+        f"It sees a departure of {tensorflow()['rate'].detectable:.2g} from what is expected with probability 0.9."
+        in said
+    )
     assert "This follows from rate, which fails too." in said
     assert "a correct implementation fails with probability 0.001 at most" in said
     assert "report = ds.audit(recording, ds.Layer(1024, 0.3))" in said

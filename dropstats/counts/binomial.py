@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import _ufuncs
 
 from dropstats.counts.binomial_logs import BinomialLogs, entropy
 from dropstats.counts.frozen import Count
@@ -64,6 +64,8 @@ class Binomial(Count):
     @cached_property
     def dist(self) -> Any:
         """The scipy distribution that this is a frozen one of."""
+        from scipy import stats
+
         return stats.binom
 
     @property
@@ -151,7 +153,7 @@ class Binomial(Count):
         if k < _FEW and self.n > _FEW_N and k < self._first.size:
             low = float(self._first[int(k)])
             return math.nan if low < _BETA_LEAST else 1 - low if upward else low
-        value = float(stats.binom._sf(k, self.n, self.p) if upward else stats.binom._cdf(k, self.n, self.p))
+        value = float(_ufuncs._binom_sf(k, self.n, self.p) if upward else _ufuncs._binom_cdf(k, self.n, self.p))
         if value <= _BETA_LEAST:
             return math.nan
         return value if -self.n * math.log(value) < (_BETA_ERROR if value > _DEEP else _BETA_ERROR_DEEP) else math.nan
@@ -160,10 +162,10 @@ class Binomial(Count):
         """Return the same of many counts."""
         # the public functions are sixty times as slow for a number, or (betaincc) four times as slow for an array, and
         # a quantile of a cdf wants the same cdf of both
-        function = stats.binom._sf if upward else stats.binom._cdf
+        function = _ufuncs._binom_sf if upward else _ufuncs._binom_cdf
         if not self._beta:
             return np.full(k.shape, np.nan)
-        values = function(k, self.n, self.p)
+        values: Floats = function(k, self.n, self.p)
         with np.errstate(divide="ignore"):
             right = -self.n * np.log(values) < np.where(values > _DEEP, _BETA_ERROR, _BETA_ERROR_DEEP)
         values[~right | (values < _BETA_LEAST)] = np.nan
@@ -226,4 +228,6 @@ class Bernoulli(Binomial):
     @cached_property
     def dist(self) -> Any:
         """The scipy distribution that this is a frozen one of."""
+        from scipy import stats
+
         return stats.bernoulli

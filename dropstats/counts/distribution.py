@@ -1,16 +1,8 @@
-"""What scipy's frozen laws have behind them: a distribution, and a source of randomness."""
+"""What scipy's frozen laws have behind them: a distribution."""
 
 from typing import Any
 
-import numpy as np
 from scipy import stats
-
-
-def source_of(seed: Any) -> np.random.Generator | np.random.RandomState:
-    """Return what a seed stands for: as in scipy an integer starts a RandomState, which goes on from draw to draw."""
-    if isinstance(seed, np.random.Generator | np.random.RandomState):
-        return seed
-    return np.random.RandomState(seed) if isinstance(seed, int | np.integer) else np.random.default_rng(seed)
 
 
 class Distribution(stats.rv_discrete):  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 `Count` is a scipy frozen distribution whose methods answer directly: scipy's own machinery costs 60 us a call, and its
 ppf, isf, median, entropy and stats fail or warn for large n. A law of a count supplies a few private methods on
-integers inside its support; what scipy's methods promise beyond that is written once, here.
+integers inside its support; what scipy's methods promise beyond that is written once, here. See also `likeness`.
 """
 
 import math
@@ -12,20 +12,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from dropstats._numerics import log1mexp
-from dropstats.counts import search
-from dropstats.counts.distribution import Distribution, source_of
+from dropstats.counts import likeness, search
 
 Floats = NDArray[np.float64]
-_Frozen: type[object] = type(stats.bernoulli(0.5))
 
 # Intervals of up to so many counts are summed term by term; terms of an expectation held at a time, and at most summed.
 _SUMMED, _EXPECT_CHUNK, _EXPECT_MAX = 2**16, 2**18, 10**8
 
 
-class Count(_Frozen):  # type: ignore[misc, valid-type]
+class Count:
     """Law of a count in 0..n: a frozen scipy distribution, exact in both tails.
 
     Supports what any frozen discrete distribution of scipy does, vectorised: ``pmf logpmf cdf logcdf sf logsf ppf isf
@@ -66,7 +63,14 @@ class Count(_Frozen):  # type: ignore[misc, valid-type]
     @cached_property
     def dist(self) -> Any:
         """The scipy distribution that this is a frozen one of; a nameless one where scipy has none of the kind."""
+        from dropstats.counts.distribution import Distribution
+
         return Distribution(self)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """What isinstance takes it for: its own class and, once scipy.stats is loaded, a frozen distribution."""
+        return likeness.seen_as(type(self))
 
     @property
     def random_state(self) -> Any:
@@ -75,7 +79,7 @@ class Count(_Frozen):  # type: ignore[misc, valid-type]
 
     @random_state.setter
     def random_state(self, seed: Any) -> None:
-        self._random_state = None if seed is None else source_of(seed)
+        self._random_state = None if seed is None else likeness.source_of(seed)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(n={self.n}, mean={self.mean():.6g}, variance={self.var():.6g})"
@@ -319,7 +323,7 @@ class Count(_Frozen):  # type: ignore[misc, valid-type]
 
     def rvs(self, size: Any = None, random_state: Any = None) -> Any:
         """Draw counts; `random_state` as for scipy, but None means fresh entropy (or the attribute of that name)."""
-        source = source_of(self._random_state if random_state is None else random_state)
+        source = likeness.source_of(self._random_state if random_state is None else random_state)
         drawn = self._variates(() if size is None else size, source)
         return drawn[()] if size is not None else int(drawn)
 
@@ -349,7 +353,7 @@ class Mirror(Count):
     @cached_property
     def dist(self) -> Any:
         """The scipy distribution that this is a frozen one of."""
-        return self._count.dist if self._count.args else Distribution(self)
+        return self._count.dist if self._count.args else super().dist
 
     def mirror(self) -> Count:
         """Return the law of X again."""

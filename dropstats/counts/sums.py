@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from dropstats import _validate
 from dropstats._numerics import log1mexp
@@ -135,6 +134,8 @@ class PoissonBinomial(Sum):
     @cached_property
     def dist(self) -> Any:
         """The scipy distribution that this is a frozen one of."""
+        from scipy import stats
+
         return stats.poisson_binom
 
     @cached_property

@@ -16,7 +16,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from dropstats import _validate
@@ -166,6 +165,8 @@ def tilt(terms: Sequence[Term], k: int) -> Logs:
         low *= 4
     while excess(high) < 0:
         high *= 4
+    from scipy.optimize import brentq  # whose import takes a tenth of a second
+
     theta = brentq(excess, low, high, xtol=1e-12, rtol=1e-14)
     tilted = [term.tilted(theta) for term in terms]
     start, pmf = reduce(product, sorted((each.pmf for each in tilted), key=lambda table: table.pmf.size))

@@ -9,6 +9,7 @@ from dropstats.models.judging import Result, streams_share
 from dropstats.models.replays import Counts
 from dropstats.models.sites import READ, Declared, Site, Sites
 from dropstats.recording import Recording
+from dropstats.rendering.text import counted
 
 # Neurons of each site that are held against other sites'.
 _COMPARED = 2**20
@@ -52,6 +53,15 @@ class Seen:
     scored: Mapping[str, Sequence[Result]] = field(default_factory=dict)
 
 
+def every(number: int, what: str) -> str:
+    """Return a number of things that are all there are.
+
+    >>> every(1, "site"), every(2, "site")
+    ('the one site', 'all 2 sites')
+    """
+    return f"the one {what}" if number == 1 else f"all {number:,} {what}s"
+
+
 def listed(names: Sequence[str], limit: int = 3) -> str:
     """Return the first few of some names, and how many there are."""
     shown = ", ".join(names[:limit])
@@ -62,16 +72,19 @@ def coverage(seen: Seen, false_alarm: float, shares: int) -> Result:
     """Each rate that a module declares is drawn at in training. Exact: there is no p-value.
 
     The rate of a dropout module is that of all its draws; another module's rate is that of some draw in it. A dropout
-    module that is never called counts as drawn where a function called in the module around it draws at its rate.
+    module that is never called counts as drawn where a function called in the module around it, or something of which
+    the module is not known, draws at its rate.
     """
     wanted = [rate for rate in seen.declared if 0 < rate.p < 1 and rate.active and not _unseen(seen, rate.path)]
     wrong = [text for rate in wanted if (text := _uncovered(seen, rate) or _missed(seen, rate))]
     free = [name for name, site in seen.named.items() if not _declares(seen, name, site)]
     observed, expected = float(len(wanted) - len(wrong)), float(len(wanted))
     if wrong:
-        message = f"{len(wrong):,} of {len(wanted):,} declared rates: {'; '.join(wrong[:3])}"
+        message = f"{len(wrong):,} of {counted(len(wanted), 'declared rate')}: {'; '.join(wrong[:3])}"
         return Result("coverage", "fail", None, None, observed, expected, None, message)
-    message = f"all {len(wanted):,} declared rates are drawn at" if wanted else "no module declares a rate"
+    message = "no module declares a rate"
+    if wanted:
+        message = f"{every(len(wanted), 'declared rate')} {'is' if len(wanted) == 1 else 'are'} drawn at"
     idle = [rate.path for rate in seen.declared if not rate.active]
     if idle:
         message += f"; in evaluation mode while the model trains: {listed(idle)}"
@@ -94,7 +107,7 @@ def _uncovered(seen: Seen, rate: Declared) -> str:
     if rate.own:
         around = _around(rate.path)
         if not inside:  # as in attention: the rate of a module that is never called is handed to a function
-            inside = [(name, site) for name, site in seen.named.items() if site.module == around]
+            inside = [(name, site) for name, site in seen.named.items() if site.module in (around, None)]
             if any(_close(p, rate.p) for name, _ in inside for p in seen.asked[name]):
                 return ""
             return "" if _unread(seen, rate.path) else f"{declares} and never drew"
@@ -174,7 +187,7 @@ def state(seen: Seen, false_alarm: float, shares: int) -> Result:
     """After training, evaluation and training again, each site draws as before. Exact."""
     if seen.trained_in_evaluation:
         count = seen.trained_in_evaluation
-        text = f"{count:,} passes with gradients in evaluation mode after training began: dropout was left off"
+        text = f"{counted(count, 'pass')} with gradients in evaluation mode after training began: dropout was left off"
         return Result("state", "fail", None, None, float(count), 0.0, None, text)
     if seen.again is None:
         return Result("state", "not applicable", message="the model was not put from evaluation back into training")
@@ -187,7 +200,7 @@ def state(seen: Seen, false_alarm: float, shares: int) -> Result:
             + [f"another p is drawn at {listed(other)}"] * bool(other)
         )
         return Result("state", "fail", None, None, float(len(lost) + len(other)), 0.0, None, text)
-    text = f"all {len(seen.named):,} sites draw again after evaluation"
+    text = f"{every(len(seen.named), 'site')} draw{'s' * (len(seen.named) == 1)} again after evaluation"
     return Result("state", "pass", None, None, 0.0, 0.0, None, text)
 
 
@@ -220,7 +233,7 @@ def seeds(seen: Seen, false_alarm: float, shares: int) -> Result:
         if name in other and site.digests == other[name].digests
     }
     if not chances:
-        text = f"equal seeds give equal masks, other seeds other ones, at all {len(first):,} sites"
+        text = f"equal seeds give equal masks, other seeds other ones, at {every(len(first), 'site')}"
         return Result("seeds", "pass", 1.0, 1.0, 0.0, 0.0, None, text)
     pvalue = math.exp(min(0.0, min(chances.values())))
     significant = [name for name, log in chances.items() if math.exp(min(log, 0.0)) * shares <= false_alarm]
@@ -247,20 +260,23 @@ def recomputed(seen: Seen, false_alarm: float, shares: int) -> Result:
     if not counts.total:
         return Result("recomputed", "not applicable", message="nothing was recomputed: no activation checkpointing")
     wrong = _replayed(counts, "recomputed")
-    text = wrong or f"all {counts.equal:,} recomputed masks are those of the forward pass"
+    same = "is that" if counts.equal == 1 else "are those"
+    text = wrong or f"{every(counts.equal, 'recomputed mask')} {same} of the forward pass"
     observed, expected = float(counts.equal), float(counts.total)
     return Result("recomputed", "fail" if wrong else "pass", None, None, observed, expected, None, text)
 
 
 def _replayed(counts: Counts, how: str) -> str:
+    """Say which masks differ, are missing or were added."""
+    passed, added = "of the forward pass", f"{how} that the forward pass did not draw"
     said = []
-    for names, what in (
-        (counts.unequal, f"{how} masks differ from those of the forward pass"),
-        (counts.missing, f"masks of the forward pass are not {how}"),
-        (counts.additional, f"masks are {how} that the forward pass did not draw"),
+    for names, one, many in (
+        (counts.unequal, f"{how} mask differs from that {passed}", f"{how} masks differ from those {passed}"),
+        (counts.missing, f"mask {passed} is not {how}", f"masks {passed} are not {how}"),
+        (counts.additional, f"mask is {added}", f"masks are {added}"),
     ):
         if names:
-            said.append(f"{len(names):,} {what}, at {listed(sorted(set(names)))}")
+            said.append(f"{len(names):,} {one if len(names) == 1 else many}, at {listed(sorted(set(names)))}")
     return "; ".join(said)
 
 
@@ -279,7 +295,7 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
         ]
         message = "; ".join([*text[:3], *([drawn] if drawn else [])])
         return Result("gradient", "fail", None, None, float(sum(found.wrong.values())), 0.0, None, message)
-    message = f"gradients are zero just where {len(compared):,} places dropped"
+    message = f"gradients are zero just where {counted(len(compared), 'place')} dropped"
     bases = {site.base for site in seen.named.values()} - set(compared)
     if bases:
         message += f"; not compared: {listed(sorted(bases))}"
@@ -345,7 +361,7 @@ def _summary(name: str) -> Callable[[Seen, float, int], Result]:
         if failing:
             observed = float(len(judged) - len(failing))
             return Result(name, "fail", None, None, observed, float(len(judged)), None, "; ".join(failing[:3]))
-        text = f"right at all {len(judged):,} sites whose values were seen"
+        text = f"right at {every(len(judged), 'site')} whose values were seen"
         return Result(name, "pass", None, None, float(len(judged)), float(len(judged)), None, text)
 
     check.__doc__ = f"Sum up the test `{name}` of the sites whose values were seen."

@@ -30,8 +30,9 @@ class Draw(NamedTuple):
     `site` is the path of the module that draws, with the function's name for the call of a function; `bits` are the
     mask's first positions, flattened in C order, as many as `Sites.width` asked for; `one` is the probability of a 1
     that the call asked for, where it can be told. `regions` are the stretches of the forward pass that the draw lies in
-    and that may be run again; of a mask drawn again, in the backward pass of number `run`, the one that is. `turn`
-    says which of the module's draws in a pass it is, from 1; 0 where they come in order.
+    and that may be run again; of a mask drawn again, in the backward pass of number `run`, the first is the one that
+    is, and the others are nested in it, to be run once more. `turn` says which of the module's draws in a pass it is,
+    from 1; 0 where they come in order.
     """
 
     site: str
@@ -291,6 +292,7 @@ class Sites:
         if draw.phase != "forward":
             region = draw.regions[0] if draw.regions else None
             self.replays.again(seen, region, draw.run, draw.phase == "recomputed")
+            self.replays.forward(seen, draw.regions[1:], -1 - draw.run)  # no number of a forward pass
             return None
         if draw.training is False:
             self.evaluated[draw.site] += 1

@@ -56,7 +56,7 @@ def _audit(data: Data) -> list[str]:
         *_section("What fails", _tests(data, "fail", opened=True)),
         *_section("Pictures", pictures(data.get("pictures", {}), "picture")),
         *_section("What passes", _tests(data, "pass")),
-        *_section("What could not be judged", _tests(data, "inconclusive", "not applicable")),
+        *_section("What could not be judged, or does not apply", _tests(data, "inconclusive", "not applicable")),
     ]
 
 
@@ -194,7 +194,7 @@ def _model(data: Data) -> list[str]:
         *_section("Sites that fail", wrong),
         *_section("All sites", [_sites(data)]),
         *_section("Checks that pass", _tests(data, "pass")),
-        *_section("Checks that could not judge", _tests(data, "inconclusive", "not applicable")),
+        *_section("Checks that could not judge, or do not apply", _tests(data, "inconclusive", "not applicable")),
         *_section("Sites that pass, or could not be judged", right),
         *_section("What the tests of a site look at", [_list((name, said) for name, (said, _) in words.items())]),
     ]

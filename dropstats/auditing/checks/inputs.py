@@ -91,4 +91,11 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     return f"of {split.of} {rates[0]} are dropped, of {split.others} {rates[1]}: the mask depends on the input"
 
 
-CHECK = Check("inputs", measure, explain, widened=True)
+CHECK = Check(
+    "inputs",
+    measure,
+    explain,
+    widened=True,
+    about="whether what is dropped depends on the value of its input",
+    quantity="drop rate of the most unusual inputs less that of the others",
+)

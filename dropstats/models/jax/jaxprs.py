@@ -11,7 +11,7 @@ from jax import numpy as jnp
 from jax._src import source_info_util
 from jax.extend import core
 
-from dropstats.models.jax.modules import AT
+from dropstats.models.jax.modules import AT, LOST
 from dropstats.models.sites import Site
 
 # Operations after which a mask is the same mask, numbers the same numbers.
@@ -139,10 +139,12 @@ class Reading:
         functions = [_function(eqn), *re.findall(rf"{CALLED}([^/]+)", where)[::-1], "function"]
         function = next(name for name in functions if name)
         where = re.sub(rf"/{CALLED}[^/]*", "", where)
-        if paths:
-            path = paths[-1]
+        known = [path for path in paths if path != LOST]
+        if known and (paths[-1] != LOST or known[-1] in self._own):
+            path = known[-1]
             return Place(path if path in self._own else f"{path}.{function}" if path else function, path)
-        scopes = [part for part in re.sub(r"\w+\(([^()]*)\)", r"\1", where).split("/") if part]
+        where = where.rpartition(AT + LOST)[2]
+        scopes = [part for part in re.sub(r"\w+\(([^()]*)\)", r"\1", where).split("/") if part.strip("()")]
         return Place(".".join(scopes) or function, None)
 
     def _mask(self, place: Place, bits: Any, one: Any) -> _Mark:

@@ -12,6 +12,10 @@ from dropstats.models.sites import Declared
 
 # Precedes a module's path in the names that JAX keeps of what it traces.
 AT = "at:"
+# Stands for the path of a module that is a copy, as transformations make them: which one it is cannot be told.
+LOST = "?"
+# Attribute in which modules of nnx, which are copied with what they hold, keep their path.
+_PATH = "dropstats_path"
 # Attributes in which a dropout module keeps its rate.
 _RATES = ("rate", "p", "dropout_rate", "drop_prob", "drop_rate")
 
@@ -84,8 +88,12 @@ def declared(model: Any) -> list[Declared]:
 @contextmanager
 def named(model: Any, called: list[Declared]) -> Iterator[None]:
     """Let JAX note the paths of modules in what it traces; add the rates of linen modules that are called."""
-    paths = {id(module): path for path, module in modules(model).items()} if is_module(model) else {}
-    kinds = {type(module) for module in modules(model).values()} if is_module(model) else set()
+    parts = modules(model) if is_module(model) else {}
+    paths = {id(module): path for path, module in parts.items()}
+    kinds = {type(module) for module in parts.values()}
+    if is_nnx(model):
+        for path, module in parts.items():
+            setattr(module, _PATH, path)
     with ExitStack() as stack:
         for kind in kinds:
             if "__call__" in dir(kind):
@@ -101,9 +109,7 @@ def named(model: Any, called: list[Declared]) -> Iterator[None]:
 def _scoped(call: Any, paths: dict[int, str]) -> Any:
     @wraps(call)
     def scoped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        path = paths.get(id(self))
-        if path is None:
-            return call(self, *args, **kwargs)
+        path = paths.get(id(self), getattr(self, _PATH, LOST))
         with jax.named_scope(AT + path):
             return call(self, *args, **kwargs)
 

@@ -187,6 +187,11 @@ def _count(counts: Any, site: str, wrong: Any, shown: Any) -> None:
     counts.wrong[site] += int((wrong & shown).sum())
 
 
+def _written(one: Any) -> float:
+    """Return a number as it was written, 0.7 for the nearest one in float32."""
+    return float(str(one)) if one.dtype == np.float32 else float(one)
+
+
 class Passes:
     """Runs a function or module on given inputs; a context that leaves it as it was."""
 
@@ -242,7 +247,7 @@ class Passes:
         place = mask.place
         kept = np.asarray(jnp.reshape(bits, (-1,))[: sites.width(place.site)]) != 0
         dtype = str(values[0][0].dtype if values else bits.dtype)
-        p = None if one is None else float(np.asarray(one).reshape(-1)[0])
+        p = None if one is None else _written(np.asarray(one).reshape(-1)[0])
         device = str(next(iter(bits.devices()))) if isinstance(bits, jax.Array) else ""
         draw = Draw(place.site, kept, tuple(bits.shape), p, dtype, device, "forward", self._training)
         site = sites.add(draw._replace(module=place.module, recorder="jaxpr"))

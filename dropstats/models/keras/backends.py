@@ -39,6 +39,16 @@ def run(function: Callable[..., None], *arrays: Any) -> None:
         function(*arrays)
 
 
+def task() -> int:
+    """Return the number of the backward pass that is under way and runs layers again, or -1."""
+    if NAME != "torch":
+        return -1
+    import torch
+
+    number: int = torch._C._current_graph_task_id()
+    return number
+
+
 def settle() -> None:
     """Wait for callbacks of traced code."""
     if NAME == "jax":

@@ -84,7 +84,7 @@ class Recorder:
 
     def _whole(self, layer: Any, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the model itself: a pass."""
-        if in_symbolic_scope():
+        if in_symbolic_scope() or backends.task() >= 0:
             return original(*args, **kwargs)
         self._turns.clear()
         training = kwargs.get("training")  # Keras' compiled steps give it here, and nowhere else
@@ -205,10 +205,15 @@ class Recorder:
     def _hand(self, place: _Place, kept: Any, rate: float, values: list[Any]) -> None:
         """Hand a mask to the sites: at once, or when the traced code is run."""
         self._draws += 1
-        turn = self._turns[place.site] = self._turns.get(place.site, 0) + 1
+        run = backends.task()
+        turn = self._turns.get(place.site, 0) + (run < 0)
+        self._turns[place.site] = turn
         dtype = backend.standardize_dtype((values[-1] if values else kept).dtype)
         draw = Draw(place.site, np.empty(0, bool), (), 1 - rate, dtype, backends.device(kept), "forward", _training())
         draw = draw._replace(module=place.path, recorder="function" if len(values) < 2 else "outputs", turn=turn)
+        if backends.NAME == "torch":  # which draws again where layers are run again
+            draw = draw._replace(phase="forward" if run < 0 else "recomputed", run=run)
+            draw = draw._replace(regions=(hash((self.sites.passes, place.site)),))
         shape = backend.convert_to_tensor(list(keras.ops.shape(kept)), dtype="int32")
         width = self.sites.width(place.site, turn)
         given = [shape, _first(kept, width)]

@@ -28,7 +28,7 @@ class Place(NamedTuple):
     """Where a draw was made.
 
     `site` names it, `module` is the path of the innermost module. `regions` are the stretches of code that may be run
-    again, by number; of a draw in a backward pass `regions` is the one that is run again, and `recomputed` tells
+    again, by number; of a draw in a backward pass the first is the one that is run again, and `recomputed` tells
     whether a module or checkpointed function is (and not a backward of its own). `node` is the node of the graph whose
     forward function draws. `own` tells whether the innermost module is dropout, `reruns`
     whether a backward pass may draw this again.
@@ -81,7 +81,8 @@ class Places:
             if region is not None:
                 reruns, key, context = region
                 if not reruns:
-                    regions.append(key)
+                    if again is None:
+                        regions.append(key)
                     node = node if inside else node or context
                 elif again is None:
                     again, recomputed = key, inside or code.co_filename == _CHECKPOINT
@@ -90,7 +91,7 @@ class Places:
             module = self._enclosing(own)
         if module is None and not (backward and again is not None):
             return None
-        stretch = (again,) if backward and again is not None else tuple(regions)
+        stretch = (again, *regions) if backward and again is not None else tuple(regions)
         name = functional_name or self._function(own, node, operation)
         path = None if module is None else self.paths[id(module)]
         training = None if module is None else module.training
