@@ -29,9 +29,7 @@ class Count:
     mean var std stats median entropy interval expect moment support rvs``.
     """
 
-    n: int
-    a: int
-    b: int
+    a: int = 0
     kwds: dict[str, Any]
     _random_state: Any = None
 
@@ -52,7 +50,7 @@ class Count:
 
     def __init__(self, n: int) -> None:
         self.n = n
-        self.a, self.b = 0, n
+        self.b = n
         self.kwds = {}
 
     @property
