@@ -767,3 +767,19 @@ def test_nan_gives_nan(p):
         assert math.isnan(question(math.nan))
         assert np.isnan(question([math.nan, 1.0])).tolist() == [True, False]
     assert law.cdf([-math.inf, math.inf]).tolist() == pytest.approx([0, 1])
+
+
+def test_lattice_shows_its_progress():
+    pre = PreActivation(np.arange(1.0, 41), np.ones(40), Layer(40, 0.3), scaling=None)
+    seen = []
+
+    def shown(items, total, **_):
+        for item in items:
+            seen.append(total)
+            yield item
+
+    law = pre.training.lattice(progress=shown)
+    assert seen == [40] * 40
+    np.testing.assert_array_equal(law.masses, pre.training.lattice().masses)
+    with pytest.raises(TypeError, match="progress must be"):
+        pre.training.lattice(progress="yes")

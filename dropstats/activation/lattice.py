@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dropstats import _progress
 from dropstats._numerics import scalar
 
 Array = NDArray[np.float64]
@@ -136,7 +137,7 @@ def span_of(terms: Array) -> tuple[float, NDArray[np.int64]] | None:
     return float(largest) / common, multiples[inverse.reshape(terms.shape)]
 
 
-def exact_law(terms: Array, rates: Array) -> LatticeLaw:
+def exact_law(terms: Array, rates: Array, progress: Any = None) -> LatticeLaw:
     """Return the law of sum_i terms[i] m_i, m_i = 0 with probability rates[i], by convolution of positive terms."""
     found = span_of(np.where(rates < 1, terms, 0.0))
     if found is None:
@@ -161,9 +162,10 @@ def exact_law(terms: Array, rates: Array) -> LatticeLaw:
             f"the exact law of this sum has {size} lattice points and takes {additions:.1e} additions; at most "
             f"{_POINTS} and {_ADDITIONS:.0e} are done: use cdf, sf and pdf, which answer by saddlepoint"
         )
-    masses = np.ones(1)
-    for (step, rise, rest), number in pieces:
-        masses = _add(masses, step, _binomial(number, rise, rest))
+    masses, work, filled = np.zeros(size), np.empty(size), 1
+    masses[0] = 1.0
+    for (step, rise, rest), number in _progress.shown(pieces, len(pieces), "adding terms", "term", progress, delay=1):
+        filled = _add(masses, work, filled, step, _binomial(number, rise, rest))
     return LatticeLaw(span, start, masses)
 
 
@@ -178,9 +180,18 @@ def _binomial(number: int, rise: float, rest: float) -> Array:
     return masses if rise <= rest else masses[::-1]
 
 
-def _add(masses: Array, step: int, binomial: Array) -> Array:
-    result = np.zeros(masses.size + step * (binomial.size - 1))
-    for j, weight in enumerate(binomial.tolist()):
+def _add(masses: Array, work: Array, filled: int, step: int, binomial: Array) -> int:
+    """Add a multiple of a binomial count, in place, to a law of so many masses; return how many there are now."""
+    before, weights = work[:filled], binomial.tolist()
+    after = filled + step * (len(weights) - 1)
+    if len(weights) == 2:
+        np.multiply(masses[:filled], weights[1], out=before)
+        masses[:filled] *= weights[0]
+        masses[step:after] += before
+        return after
+    before[:] = masses[:filled]
+    masses[:filled] *= weights[0]
+    for j, weight in enumerate(weights[1:], start=1):
         if weight:
-            result[j * step : j * step + masses.size] += weight * masses
-    return result
+            masses[j * step : j * step + filled] += weight * before
+    return after

@@ -212,13 +212,15 @@ class MaskedSum:
         rows = self._rows(cell.reshape(1))
         return rows.terms[0], rows.rates[0]
 
-    def lattice(self, index: Any = None) -> lattice.LatticeLaw:
+    def lattice(self, index: Any = None, progress: Any = None) -> lattice.LatticeLaw:
         """Return the exact law of one sum whose terms are multiples of a common span.
 
         Parameters
         ----------
         index : int or tuple of int, optional
             Which sum, an index into `shape`; not needed where there is one.
+        progress : bool or callable, optional
+            True shows a progress bar after a second; a callable such as ``tqdm.notebook.tqdm`` wraps the terms.
 
         Raises
         ------
@@ -232,7 +234,7 @@ class MaskedSum:
         >>> tuple(round(end, 2) for end in pre.training.lattice().interval(0.95))
         (83.33, 115.0)
         """
-        return lattice.exact_law(*self._cell(index))
+        return lattice.exact_law(*self._cell(index), progress)
 
     # --- expectations of functions -------------------------------------------------------------------------------
 

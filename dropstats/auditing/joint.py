@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from dropstats.auditing import nulls
 from dropstats.auditing.finding import Case
@@ -22,6 +23,8 @@ NEURONS = 4096
 _STRIDES_NEURONS, _PIECE = 2**27, 2**22
 # Pairs that stand out most by the normal distribution are judged exactly where rates differ.
 _JUDGED = 1000
+# Rows of the matrix of pairs gone through at a time, and pairs at strides whose p-values are computed to begin with.
+_ROWS, _FIRST = 256, 64
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,25 @@ def worst_of_equal_rates(gram: Gram, counts: Ints, p: float, trials: int) -> Wor
 
 def worst_of_unlike_rates(gram: Gram, rates: Floats, trials: int) -> Worst:
     """Return the worst pair where rates differ, of those that stand out most by the normal distribution."""
-    chance = np.outer(rates, rates)
-    deviation = np.sqrt(np.maximum(trials * chance * (1 - chance), 1e-300))
-    # half a neuron keeps pairs that are never expected and occur once from filling the list
-    z = np.abs(gram - trials * chance) / (deviation + 0.5)
-    first, second = np.triu_indices(rates.size, 1)
-    top = np.argsort(z[first, second])[-_JUDGED:]
-    j, k = first[top], second[top]
-    p = nulls.binomial(gram[j, k], trials, chance[j, k])
+    tops = []
+    for start in range(0, rates.size - 1, _ROWS):
+        rows = slice(start, start + _ROWS)
+        expected = trials * np.outer(rates[rows], rates[start:])
+        deviation = np.sqrt(np.maximum(expected * (1 - expected / trials), 1e-300))
+        # half a neuron keeps pairs that are never expected and occur once from filling the list
+        z = np.abs(gram[rows, start:] - expected) / (deviation + 0.5)
+        z[np.tri(*z.shape, dtype=np.bool_)] = -1.0
+        best = np.argpartition(z, -min(_JUDGED, z.size), axis=None)[-_JUDGED:]
+        tops.append((z.ravel()[best], start + best // z.shape[1], start + best % z.shape[1]))
+    z, j, k = map(np.concatenate, zip(*tops, strict=True))
+    top = np.argsort(z)[-_JUDGED:]
+    top = top[z[top] >= 0]
+    j, k = j[top], k[top]
+    p = nulls.binomial(gram[j, k], trials, rates[j] * rates[k])
     at = int(np.argmin(p))
     a, b = int(j[at]), int(k[at])
-    return Worst(float(p[at]), a, b, int(gram[a, b]), trials * float(chance[a, b]), first.size)
+    tested = rates.size * (rates.size - 1) // 2
+    return Worst(float(p[at]), a, b, int(gram[a, b]), trials * float(rates[a] * rates[b]), tested)
 
 
 def at_strides(case: Case, rates: Floats) -> Worst:
@@ -118,16 +129,37 @@ def at_strides(case: Case, rates: Floats) -> Worst:
             right = slice(left.start + stride, left.stop + stride)
             both, first, second = _joint(drops[:, left], drops[:, right], what)
             count = _counted(both, first, second, trials, what)
-            # where rates are equal, only the extremes can be the worst
-            at = np.array([count.argmin(), count.argmax()]) if rate is not None else np.arange(count.size)
-            j, k = at + left.start, at + right.start
-            values = nulls.binomial(count[at], trials, chance_of(rates[j], rates[k], what))
-            worst = int(np.argmin(values))
-            if values[worst] < best.pvalue:
+            j, k = (np.arange(side.start, side.stop) for side in (left, right))
+            if rate is not None:  # only the extremes can be the worst
+                at = np.array([count.argmin(), count.argmax()])
+                values = nulls.binomial(count[at], trials, chance_of(rates[j[at]], rates[k[at]], what))
+                worst, value = int(at[np.argmin(values)]), float(values.min())
+            else:
+                worst, value = least(count, trials, chance_of(rates[j], rates[k], what), best.pvalue)
+            if value < best.pvalue:
                 a, b = int(j[worst]), int(k[worst])
-                expected = trials * float(rates[a] * rates[b])
-                best = Worst(float(values[worst]), a, b, int(both[at[worst]]), expected, 0)
+                best = Worst(value, a, b, int(both[worst]), trials * float(rates[a] * rates[b]), 0)
     return replace(best, tested=tested)
+
+
+def least(count: Any, trials: int, chance: Floats, below: float) -> tuple[int, float]:
+    """Return where the exact two-sided p-value of a count under Bin(trials, chance) is least, and that p-value.
+
+    Neither tail is smaller than the probability of the count itself: only where twice that is below what was found
+    already, or `below`, is a tail computed.
+    """
+    log_choose = -special.gammaln(np.arange(1.0, trials + 2)) - special.gammaln(np.arange(trials + 1.0, 0, -1))
+    log_choose += special.gammaln(trials + 1.0)
+    bound = log_choose[count] + special.xlogy(count, chance) + special.xlog1py(trials - count, -chance)
+    bound += math.log(2) - 1e-9  # the logs are right to 1e-11
+    some = np.argpartition(bound, min(_FIRST, bound.size - 1))[:_FIRST]
+    values = nulls.binomial(count[some], trials, chance[some])
+    best = min(below, float(values.min()))
+    more = np.flatnonzero(bound < (math.log(best) if best else -np.inf))
+    if more.size > some.size:
+        some, values = more, nulls.binomial(count[more], trials, chance[more])
+    at = int(np.argmin(values))
+    return int(some[at]), float(values[at])
 
 
 def _joint(left: NDArray[np.uint8], right: NDArray[np.uint8], what: str) -> tuple[Ints, Any, Any]:
