@@ -220,7 +220,7 @@ def test_equal_calls_give_equal_reports_and_json():
     first, second = (ds.audit_model(model, x, calls=8).to_json() for _ in range(2))
     assert first == second
     plain = json.loads(first)
-    assert plain["schema"] == 1
+    assert plain["version"] == 2
     assert plain["sites"]["layers.0.self_attn"]["recorder"] == "operations"
     assert {result["name"] for result in plain["results"]} == set(CHECKS)
 
