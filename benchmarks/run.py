@@ -193,6 +193,42 @@ def queries(_: int) -> Iterator[Line]:
     )
 
 
+def growth(largest: float) -> Iterator[Line]:
+    """Measure how times grow: with the neurons of a sum, its different rates, and the neurons of an audit."""
+    fast_poibin = optional("fast_poibin")
+    for n in (10.0**power for power in range(4, 16) if 10.0**power <= largest**2):
+        law = partial(ds.Network, ds.Layer(int(n), 0.1), ds.Layer(int(n), 0.2))
+        contenders = {"dropstats": (lambda law=law, n=n: law().prob(dropped=int(0.3 * n)), 1e3)}
+        yield Line("growth", f"one probability of two layers of n neurons, n = {n:.0e}", "us", contenders)
+    for size in (size for size in (200, 2000, 20_000, 200_000, 10**6) if size <= largest):
+        own = np.random.default_rng(0).random(size)
+        every = np.arange(size + 1)
+        contenders = {"dropstats": (lambda own=own, every=every: ds.Layer(own.size, own).dropped.pmf(every), 1e6)}
+        if fast_poibin:  # its tails are lost: of 5,000 rates on, what is below 1e-16 of the largest is rounding
+            contenders["fast-poibin"] = (lambda own=own: fast_poibin.PoiBin(own).pmf, 1e6)
+        yield Line("growth", f"law of n different rates, all of its pmf, n = {size:.0e}", "ms", contenders)
+    for n in (n for n in (10**4, 10**5, 10**6) if n <= largest):
+        recording = ds.Recording.from_masks(ds.Layer(n, 0.1).sample(50, rng=0), p=0.1)
+        contenders = {"dropstats": (partial(ds.audit, recording), 1e9)}
+        yield Line("growth", f"audit of 50 masks of n neurons, n = {n:.0e}", "s", contenders)
+
+
+def exponents(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each series of sizes: the power of n that its last two times grow with."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        what, _, size = row["what"].partition(", n = ")
+        if row["section"] == "growth" and size:
+            series.setdefault(what, []).append((float(size), row["times"]["dropstats"]))
+    text = []
+    for what, points in series.items():
+        if len(points) > 1:
+            (n, before), (m, after) = points[-2:]
+            power = np.log(after / before) / np.log(m / n)
+            text.append(f"- {what}: from n = {n:.0e} to {m:.0e} as n^{power:.2f}")
+    return text
+
+
 def by_hand(kept: Any, p: float) -> Any:
     """Do three of the audit's twelve tests the plain way: the total, each neuron, all pairs of neurons."""
     dropped = ~kept
@@ -333,6 +369,14 @@ def markdown(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
                     ratio = f"{value / ours:.0f}"
                 what, unit = (row["what"], row["unit"]) if index == 0 else ("", "")
                 text.append(f"| {what} | {unit} | {name} | {value:.3g} | {ratio} |")
+    grown = exponents(rows)
+    text += ["", "How times grow:", "", *grown] if grown else []
+    if any("fast-poibin" in row["times"] for row in rows):
+        text += [
+            "",
+            "Of fast-poibin: from some 5,000 rates on its tails are lost: it multiplies by Fourier transforms, whose "
+            "rounding error is 1e-16 of the largest probability; those of dropstats keep their digits.",
+        ]
     return "\n".join(text) + "\n"
 
 
@@ -348,6 +392,7 @@ def main() -> None:
         "layer counts": partial(counts, 10**4 if options.quick else 10**6),
         "network totals": partial(totals, 16 if options.quick else 1),
         "queries": partial(queries, 0),
+        "growth": partial(growth, 2e4 if options.quick else 1e8),
         "audit": partial(audits, 2 if options.quick else 1),
         "monitor": partial(monitors, 64 if options.quick else 1),
         "models": partial(models, 8 if options.quick else 1),

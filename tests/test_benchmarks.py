@@ -37,6 +37,13 @@ def test_the_section_of_the_models_runs():
     assert "'torch, not watched':" in result.stdout
 
 
+@pytest.mark.slow
+def test_the_section_of_growth_runs():
+    command = [sys.executable, str(SCRIPT), "--quick", "--section", "growth"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.count("'dropstats':") == 9
+
+
 def test_the_table_gives_times_and_ratios():
     spec = importlib.util.spec_from_file_location("run", SCRIPT)
     run = importlib.util.module_from_spec(spec)
@@ -45,6 +52,9 @@ def test_the_table_gives_times_and_ratios():
     assert 0.1 < run.measure(line, 3)["dropstats"] < 1000
     row = {"section": "queries", "what": "pmf", "unit": "us", "times": {"dropstats": 2.0, "scipy": 30.0, "jax": 3.0}}
     text = run.markdown(run.machine(3), [row])
+    sizes = [{**row, "section": "growth", "what": f"law, n = {n}", "times": {"dropstats": n**1.5}} for n in (10, 1000)]
+    assert run.exponents(sizes) == ["- law: from n = 1e+01 to 1e+03 as n^1.50"]
+    assert "as n^1.50" in run.markdown(run.machine(3), sizes)
     assert "| pmf | us | dropstats | 2 |  |\n|  |  | scipy | 30 | 15 |\n|  |  | jax | 3 | 1.5 |" in text
 
 

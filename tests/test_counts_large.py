@@ -123,6 +123,16 @@ def test_a_law_of_two_to_53_neurons_answers():
     assert abs(drawn.mean() - law.mean()) < 6 * law.std() / math.sqrt(1000)
 
 
+def test_a_first_number_does_not_wait_for_the_table():
+    groups = [(0.1, 10**7), (0.3, 10**7)]
+    law, k = of_rates(groups), 4 * 10**6 + 1234
+    one = [getattr(law, name)(k) for name in ("pmf", "cdf", "sf", "logsf")]
+    assert "_numbers" not in law.__dict__
+    table = [getattr(law, name)([k])[0] for name in ("pmf", "cdf", "sf", "logsf")]
+    assert "_numbers" in law.__dict__
+    assert one == pytest.approx(table, rel=1e-12, abs=0)
+
+
 def test_certain_neurons_in_a_large_law():
     rates = [(0.0, 10**9), (0.2, 10**10), (0.7, 10**10), (1.0, 12345)]
     law, inner = of_rates(rates), of_rates(rates[1:3])

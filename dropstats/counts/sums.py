@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 _ADDED_VARIATES = 16
 # Multiplications up to which a table is convolved: beyond, windows are faster (measured, of 3 to 100,000 rates).
 _DIRECT = 3e7
+# Standard deviation beyond which a first number is answered without a table.
+_LONG = 300.0
 # Standard deviation beyond which no table is made: it would hold a million probabilities or more.
 _WIDE = 2e4
 
@@ -117,7 +119,8 @@ class PoissonBinomial(Sum):
     def __init__(self, p: Floats, number: Floats) -> None:
         self.p, self.number = p, number
         Tabulated.__init__(self, int(number.sum()))
-        if float(number @ (p * (1 - p))) > _WIDE**2:
+        self._variance = float(number @ (p * (1 - p)))
+        if self._variance > _WIDE**2:
             for name in ("_pmf", "_logpmf", "_cdf", "_logcdf", "_sf", "_logsf"):
                 setattr(self, name, getattr(_Wide(self), name))
 
@@ -160,6 +163,13 @@ class PoissonBinomial(Sum):
     @cached_property
     def _table(self) -> Pmf:  # type: ignore[override]
         return self._terms[0].tilted(0.0).pmf if self._by_windows is None else self._by_windows
+
+    def _value(self, which: int, k: Any, below: float, above: float) -> Any:
+        # a single count does not wait for a long table
+        if isinstance(k, float) and self._variance > _LONG**2 and "_numbers" not in self.__dict__:
+            wide = _Wide(self)
+            return (wide._pmf, wide._cdf, wide._sf)[which](k)
+        return super()._value(which, k, below, above)
 
     def _remote(self, k: int) -> Logs:
         first, upward = self._possible[0], k > self._cumulants[0]
