@@ -92,12 +92,8 @@ def guesses(levels: Floats, upward: bool, cumulants: Sequence[float], n: int) ->
     Source: E. A. Cornish, R. A. Fisher (1938). Moments and cumulants in the specification of distributions. Revue de
     l'Institut International de Statistique 5, 307-320, doi:10.2307/1400905.
     """
-<<<<<<< HEAD
-    return np.asarray(np.clip(np.rint(_expansion((-1 if upward else 1) * ndtri(levels), cumulants)), 0, n))
-=======
     out: Floats = np.clip(np.rint(_expansion((-1 if upward else 1) * ndtri(levels), cumulants)), 0, n)
     return out
->>>>>>> main
 
 
 def guess_of_one(level: float, upward: bool, cumulants: Sequence[float], n: int) -> float:

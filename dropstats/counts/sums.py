@@ -278,7 +278,7 @@ def of_groups(p: Floats, number: NDArray[Any]) -> Count:
     return PoissonBinomial(p, number.astype(np.float64)) if p.size else Binomial(0, 0.0)
 
 
-def _groups(counts: Iterable[Count]) -> tuple[Floats, Floats]:
+def _groups(counts: Iterable[Any]) -> tuple[Floats, Floats]:
     """Return the probabilities of binomials and of their sums, all different and rising, and how many have each."""
     binomials = [
         (np.array([count.p]), np.array([float(count.n)])) if isinstance(count, Binomial) else (count.p, count.number)
@@ -311,10 +311,13 @@ def add(*counts: Count) -> Count:
     for count in counts:
         if not isinstance(count, Count):
             raise TypeError(f"the law of a sum needs laws of counts; got {count!r} of type {type(count).__name__}")
-    binomials: list[Count] = []
+    binomials: list[Binomial | PoissonBinomial] = []
     others: list[Count] = []
     for count in _flat(counts):
-        (binomials if isinstance(count, Binomial | PoissonBinomial) else others).append(count)
+        if isinstance(count, Binomial | PoissonBinomial):
+            binomials.append(count)
+        else:
+            others.append(count)
     if binomials and (not others or any(count.n for count in binomials)):
         groups = _groups(binomials)
         others.append(of_groups(*groups) if groups[0].size else Binomial(0, binomials[0].parts[0][0]))
