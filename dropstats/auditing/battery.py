@@ -13,6 +13,7 @@ from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import GROUP, Case, Check, Finding, not_applicable, too_small
 from dropstats.auditing.judge import Judged, explained, judge, passes
 from dropstats.auditing.noise import Read, read
+from dropstats.auditing.order import variance
 from dropstats.auditing.report import Report, Result
 from dropstats.laws import Layer
 from dropstats.laws.foreign import law_like
@@ -261,7 +262,7 @@ def design_effect(seen: Evidence) -> float:
     p = seen.rate
     if not 0 < p < 1:
         return 1.0  # nothing varies: the total itself says all
-    by_neuron = float(np.var(seen.neuron_drops, ddof=1)) / (seen.trials * p * (1 - p)) if seen.n > 1 else 1.0
+    by_neuron = variance(seen.neuron_drops) / (seen.trials * p * (1 - p)) if seen.n > 1 else 1.0
     correlation = np.asarray(seen.stream_correlation[1:], dtype=np.float64)
     plain = correlation[correlation > _BEYOND / np.sqrt(max(seen.stream.size, 1))]
     return max(1.0, mask_effect(seen) * max(by_neuron, 1.0), 1 + 2 * float(plain.sum()))
@@ -272,7 +273,7 @@ def mask_effect(seen: Evidence) -> float:
     p = seen.rate
     if seen.trials < 2 or not 0 < p < 1:
         return 1.0
-    return max(1.0, float(np.var(seen.mask_drops, ddof=1)) / (seen.n * p * (1 - p)))
+    return max(1.0, variance(seen.mask_drops) / (seen.n * p * (1 - p)))
 
 
 class Said(NamedTuple):

@@ -68,6 +68,17 @@ def tabulated(counts: Ints) -> tuple[Ints, Ints]:
     return found + first, times[found]
 
 
+def variance(counts: Ints) -> float:
+    """Return the sample variance of counts, without a copy of them in floating point.
+
+    >>> variance(np.array([1, 1, 4]))
+    3.0
+    """
+    values, times = tabulated(counts)
+    mean = float(values @ times) / counts.size
+    return float((values - mean) ** 2 @ times) / (counts.size - 1)
+
+
 def trend(counts: Ints, law: Spread) -> Departure:
     """Return the linear trend of the counts. Conservative (Bennett), two-sided; their mean does not matter."""
     trials = counts.size
