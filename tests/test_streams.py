@@ -347,7 +347,7 @@ LAWS = (
     ds.Channels(16, 9, 0.2),
     ds.Channels.locked(5, 40, 0.25),
     ds.Layer(120, np.linspace(0.05, 0.6, 120)),
-    ds.DropBlock(14, 14, 5, p=0.2),
+    ds.DropBlock(12, 12, 5, p=0.2),
     ds.FixedCount(60, 9),
     ds.Network(ds.Channels(8, 9, 0.3), ds.Layer(64, 0.1), ds.FixedCount(30, 5)),
 )

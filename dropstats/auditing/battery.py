@@ -8,7 +8,7 @@ import numpy as np
 
 from dropstats import _progress, _validate
 from dropstats.auditing import checks, pictures, words
-from dropstats.auditing.checks import groups, rate
+from dropstats.auditing.checks import groups, positions, rate
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import GROUP, Case, Check, Finding, not_applicable, too_small
 from dropstats.auditing.judge import Judged, explained, judge, passes
@@ -297,7 +297,9 @@ def _hint(case: Case, judged: Sequence[Said], false_alarm: float) -> tuple[str, 
     """Return a note where masks that fail fit a law of groups, or one that is taken for theirs."""
     failing = [one.judged.check for one in judged if one.judged.failed]
     for law, said in case.law.mistaken if failing else ():
-        if not _failing(case.but(law=law), false_alarm):
+        of_law = case.but(law=law)
+        misfit = positions.measure(of_law).pvalue  # the quickest of all to say no
+        if (misfit is None or misfit > case.level) and not _failing(of_law, false_alarm):
             return (f"hint: {said}: these masks fit {law!r}, by which {law.rates.mean():.4g} of neurons are dropped",)
     other = groups.fitting(case) if case.law.independent and any(check.whole_masks for check in failing) else None
     if other is None:
