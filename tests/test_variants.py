@@ -871,7 +871,19 @@ def test_groups_are_judged_by_what_is_known_of_them():
 def test_a_law_without_a_law_of_counts_is_audited_by_bounds():
     law = DropBlock(28, 28, 7, p=0.1)
     report = ds.audit(law.sample(500, rng=1), law)
-    passing = {"rate", "positions", "dispersion", "tiles", "pairs", "lags", "serial", "duplicates", "overlaps", "drift", "linear"}
+    passing = {
+        "rate",
+        "positions",
+        "dispersion",
+        "tiles",
+        "pairs",
+        "lags",
+        "serial",
+        "duplicates",
+        "overlaps",
+        "drift",
+        "linear",
+    }
     assert {r.name for r in report.results if r.verdict == "pass"} == passing
     assert "exact variance" in report["dispersion"].message
     assert "exact variance" in report["drift"].message
