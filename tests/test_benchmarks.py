@@ -29,6 +29,13 @@ def test_the_section_of_the_monitor_runs():
 
 
 @pytest.mark.slow
+def test_the_section_of_shapes_says_time_and_memory():
+    command = [sys.executable, str(SCRIPT), "--quick", "--section", "shapes"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.count("audit of") == result.stdout.count("peak memory") == 6
+
+
+@pytest.mark.slow
 @pytest.mark.framework
 def test_the_section_of_the_models_runs():
     pytest.importorskip("torch", reason="torch is not installed")

@@ -207,7 +207,8 @@ def facts(case: Case) -> frozenset[str]:
         return frozenset()
     constant = bool(((seen.neuron_drops == 0) | (seen.neuron_drops == seen.trials)).any())
     # of masks that drop nothing, or everything, the test of dispersion speaks
-    hashes = seen.mask_hashes[(seen.mask_drops > 0) & (seen.mask_drops < seen.n)]
+    some = (seen.mask_drops > 0) & (seen.mask_drops < seen.n)
+    hashes = seen.mask_hashes[some] if some.any() else np.zeros(0)
     repeated = np.unique(hashes).size < _FRESH * hashes.size
     named = (
         *(("periodic", seen.period), ("repeated", repeated)),

@@ -163,9 +163,11 @@ class Evidence:
             if len(again) == 64:
                 break
         lag = next((lag for lag in again if (hashes[lag:] == hashes[:-lag]).all()), 0)
+        if lag <= 1 or self.n == 1:
+            return lag if lag == 1 else 0
         # the last calls may all drop nothing, as the first ones do
         drops = self.mask_drops[lag:]
-        return lag if lag == 1 or ((drops > 0) & (drops < self.n)).any() else 0
+        return lag if ((drops > 0) & (drops < self.n)).any() else 0
 
     @cached_property
     def lag_columns(self) -> Ints:
