@@ -21,8 +21,8 @@ class Channels(LawMethods):
 
     The number of dropped neurons is `size` times a binomial count, so its variance is `size` times that of the same
     number of independent neurons. The same law holds wherever neurons are dropped in groups: LayerDrop (groups are
-    layers; Fan, Grave, Joulin 2020, arXiv:1909.11556), DropHead (heads; Zhou et al. 2020, arXiv:2004.13342), tokens, patches,
-    frames.
+    layers; Fan, Grave, Joulin 2020, arXiv:1909.11556), DropHead (heads; Zhou et al. 2020, arXiv:2004.13342), tokens,
+    patches, frames.
 
     Parameters
     ----------
