@@ -230,7 +230,7 @@ shown(
     "offset not moved on", "FlashAttention", "Dao-AILab/flash-attention#314, #315", "same", "S",
     "consecutive calls give equal outputs",
     "runs of equal rows, broken where another operation used the generator",
-    defects.offset_moved_by_others, 6, 256, 0.1, "duplicates", "calls in a row share a mask$", (0.2,),
+    defects.offset_moved_by_others, 6, 256, 0.1, "duplicates", "successive calls share a mask$", (0.2,),
 )  # fmt: skip
 shown(
     "mask cached in the cell", "TensorFlow", "tensorflow/tensorflow#29391, #32543", "same", "I",
@@ -242,7 +242,7 @@ shown(
     "mask frozen while training", "PyTorch MPS", "pytorch/pytorch#185351", "same", "I",
     "an LSTM's dropout on Apple devices never changes during a run",
     "all rows equal",
-    defects.shared(faults.frozen, 0.2), 2, 512, 0.2, "duplicates", "is that of step 1 again", call="Monitor",
+    defects.shared(faults.frozen, 0.2), 2, 512, 0.2, "duplicates", "repeats that of step 1", call="Monitor",
 )  # fmt: skip
 shown(
     "one mask on Apple devices", "Keras", "keras-team/keras#16720", "same", "I",
@@ -273,7 +273,7 @@ shown(
     "seeded by the second", "ideep", "intel/ideep include/ideep/utils.hpp", "same", "S",
     "all calls within one second share a mask: srand(time(0)) in each call",
     "runs of equal rows, as long as the calls of a second",
-    defects.clock, 48, 256, 0.1, "duplicates", "calls in a row share a mask$", (40,),
+    defects.clock, 48, 256, 0.1, "duplicates", "successive calls share a mask$", (40,),
 )  # fmt: skip
 shown(
     "windows of one cycle", "PyTorch", "pytorch/pytorch#132395, mended by #146174", "streams", "R",
@@ -285,7 +285,7 @@ shown(
     "a seed that scan does not split", "Flax", "google/flax#4950", "same", "I",
     "under functional scan all steps of a sequence have one dropout mask",
     "runs of equal rows, one for each sequence",
-    defects.every_so_many, 12, 256, 0.1, "duplicates", "calls in a row share a mask$", (8,),
+    defects.every_so_many, 12, 256, 0.1, "duplicates", "successive calls share a mask$", (8,),
 )  # fmt: skip
 shown(
     "split sets a counter back", "Flax", "google/flax#5529", "same", "R",
@@ -347,7 +347,7 @@ shown(
     "fold_in by exclusive or", "JAX", "jax-ml/jax#21405", "ranks", "R",
     "with unsafe_rbg the mask of layer i at step j is that of layer j at step i",
     "the grid of layers and steps is symmetric, and its diagonal constant",
-    defects.xored_keys, 1, 256, 0.1, "transposed", r"as a seed of hash\(layer\) \^ hash\(step\) gives",
+    defects.xored_keys, 1, 256, 0.1, "transposed", r"as with the seed hash\(layer\) \^ hash\(step\)",
     call="audit_streams",
 )  # fmt: skip
 shown(
@@ -505,14 +505,14 @@ shown(
     "for p = 0.1, blocks of 7 x 7 drop 13% of a map of 28 x 28, 21% of 14 x 14, 93% of 7 x 7",
     "too many zeros, and blocks that are cut at the border",
     defects.seeds_on_the_whole_map, 128, 784, 0.1, "positions",
-    "^positions drop as with seeds on the whole map, with the gamma for seeds inside$",
+    "^drop rates by position fit another law: seeds on the whole map, with the gamma for seeds inside$",
     (28, 7), law=DropBlock(28, 28, 7, p=0.1),
 )  # fmt: skip
 shown(
     "blocks cut at the border", "DropBlock", "dropblock 0.3.0", "wrong", "M",
     "for p = 0.1, drops 7.5% of a map of 14 x 14, and less at the border", "fewer zeros in the outer rows and columns",
     defects.cut_blocks, 256, 784, 0.1, "positions",
-    r"^positions drop as with seeds on the whole map, with gamma = p / block\^2$", (28, 7),
+    r"^drop rates by position fit another law: seeds on the whole map, with gamma = p / block\^2$", (28, 7),
     law=DropBlock(28, 28, 7, p=0.1),
 )  # fmt: skip
 
@@ -547,24 +547,24 @@ shown(
     "zeros at p = 0", "Boltz", "jwohlwend/boltz#553", "wrong", "R",
     "a pair model drops rows at p = 0: rand > p with a bfloat16 rand that is 0 in one draw of 512",
     "1 of 512 dropped where none may be",
-    defects.zero_is_dropped, 3, 512, 0.0, "edges", "of p = 0 (is|are) dropped, 1 in .*: as <= for < gives",
+    defects.zero_is_dropped, 3, 512, 0.0, "edges", "of p = 0 (is|are) dropped, 1 in .*: as with <= for <",
 )  # fmt: skip
 shown(
     "p = 0 drops", "Paddle", "dropout_op.h; apache/mxnet#9816, ROCm/tensorflow-upstream#2128", "wrong", "S",
     "drops one neuron in 256 at p = 0: <= for <", "1 of 256 dropped where none may be",
-    defects.less_or_equal, 2, 512, 0.0, "edges", "of p = 0 (is|are) dropped, 1 in .*: as <= for < gives", (8,),
+    defects.less_or_equal, 2, 512, 0.0, "edges", "of p = 0 (is|are) dropped, 1 in .*: as with <= for <", (8,),
 )  # fmt: skip
 shown(
     "bernoulli(0) gives 1", "PyTorch", "pytorch/pytorch#15356, #26807", "wrong", "I",
     "of 1e8 draws of torch.bernoulli(0) a few are 1", "one in 2^24 dropped at p = 0",
     defects.rarely_zero, 64, 2**20, 0.0, "edges",
-    "of p = 0 (is|are) dropped, 1 in .*: as <= for < gives", (24,), slow=True,
+    "of p = 0 (is|are) dropped, 1 in .*: as with <= for <", (24,), slow=True,
 )  # fmt: skip
 shown(
     "rand gives 1", "PyTorch", "pytorch/pytorch#96947, #197079", "wrong", "I",
     "rand of 16 bits can be 1.0, so that rand < 1 - p drops at p = 0", "2 in 10,000 dropped at p = 0",
     defects.never_reached, 12, 1024, 0.0, "edges",
-    "of p = 0 (is|are) dropped, 1 in .*: as <= for < gives", ("float16", 11),
+    "of p = 0 (is|are) dropped, 1 in .*: as with <= for <", ("float16", 11),
 )  # fmt: skip
 
 # ---- values ----------------------------------------------------------------------------------------------------------
@@ -617,7 +617,7 @@ shown(
     "allenai/OLMo-core#828, openai/guided-diffusion#167, pytorch/xla#4690", "gradient", "I",
     "activation checkpointing trains worse: cross entropy 2.49 against 2.19",
     "forward and recomputed masks agree as chance has it",
-    defects.drawn_again, 1, 256, 0.1, "identical", "as independent masks do", (("forward", "recomputed"),),
+    defects.drawn_again, 1, 256, 0.1, "identical", "as often as independent masks", (("forward", "recomputed"),),
     call="audit_streams(expect='identical')",
 )  # fmt: skip
 shown(
@@ -625,7 +625,7 @@ shown(
     "pytorch/pytorch#198333, #190717, microsoft/onnxruntime#19715", "gradient", "I",
     "compiled training does not converge as eager training does",
     "forward mask and gradient mask agree as chance has it",
-    defects.drawn_again, 1, 256, 0.1, "identical", "as independent masks do", (("forward", "gradient"),),
+    defects.drawn_again, 1, 256, 0.1, "identical", "as often as independent masks", (("forward", "gradient"),),
     call="audit_streams(expect='identical')",
 )  # fmt: skip
 shown(
@@ -655,7 +655,7 @@ shown(
     "the address of the seed as seed", "xFormers", "facebookresearch/xformers#173", "gradient", "I",
     "the same seed gives other masks in the next run",
     "two runs agree as chance has it",
-    defects.drawn_again, 1, 256, 0.2, "identical", "as independent masks do", (("run 1", "run 2"),),
+    defects.drawn_again, 1, 256, 0.2, "identical", "as often as independent masks", (("run 1", "run 2"),),
     call="audit_streams(expect='identical')",
 )  # fmt: skip
 shown(

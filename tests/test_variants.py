@@ -850,7 +850,7 @@ def test_masks_of_groups_audited_as_elements_hint_at_the_law_they_fit(law, fits)
     (note,) = report.notes
     assert re.fullmatch(rf"hint: these masks drop whole groups of {law.size} neurons: they fit {fits}", note), note
     wrong = ds.audit(Channels(law.groups.n, law.size, 0.5).sample(400, rng=3), p=0.2)
-    assert "by which rate still fail" in wrong.notes[0]
+    assert "but rate would still fail" in wrong.notes[0]
     assert not ds.audit(Layer(law.n, 0.2).sample(400, rng=3), p=0.2).notes
 
 
