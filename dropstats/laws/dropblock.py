@@ -42,7 +42,7 @@ class DropBlock(LawMethods):
     Notes
     -----
     `rates`, `covariance`, `fraction`, `variance` and ``prob(dropped=0)`` are exact for every size. The law of the
-    count is exact, too, by a transfer matrix over rows, where that is feasible (six seconds for 14 x 14 neurons
+    count is exact, too, by a transfer matrix over rows, where that is feasible (two seconds for 14 x 14 neurons
     and blocks of 7); elsewhere `dropped` raises ValueError, and `simulate` answers with an error of its own.
 
     References
