@@ -58,13 +58,15 @@ class Recording:
         Kept values other than the first 1000 distinct ones, which `scales` leaves out.
     unscaled, nonzero : int
         Kept values that are not scale * input within rounding, and outputs that are not 0 where the input is.
-    nans, infs : int
-        Outputs that are NaN (or infinite) where the input was not: 0 * inf or 0 / 0 instead of an exact 0.
+    nans, nans_of_infs, infs : int
+        Outputs that are NaN where the input was not (was infinite); that are infinite where it was neither.
     nan_inputs, nan_inputs_dropped : int
         Inputs that were NaN, and how many of these became an exact 0: none where a mask is multiplied.
     input_bins : InputBins or None
         Where inputs were given that are not all alike: how many neurons were dropped by the value of their input, in
         `edges`, `known` and `dropped`; 16 bins, 8 of about equal numbers by its magnitude for each sign.
+    moved : tuple (shape, axes) of tuples of int, or None
+        Where kept outputs are the factor times `inputs.reshape(shape).transpose(axes)`, not their own input.
 
     Examples
     --------
@@ -89,12 +91,14 @@ class Recording:
     unscaled: int = 0
     nonzero: int = 0
     nans: int = 0
+    nans_of_infs: int = 0
     infs: int = 0
     nan_inputs: int = 0
     nan_inputs_dropped: int = 0
     distinct_scales: int = 0
     neuron_scales: NDArray[np.float64] | None = None
     input_bins: InputBins | None = None
+    moved: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def __repr__(self) -> str:
         return showing.line(self)
@@ -260,7 +264,7 @@ class Recording:
         m = sizes.size
         packed, known = packing.by_group(self.packed, self.known, group_of, m)
         part = replace(self, n=m, shape=(m,), packed=packed, known=known, input_bins=None, neuron_scales=None)
-        part = replace(part, nan_inputs=-(-self.nan_inputs // int(sizes.min())))
+        part = replace(part, nan_inputs=-(-self.nan_inputs // int(sizes.min())), moved=None)
         return part if part.judged < part.trials * m else replace(part, known=None)
 
     def _part(self, packed: Packed, known: Packed | None, columns: slice | Ints, shape: tuple[int, ...]) -> Self:
