@@ -612,7 +612,7 @@ FAULTS = (
     ),
     _variant(
         "squares cut at the border", 500, DropBlock(28, 28, 3, gamma=0.02), faults.cut_squares, "positions",
-        r"^positions drop as with seeds at the border too, of the gamma for whole blocks$", 28, 3, 0.02,
+        r"^positions drop as with seeds on the whole map, with the gamma for seeds inside$", 28, 3, 0.02,
     ),
     _variant(
         "squares of another size", 500, DropBlock(28, 28, 7, p=0.1), faults.squares, "dispersion",

@@ -509,14 +509,14 @@ shown(
     "for p = 0.1, blocks of 7 x 7 drop 13% of a map of 28 x 28, 21% of 14 x 14, 93% of 7 x 7",
     "too many zeros, and blocks that are cut at the border",
     defects.seeds_on_the_whole_map, 128, 784, 0.1, "positions",
-    "^positions drop as with seeds at the border too, of the gamma for whole blocks$",
+    "^positions drop as with seeds on the whole map, with the gamma for seeds inside$",
     (28, 7), law=DropBlock(28, 28, 7, p=0.1),
 )  # fmt: skip
 shown(
     "blocks cut at the border", "DropBlock", "dropblock 0.3.0", "wrong", "M",
     "for p = 0.1, drops 7.5% of a map of 14 x 14, and less at the border", "fewer zeros in the outer rows and columns",
     defects.cut_blocks, 256, 784, 0.1, "positions",
-    r"^positions drop as with seeds at the border too, of gamma = p / block\^2$", (28, 7),
+    r"^positions drop as with seeds on the whole map, with gamma = p / block\^2$", (28, 7),
     law=DropBlock(28, 28, 7, p=0.1),
 )  # fmt: skip
 

@@ -757,9 +757,9 @@ def test_a_total_of_a_large_dependent_law_is_exact():
 @pytest.mark.parametrize(
     ("followed", "declared", "said"),
     [
-        (DropBlock(12, 12, 5, p=0.1, seeds="map"), DropBlock(12, 12, 5, p=0.1), "seeds at the border"),
-        (DropBlock(12, 12, 5, gamma=0.0078, seeds="map"), DropBlock(12, 12, 5, gamma=0.0078), "seeds at the border"),
-        (DropBlock(12, 12, 5, p=0.1), DropBlock(12, 12, 5, p=0.1, seeds="map"), "no seeds at the border"),
+        (DropBlock(12, 12, 5, p=0.1, seeds="map"), DropBlock(12, 12, 5, p=0.1), "seeds on the whole map"),
+        (DropBlock(12, 12, 5, gamma=0.0078, seeds="map"), DropBlock(12, 12, 5, gamma=0.0078), "seeds on the whole map"),
+        (DropBlock(12, 12, 5, p=0.1), DropBlock(12, 12, 5, p=0.1, seeds="map"), "no seeds near the border"),
     ],
 )
 def test_squares_that_are_cut_at_the_border_are_named(followed, declared, said):
