@@ -196,7 +196,8 @@ class Site:
 
 
 _OF_VALUES = (
-    "scales", "scale_tolerance", "dtype", "other_scales", "unscaled", "nonzero", "nans", "nans_of_infs", "infs", "moved",
+    "scales", "scale_tolerance", "dtype", "other_scales", "unscaled", "nonzero", "nans", "nans_of_infs", "infs",
+    "moved",
 )  # fmt: skip
 
 

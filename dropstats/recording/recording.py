@@ -45,8 +45,7 @@ class Recording:
         The distinct values of kept outputs on ones and how often each occurs; None for masks without values. For
         inputs other than ones it is their common factor, known to a relative `scale_tolerance`.
     scale_tolerance : float
-        Relative uncertainty of the common factor, from the rounding of the outputs; 0 if the inputs were ones or
-        powers of two.
+        Relative uncertainty of the common factor, from the rounding of outputs; 0 for inputs of ones or powers of two.
     distinct_scales : int
         Number of distinct values of kept outputs on ones, counted up to 65,536.
     neuron_scales : ndarray of float64, shape (n,), or None
@@ -57,16 +56,14 @@ class Recording:
     other_scales : int
         Number of kept values that `scales` leaves out: it holds the first 1000 distinct ones.
     unscaled, nonzero : int
-        Number of kept values that differ from scale * input by more than rounding, and of outputs that are not 0
-        although the input is.
+        Number of kept values unlike scale * input beyond rounding; of outputs that are not 0 where the input is.
     nans, nans_of_infs, infs : int
-        Number of outputs that are NaN although the input was not, how many of these from infinite inputs (as from
-        0 * inf), and of outputs that are infinite although the input was neither NaN nor infinite.
+        Number of outputs that are NaN where the input was not; of those whose input was infinite (0 * inf is NaN); of
+        outputs that are infinite where the input was a finite number.
     nan_inputs, nan_inputs_dropped : int
         Number of NaN inputs, and how many of them became exactly 0: none if dropout multiplies by the mask.
     input_bins : InputBins or None
-        Number of dropped neurons by the value of their input, in 16 bins: 8 of about equal size for each sign. None if
-        no inputs were given, or all were equal.
+        Number of dropped neurons by input value, in 16 bins, 8 for each sign. None without inputs that differ.
     moved : tuple (shape, axes) of tuples of int, or None
         Set if the kept outputs are the factor times `inputs.reshape(shape).transpose(axes)`, not their own input.
 
