@@ -49,8 +49,7 @@ class Recording:
     distinct_scales : int
         Number of distinct values of kept outputs on ones, counted up to 65,536.
     neuron_scales : ndarray of float64, shape (n,), or None
-        The scale of each neuron if there are several scales: NaN for a neuron with several, 0 for one that was never
-        kept. None if there is one scale, or if every neuron has several.
+        Each neuron's scale if scales differ: NaN if the neuron has several, 0 if never kept. Otherwise None.
     dtype : str or None
         dtype of the outputs, such as "bfloat16"; None for masks without values.
     other_scales : int
