@@ -470,6 +470,7 @@ def test_inference_mode_and_autocast_show_the_same_sites(mode):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about itself
 def test_channels_of_a_compiled_model_on_the_cpu_do_not_drop_in_fours():
     class Turned(nn.Module):
         def __init__(self):

@@ -495,6 +495,7 @@ def test_a_frozen_mask_is_found_in_compiled_code():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about itself
 def test_inductor():
     model = torch.compile(Modules(), fullgraph=True)
     with ds.watch(model) as draws:
