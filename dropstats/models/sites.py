@@ -1,6 +1,6 @@
 """Draws of a model, gathered by the place that makes them: the only thing that recorders and checks share."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -245,6 +245,7 @@ class Sites:
         self.modes: Counter[bool] = Counter()
         self.trained: set[int] = set()  # passes in evaluation mode with gradients
         self.unread: Counter[tuple[str, str]] = Counter()
+        self.unread_at: defaultdict[str, set[float]] = defaultdict(set)  # rates of these, where they are known
         self.unseen: dict[str, str] = {}
         self.called: Counter[str] = Counter()
         self.replays = Replays()
