@@ -215,11 +215,15 @@ def with_values(recording: Recording, pairs: list[tuple[Any, Any]]) -> Recording
 
 @dataclass
 class Gradients:
-    """Of how many applied masks the gradients were compared, and of each site how many were zero in other places."""
+    """Of how many applied masks the gradients were compared, and of each site how many were zero in other places.
+
+    `reason` says why the model has no gradient.
+    """
 
     compared: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
     neurons: Counter[str] = field(default_factory=Counter)
+    reason: str = ""
 
 
 class Sites:
