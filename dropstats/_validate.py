@@ -101,7 +101,7 @@ def below_one(p: Any) -> float:
     """Return a single probability in [0, 1)."""
     rate = probability(p)
     if rate == 1:
-        raise ValueError("p must be in [0, 1): at p = 1 nothing is left to scale; got 1.0")
+        raise ValueError("p must be in [0, 1), since at p = 1 no neuron is kept; got 1.0")
     return rate
 
 
@@ -219,7 +219,7 @@ def seed_sequence(rng: RNG) -> np.random.SeedSequence:
 
 
 def indices(values: Any, n: int, name: str) -> NDArray[np.int64]:
-    """Return places of neurons in a mask, integers from 0 to n - 1, as an array."""
+    """Return positions of neurons in a mask, integers from 0 to n - 1, as an array."""
     array = np.asarray(values)
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name} must be integers from 0 to {n - 1}; got {show(values)} of dtype {array.dtype}")

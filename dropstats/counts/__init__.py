@@ -1,4 +1,4 @@
-"""Laws of counts, as frozen scipy distributions: binomial with right tails, Poisson-binomial, tables, sums, mirrors.
+"""Distributions of counts, as frozen scipy distributions with accurate tails: binomial, Poisson-binomial, sums.
 
 Names load when they are first asked for, so that what needs no scipy.stats does not wait for it.
 """

@@ -23,9 +23,9 @@ _SUMMED, _EXPECT_CHUNK, _EXPECT_MAX = 2**16, 2**18, 10**8
 
 
 class Count:
-    """Law of a count in 0..n: a frozen scipy distribution, exact in both tails.
+    """Distribution of a count in 0..n: a frozen scipy distribution that is accurate in both tails.
 
-    Supports what any frozen discrete distribution of scipy does, vectorised: ``pmf logpmf cdf logcdf sf logsf ppf isf
+    It has the vectorised methods of every frozen discrete scipy distribution: ``pmf logpmf cdf logcdf sf logsf ppf isf
     mean var std stats median entropy interval expect moment support rvs``.
     """
 
@@ -55,12 +55,12 @@ class Count:
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """Shape parameters, as scipy has them; none where scipy has no distribution of the kind."""
+        """Shape parameters of the corresponding scipy distribution; empty if there is none."""
         return ()
 
     @cached_property
     def dist(self) -> Any:
-        """The scipy distribution that this is a frozen one of; a nameless one where scipy has none of the kind."""
+        """The scipy distribution that this one freezes; a nameless one if scipy has none of the kind."""
         from dropstats.counts.distribution import Distribution
 
         return Distribution(self)
@@ -72,7 +72,7 @@ class Count:
 
     @property
     def random_state(self) -> Any:
-        """Default source of `rvs`, as of scipy's laws; None means fresh entropy, never NumPy's global state."""
+        """Default source of randomness of `rvs`, as in scipy; None means fresh entropy, never NumPy's global state."""
         return self._random_state
 
     @random_state.setter
@@ -228,7 +228,7 @@ class Count:
         return self.ppf(0.5)
 
     def interval(self, confidence: ArrayLike | None = None) -> tuple[Any, Any]:
-        """Central interval: both ends are counts, with at most (1 - confidence) / 2 on either side of them."""
+        """Central interval of counts, with probability at most (1 - confidence) / 2 beyond each end."""
         level = np.asarray(confidence, dtype=np.float64)
         if not ((level >= 0) & (level <= 1)).all():
             raise ValueError(f"confidence must be in [0, 1]; got {confidence!r}")
@@ -248,7 +248,7 @@ class Count:
         return np.sqrt(self.var())
 
     def stats(self, moments: str = "mv") -> Any:
-        """Mean, variance, skewness and excess kurtosis: those whose letters 'm', 'v', 's', 'k' are given."""
+        """Mean, variance, skewness and excess kurtosis, as selected by the letters 'm', 'v', 's', 'k'."""
         mean, variance, third, fourth = self._cumulants
         # one division at a time: powers of a tiny variance underflow
         shape = (third / variance / math.sqrt(variance), fourth / variance / variance) if variance else (math.nan,) * 2
@@ -257,7 +257,7 @@ class Count:
         return chosen[0] if len(chosen) == 1 else chosen
 
     def moment(self, order: int | None = None) -> Any:
-        """E X^order."""
+        """Moment E X^order about 0."""
         if order is None or order != math.floor(order) or order < 0:
             raise ValueError(f"order must be an integer of 0 or more; got {order!r}")
         mean, variance, third, fourth = self._cumulants
@@ -292,10 +292,10 @@ class Count:
         conditional: bool = False,
         **kwds: Any,
     ) -> Any:
-        """E func(X) over lb <= X <= ub, by summing over the support; promised up to n = 1e7.
+        """Expectation of func(X) over lb <= X <= ub, by summation over the support.
 
-        `func` gets arrays of counts. Beyond 1e7 neurons the sum runs over the counts outside which less than 1e-300
-        lies on either side. scipy's `maxcount`, `tolerance` and `chunksize` are accepted and not needed.
+        `func` is called with arrays of counts. For n above 1e7, counts in tails of probability below 1e-300 are left
+        out. scipy's `maxcount`, `tolerance` and `chunksize` are accepted and ignored.
         """
         if unknown := sorted(set(kwds) - {"maxcount", "tolerance", "chunksize"}):
             raise TypeError(f"expect() got an unexpected keyword argument {unknown[0]!r}")
@@ -320,13 +320,13 @@ class Count:
         return 0, self.n
 
     def rvs(self, size: Any = None, random_state: Any = None) -> Any:
-        """Draw counts; `random_state` as for scipy, but None means fresh entropy (or the attribute of that name)."""
+        """Draw counts; `random_state` as in scipy, but None means the attribute of that name, or fresh entropy."""
         source = likeness.source_of(self._random_state if random_state is None else random_state)
         drawn = self._variates(() if size is None else size, source)
         return drawn[()] if size is not None else int(drawn)
 
     def mirror(self) -> "Count":
-        """Return the law of n - X, exactly."""
+        """Return the exact distribution of n - X."""
         return Mirror(self)
 
 

@@ -98,7 +98,7 @@ class Sum(Tabulated):
 
 
 class PoissonBinomial(Sum):
-    """Number of dropped among independent neurons whose probabilities differ.
+    """Poisson-binomial distribution: number of dropped among independent neurons with different probabilities.
 
     Its table is a convolution where that is little work. Else it is put together from windows, each from the Fourier
     transform of a tilted law; and where the standard deviation is beyond 2e4, every count is answered for itself.

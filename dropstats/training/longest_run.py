@@ -1,4 +1,4 @@
-"""The longest run of consecutive drops, of one neuron or of any of many."""
+"""Distribution of the longest run of consecutive drops."""
 
 import itertools
 import math
@@ -29,9 +29,9 @@ _EXPECTED = (-1.0, 1e-9, 1e-3, 4.0)
 
 @dataclass(frozen=True)
 class LongestRun(Steps):
-    """Law of the longest run of consecutive drops within a number of steps, of one neuron or the longest of many.
+    """Distribution of the longest run of consecutive drops within T steps, of one neuron or of all neurons.
 
-    `TrainingRun.longest_run` and `TrainingRun.longest_run_of_any` make it.
+    Get it from `TrainingRun.longest_run` or `TrainingRun.longest_run_of_any`.
 
     Notes
     -----
