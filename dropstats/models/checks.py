@@ -268,7 +268,9 @@ def recomputed(seen: Seen, false_alarm: float, shares: int) -> Result:
     """Under activation checkpointing a recomputed mask is the forward mask, none missing or added. Exact."""
     counts = seen.sites.replays.recomputed
     if not counts.total:
-        return Result("recomputed", "not applicable", message="nothing was recomputed: no activation checkpointing")
+        why = seen.sites.gradients.reason
+        text = f"the model has no gradient: {why}" if why else "nothing was recomputed: no activation checkpointing"
+        return Result("recomputed", "not applicable", message=text)
     wrong = _replayed(counts, "recomputed")
     same = "is that" if counts.equal == 1 else "are those"
     text = wrong or f"{every(counts.equal, 'recomputed mask')} {same} of the forward pass"
@@ -296,8 +298,9 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
     drawn = _replayed(seen.sites.replays.redrawn, "redrawn (in the backward pass)")
     wrong = {site: count / found.neurons[site] for site, count in found.wrong.items() if count}
     compared = [site for site, count in found.neurons.items() if count]
-    if not compared and not drawn:
-        return Result("gradient", "not applicable", message="no gradient was held against a mask")
+    if not compared and not seen.sites.replays.redrawn.total:
+        why = f": the model has none: {found.reason}" if found.reason else ""
+        return Result("gradient", "not applicable", message=f"no gradient was held against a mask{why}")
     if wrong or drawn:
         text = [
             f"{share:.3g} of the gradients at {site} are zero, or not, against the mask"
@@ -306,6 +309,8 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
         message = "; ".join([*text[:3], *([drawn] if drawn else [])])
         return Result("gradient", "fail", None, None, float(sum(found.wrong.values())), 0.0, None, message)
     message = f"gradients are zero just where {counted(len(compared), 'place')} dropped"
+    if not compared:
+        message = f"the backward pass draws {every(seen.sites.replays.redrawn.equal, 'mask')} as the forward pass did"
     bases = {site.base for site in seen.named.values()} - set(compared)
     if bases:
         message += f"; not compared: {listed(sorted(bases))}"
