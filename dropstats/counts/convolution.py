@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 # have all their digits down to the smallest double, 5e-324: what is lost is 1e-26 of it for each term.
 SCALE = 2.0**140
 _TINY = np.finfo(np.float64).tiny
-_UNSCALE = 2.0**-140
+UNSCALE = 2.0**-140
 # Binomials of up to this many neurons are taken apart and convolved many at a time.
 _SINGLES = 8
 # Tables of so many neurons are had first. Tables are multiplied many at a time where they are no longer than this and
@@ -34,7 +34,7 @@ _SINGLES = 8
 _GROUP, _TOGETHER, _PAIRS = 16, 34, 8
 # Tables of many neurons are cut at their ends from this length on.
 _CUT = 256
-# Where the shorter of two tables has so many probabilities, the product is had as one of matrices, with rows of so many.
+# Where the shorter of two tables is so long, the product is had as one of matrices, with rows of so many.
 _LONG, _ROW = 1000, 64
 # Entries of such a matrix at a time.
 _ENTRIES = 2**20
@@ -108,7 +108,7 @@ def product(a: Pmf, b: Pmf) -> Pmf:
             out[point : point + b.pmf.size] += a.pmf[point] / SCALE * b.pmf
         return trim(Pmf(a.start + b.start, out))
     _check_work(a.pmf.size, b.pmf.size)
-    return trim(Pmf(a.start + b.start, _multiply(a.pmf, b.pmf) * _UNSCALE))
+    return trim(Pmf(a.start + b.start, _multiply(a.pmf, b.pmf) * UNSCALE))
 
 
 def _check_work(size_a: int, size_b: int) -> None:
@@ -154,7 +154,7 @@ def _multiply_many(p: Floats, q: Floats) -> Pmf:
     while tables.shape[1] > groups:
         tables = _columns(tables)
     tables = tables[: size + 1]
-    while _PAIRS * 2 <= tables.shape[1] and (tables.shape[0] <= _TOGETHER or tables.shape[0] <= tables.shape[1] // 2):
+    while tables.shape[1] >= max(2 * _PAIRS, 0 if tables.shape[0] <= _TOGETHER else 2 * tables.shape[0]):
         tables = _columns(tables)
     start, rows = 0, np.ascontiguousarray(tables.T)
     while rows.shape[0] > 1:
@@ -165,7 +165,7 @@ def _multiply_many(p: Floats, q: Floats) -> Pmf:
                 products[row] = np.correlate(rows[row], others[row], "full")
             else:
                 products[row] = _multiply(rows[row], rows[half + row])
-        products *= _UNSCALE
+        products *= UNSCALE
         rows = products
         start *= 2
         if rows.shape[1] > _CUT:
@@ -180,16 +180,12 @@ def _columns(tables: Floats) -> Floats:
     padded = np.zeros((3 * length - 2, half))
     padded[length - 1 : 2 * length - 1] = tables[:, half:]
     size = padded.itemsize
+    strides = -half * size, half * size, size
     # shifted[j, k] is row k - j of the right half
-    shifted = np.ndarray(
-        (length, 2 * length - 1, half),
-        np.float64,
-        padded,
-        (length - 1) * half * size,
-        (-half * size, half * size, size),
-    )
+    shape = length, 2 * length - 1, half
+    shifted = np.ndarray(shape, np.float64, padded, (length - 1) * half * size, strides)
     out: Floats = np.einsum("jh,jkh->kh", tables[:, :half], shifted)
-    out *= _UNSCALE
+    out *= UNSCALE
     return out
 
 

@@ -12,10 +12,10 @@ from dropstats import _validate
 from dropstats._numerics import log1mexp
 from dropstats.counts.binomial import Binomial
 from dropstats.counts.contour import LEAST_SD, Contour
-from dropstats.counts.convolution import Pmf, product, scaled, trim, work
+from dropstats.counts.convolution import Pmf, convolve, product, scaled, trim, work
 from dropstats.counts.frozen import Count
 from dropstats.counts.odds import Rates
-from dropstats.counts.table import Logs, Scaled, Table, Tabulated, log_sums
+from dropstats.counts.table import LOG_FLOOR, Logs, Scaled, Table, Tabulated, log_sums
 from dropstats.counts.terms import Binomials, Counted, Term, tilt
 
 Floats = NDArray[np.float64]
@@ -24,8 +24,9 @@ Floats = NDArray[np.float64]
 _ADDED_VARIATES = 16
 # Multiplications up to which a table is convolved: beyond, windows are faster (measured, of 3 to 100,000 rates).
 _DIRECT = 3e7
-# Standard deviation beyond which a first number is answered without a table.
-_LONG = 300.0
+# Standard deviation beyond which numbers are at first answered without a table: so many, and one more for each so many
+# standard deviations, take about as long as the table, which is made for the next.
+_LONG, _FIRST, _MORE = 20.0, 8, 40.0
 # Standard deviation beyond which no table is made: it would hold a million probabilities or more.
 _WIDE = 2e4
 
@@ -120,7 +121,9 @@ class PoissonBinomial(Sum):
         self.p, self.number = p, number
         Tabulated.__init__(self, int(number.sum()))
         self._variance = float(number @ (p * (1 - p)))
-        if self._variance > _WIDE**2:
+        sd = math.sqrt(self._variance)
+        self._asked = _FIRST + int(sd / _MORE) if sd > _LONG else -1
+        if sd > _WIDE:
             for name in ("_pmf", "_logpmf", "_cdf", "_logcdf", "_sf", "_logsf"):
                 setattr(self, name, getattr(_Wide(self), name))
 
@@ -148,28 +151,60 @@ class PoissonBinomial(Sum):
     @cached_property
     def contour(self) -> Contour:
         """The law of what is uncertain."""
-        inside = (self.p > 0) & (self.p < 1)
-        return Contour(Rates(self.p[inside], self.number[inside]))
+        return Contour(Rates(*self._uncertain))
+
+    @cached_property
+    def _uncertain(self) -> tuple[Floats, Floats]:
+        """The probabilities strictly between 0 and 1, which rise, and how many neurons have each."""
+        first, last = int(self.p[0] == 0), self.p.size - int(self.p[-1] == 1)
+        return self.p[first:last], self.number[first:last]
 
     @cached_property
     def _by_windows(self) -> Pmf | None:
         """The table put together from windows; None where a convolution is the better way."""
-        inside = (self.p > 0) & (self.p < 1)
-        if work(self.number[inside], self.p[inside]) < _DIRECT:
+        p, number = self._uncertain
+        if self.n**2 < _DIRECT or work(number, p) < _DIRECT:
             return None
         table = self.contour.table()
         return None if table is None else trim(Pmf(self._possible[0] + table[0], scaled(table[1])))
 
     @cached_property
     def _table(self) -> Pmf:  # type: ignore[override]
-        return self._terms[0].tilted(0.0).pmf if self._by_windows is None else self._by_windows
+        if self._by_windows is not None:
+            return self._by_windows
+        p, number = self._uncertain
+        table = convolve(number, p, 1 - p)
+        return table if self.p[-1] < 1 else Pmf(int(self.number[-1]) + table.start, table.pmf)
 
-    def _value(self, which: int, k: Any, below: float, above: float) -> Any:
-        # a single count does not wait for a long table
-        if isinstance(k, float) and self._variance > _LONG**2 and "_numbers" not in self.__dict__:
-            wide = _Wide(self)
-            return (wide._pmf, wide._cdf, wide._sf)[which](k)
-        return super()._value(which, k, below, above)
+    def _instead(self) -> "_Wide | None":
+        """Return what answers a number while there is no table, and none is due."""
+        if self._asked < 0 or "_table" in self.__dict__:
+            return None
+        self._asked -= 1
+        return _Wide(self)
+
+    def _value(self, which: int, k: Any) -> Any:
+        if isinstance(k, float) and (wide := self._instead()) is not None:
+            value = (wide._pmf, wide._cdf, wide._sf)[which](k)
+            if value == 0 or value >= LOG_FLOOR:
+                return value
+        return super()._value(which, k)
+
+    def _logpmf(self, k: Any) -> Any:
+        if isinstance(k, float) and (wide := self._instead()) is not None:
+            return wide._logpmf(k)
+        return super()._logpmf(k)
+
+    def _log_tail(self, k: Any, edge: Any, upward: bool) -> Any:
+        if isinstance(k, float) and (wide := self._instead()) is not None:
+            log = wide._logsf(k) if upward else wide._logcdf(k)
+            if log == 0 or log <= -LOG_FLOOR:
+                return log
+        return super()._log_tail(k, edge, upward)
+
+    def _level(self, level: float, upward: bool) -> float:
+        waits = self._asked >= 0 and "_table" not in self.__dict__
+        return Count._level(self, level, upward) if waits else super()._level(level, upward)
 
     def _remote(self, k: int) -> Logs:
         first, upward = self._possible[0], k > self._cumulants[0]
