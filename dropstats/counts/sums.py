@@ -120,8 +120,7 @@ class PoissonBinomial(Sum):
     def __init__(self, p: Floats, number: Floats) -> None:
         self.p, self.number = p, number
         Tabulated.__init__(self, int(number.sum()))
-        self._variance = float(number @ (p * (1 - p)))
-        sd = math.sqrt(self._variance)
+        sd = math.sqrt(float(number @ (p * (1 - p)))) if self.n > 4 * _LONG**2 else 0.0  # is at most sqrt(n) / 2
         self._asked = _FIRST + int(sd / _MORE) if sd > _LONG else -1
         if sd > _WIDE:
             for name in ("_pmf", "_logpmf", "_cdf", "_logcdf", "_sf", "_logsf"):
@@ -319,6 +318,14 @@ def of_rates(parts: Iterable[tuple[float, int]]) -> Count:
     if len(groups) == 1:  # of any number of neurons, also beyond 2^53
         return Binomial(groups[0][1], groups[0][0])
     return of_groups(*np.array(groups).T) if groups else Binomial(0, next(iter(merged), 0.0))
+
+
+def of_each(rates: Floats) -> Count:
+    """Return the same from the drop probability of each neuron."""
+    p = np.sort(rates)
+    if (p[1:] != p[:-1]).all():
+        return of_groups(p, np.ones(p.size))
+    return of_groups(*np.unique(p, return_counts=True))
 
 
 def of_groups(p: Floats, number: NDArray[Any]) -> Count:
