@@ -305,19 +305,32 @@ def tabulate(count: Count) -> Table:
     return Table(count.logpmf(np.arange(count.n + 1.0)), count.n)
 
 
+def merged(parts: Iterable[tuple[float, int]]) -> tuple[tuple[float, int], ...]:
+    """Return pairs (p, n) with each p once, rising, and without those of no neurons."""
+    pairs = list(parts)
+    if len(pairs) > _ADDED_VARIATES:
+        p, number = _merged(*_columns(pairs))
+        return tuple(zip(p.tolist(), number.astype(np.int64).tolist(), strict=True))
+    together: dict[float, int] = {}
+    for rate, n in pairs:
+        together[rate] = together.get(rate, 0) + n
+    return tuple(sorted((rate, n) for rate, n in together.items() if n))
+
+
 def of_rates(parts: Iterable[tuple[float, int]]) -> Count:
     """Return the law of the number dropped, from pairs (p, n) of groups of neurons that share a probability."""
     pairs = list(parts)
     if len(pairs) > _ADDED_VARIATES:
-        p, number = (np.array(x, dtype=np.float64) for x in zip(*pairs, strict=True))
-        return of_groups(*_merged(p, number))
-    merged: dict[float, int] = {}
-    for rate, n in pairs:
-        merged[rate] = merged.get(rate, 0) + n
-    groups = sorted((rate, n) for rate, n in merged.items() if n)
+        return of_groups(*_merged(*_columns(pairs)))
+    groups = merged(pairs)
     if len(groups) == 1:  # of any number of neurons, also beyond 2^53
         return Binomial(groups[0][1], groups[0][0])
-    return of_groups(*np.array(groups).T) if groups else Binomial(0, next(iter(merged), 0.0))
+    return of_groups(*np.array(groups).T) if groups else Binomial(0, pairs[0][0] if pairs else 0.0)
+
+
+def _columns(pairs: list[tuple[float, int]]) -> tuple[Floats, Floats]:
+    p, number = (np.array(x, dtype=np.float64) for x in zip(*pairs, strict=True))
+    return p, number
 
 
 def of_each(rates: Floats) -> Count:
