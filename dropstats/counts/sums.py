@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 # Sums of more binomials than this are sampled by inversion of the cdf rather than by adding binomial variates.
 _ADDED_VARIATES = 16
 # Multiplications up to which a table is convolved: beyond, windows are faster (measured, of 3 to 100,000 rates).
-_DIRECT = 3e7
+_DIRECT = 1.2e8
 # Standard deviation beyond which numbers are at first answered without a table: so many, and one more for each so many
 # standard deviations, take about as long as the table, which is made for the next.
 _LONG, _FIRST, _MORE = 20.0, 8, 40.0
@@ -159,6 +159,12 @@ class PoissonBinomial(Sum):
         return self.p[first:last], self.number[first:last]
 
     @cached_property
+    def _possible(self) -> tuple[int, int]:  # type: ignore[override]
+        """Smallest and largest count of positive probability."""
+        first = int(self.number[-1]) if self.p[-1] == 1 else 0
+        return first, self.n - (int(self.number[0]) if self.p[0] == 0 else 0)
+
+    @cached_property
     def _by_windows(self) -> Pmf | None:
         """The table put together from windows; None where a convolution is the better way."""
         p, number = self._uncertain
@@ -173,7 +179,7 @@ class PoissonBinomial(Sum):
             return self._by_windows
         p, number = self._uncertain
         table = convolve(number, p, 1 - p)
-        return table if self.p[-1] < 1 else Pmf(int(self.number[-1]) + table.start, table.pmf)
+        return Pmf(self._possible[0] + table.start, table.pmf)
 
     def _instead(self) -> "_Wide | None":
         """Return what answers a number while there is no table, and none is due."""
@@ -289,7 +295,7 @@ class _Wide:
         first, last = self._law._possible
         low, high = np.where(k < first, -np.inf, 0.0), np.where(k < last, 0.0, -np.inf)
         inside = (k >= first) & (k < last)
-        upper = inside & (k >= self._law._cumulants[0])
+        upper = inside & (k - first >= self._law.contour.mean)
         lower = inside & ~upper
         high[upper] = self._law.contour.log_tail(k[upper] + 1 - first, upward=True)
         low[lower] = self._law.contour.log_tail(k[lower] - first, upward=False)
