@@ -208,12 +208,12 @@ class Count:
         """Return the smallest count whose lower tail has reached a level in (0, 1), or the upper come down to it."""
         if not self._takes_numbers:
             return float(self._levels(np.array([level]), upward)[0])
-        tail, n = self._sf if upward else self._cdf, self.n
+        guess = search.guess_of_one(level, upward, self._expansion, self.n)
+        return search.first_of_one(self._sf if upward else self._cdf, level, upward, guess, self.n)
 
-        def reached(k: int) -> bool:
-            return k >= n or bool(tail(float(k)) <= level if upward else tail(float(k)) >= level)
-
-        return search.first_of_one(reached, int(search.guess_of_one(level, upward, self._cumulants, n)), n)
+    @cached_property
+    def _expansion(self) -> tuple[float, float, float, float]:
+        return search.expansion(self._cumulants)
 
     def _levels(self, levels: Floats, upward: bool) -> Floats:
         """Return the same of many levels."""
@@ -221,7 +221,7 @@ class Count:
         def reached(k: Any, at: Any) -> Any:
             return self.sf(k) <= at if upward else self.cdf(k) >= at
 
-        return search.first(reached, levels, search.guesses(levels, upward, self._cumulants, self.n), self.n)
+        return search.first(reached, levels, search.guesses(levels, upward, self._expansion, self.n), self.n)
 
     def median(self) -> Any:
         """Smallest k with P(X <= k) >= 1/2."""
