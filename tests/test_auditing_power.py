@@ -322,11 +322,18 @@ def coincidence_power(pairs, drops, correlation, level):
 def test_a_detectable_correlation_is_that_of_the_exact_test(p, pairs, level):
     moments = pairs * p * p, pairs * (p * (1 - p)) ** 2, pairs * p
     power = coincidence_power(pairs, round(2 * pairs * p), nulls.detectable_correlation(*moments, level), level)
-    assert 0.8 <= power <= 0.97
+    assert power == pytest.approx(nulls.POWER, abs=0.05)
     # of two tests each misses it with probability sqrt(0.1)
     either = nulls.detectable_correlation(*moments, level, tries=2)
     power = coincidence_power(pairs, round(2 * pairs * p), either, level)
     assert power == pytest.approx(1 - math.sqrt(0.1), abs=0.15)
+
+
+def test_nothing_is_detectable_where_nothing_can_be_seen():
+    assert nulls.detectable_rate(0.0, 100, 1e-3) is None
+    assert nulls.detectable_rate(1.0, 100, 1e-3) is None
+    assert nulls.detectable_rate(0.5, 0, 1e-3) is None
+    assert nulls.detectable_rate(0.5, 5, 1e-3) is None
 
 
 def test_no_correlation_is_detectable_where_even_equal_neurons_could_be_chance():

@@ -106,6 +106,19 @@ def of_scale(value: float, p: float, observed_rate: float) -> str:
     return next((cause for candidate, cause in causes if near(value, candidate)), "")
 
 
+def of_nans(nans: int, of_infinite: int, p: float | None, judged: int) -> str:
+    """Return what makes outputs NaN where inputs are not, or an empty string.
+
+    Examples
+    --------
+    >>> of_nans(nans=3, of_infinite=3, p=0.1, judged=100)
+    '0 times an infinite input: the mask is multiplied with the input'
+    """
+    if nans == of_infinite:
+        return "0 times an infinite input: the mask is multiplied with the input"
+    return "0 times 1/(1 - p), which is infinite at p = 1" if p == 1 and not judged else ""
+
+
 def near(value: float, other: float) -> bool:
     """Return whether two scales agree to half a unit in the last place of bfloat16."""
     return math.isfinite(other) and abs(value - other) <= 2**-8 * abs(other)

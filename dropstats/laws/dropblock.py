@@ -48,7 +48,7 @@ class DropBlock(LawMethods):
     -----
     `rates`, `covariance`, `fraction`, `variance` and ``prob(dropped=0)`` are exact for every size. The distribution of
     the count, `dropped`, is exact too, by a transfer matrix over rows; where that is not feasible it raises ValueError,
-    and `simulate` is the alternative. For 14 x 14 neurons and blocks of 7 it takes six seconds.
+    and `simulate` is the alternative. For 14 x 14 neurons and blocks of 7 it takes two seconds.
 
     References
     ----------

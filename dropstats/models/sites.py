@@ -195,7 +195,9 @@ class Site:
         return with_values(recording, self.values)
 
 
-_OF_VALUES = ("scales", "scale_tolerance", "dtype", "other_scales", "unscaled", "nonzero", "nans", "infs")
+_OF_VALUES = (
+    "scales", "scale_tolerance", "dtype", "other_scales", "unscaled", "nonzero", "nans", "nans_of_infs", "infs", "moved",
+)  # fmt: skip
 
 
 def values_of(recording: Recording) -> dict[str, Any]:

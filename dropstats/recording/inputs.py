@@ -115,7 +115,8 @@ def binned(x: NDArray[Any], kept: Bits, known: Bits, at: Floats) -> InputBins:
     values = x.reshape(-1)
     for start in range(0, values.size, _BLOCK):
         block = slice(start, start + _BLOCK)
-        place = _place(values[block], at) + np.uint8(size) * state[block]  # at most 48
+        place = _place(values[block], at)
+        place += np.uint8(size) * state[block]  # at most 48
         counts += np.bincount(place, minlength=3 * size).reshape(3, size)
     return InputBins(at, counts[0] + counts[1], counts[0])
 

@@ -111,7 +111,14 @@ class Recorder:
             raise ValueError("a recording needs at least one call; nothing was added yet")
         packed, known = self._rows.read(self.trials)
         return Recording(
-            self.trials, self._rows.n, self._shape, self.p, self.source, packed, known, **self._reader.found()
+            self.trials,
+            self._rows.n,
+            self._shape,
+            self.p,
+            self.source,
+            packed,
+            known,
+            **self._reader.found(self._shape),
         )
 
 

@@ -59,13 +59,16 @@ class Recording:
     unscaled, nonzero : int
         Number of kept values that differ from scale * input by more than rounding, and of outputs that are not 0
         although the input is.
-    nans, infs : int
-        Number of outputs that are NaN (or infinite) although the input was not, as from 0 * inf or 0 / 0.
+    nans, nans_of_infs, infs : int
+        Number of outputs that are NaN although the input was not, how many of these from infinite inputs (as from
+        0 * inf), and of outputs that are infinite although the input was neither NaN nor infinite.
     nan_inputs, nan_inputs_dropped : int
         Number of NaN inputs, and how many of them became exactly 0: none if dropout multiplies by the mask.
     input_bins : InputBins or None
         Number of dropped neurons by the value of their input, in 16 bins: 8 of about equal size for each sign. None if
         no inputs were given, or all were equal.
+    moved : tuple (shape, axes) of tuples of int, or None
+        Set if the kept outputs are the factor times `inputs.reshape(shape).transpose(axes)`, not their own input.
 
     Examples
     --------
@@ -90,12 +93,14 @@ class Recording:
     unscaled: int = 0
     nonzero: int = 0
     nans: int = 0
+    nans_of_infs: int = 0
     infs: int = 0
     nan_inputs: int = 0
     nan_inputs_dropped: int = 0
     distinct_scales: int = 0
     neuron_scales: NDArray[np.float64] | None = None
     input_bins: InputBins | None = None
+    moved: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def __repr__(self) -> str:
         return showing.line(self)
@@ -263,7 +268,7 @@ class Recording:
         m = sizes.size
         packed, known = packing.by_group(self.packed, self.known, group_of, m)
         part = replace(self, n=m, shape=(m,), packed=packed, known=known, input_bins=None, neuron_scales=None)
-        part = replace(part, nan_inputs=-(-self.nan_inputs // int(sizes.min())))
+        part = replace(part, nan_inputs=-(-self.nan_inputs // int(sizes.min())), moved=None)
         return part if part.judged < part.trials * m else replace(part, known=None)
 
     def _part(self, packed: Packed, known: Packed | None, columns: slice | Ints, shape: tuple[int, ...]) -> Self:

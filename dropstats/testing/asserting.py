@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dropstats import _validate, formats
-from dropstats.auditing import TESTS, Report, audit
+from dropstats.auditing import TESTS, Report, audit, causes
 from dropstats.counts import binomial_interval
 from dropstats.laws.foreign import law_like
 from dropstats.power import detectable_shift, neurons_needed
@@ -142,7 +142,8 @@ def assert_dropout(
         output = evaluate() if callable(evaluate) else evaluate
     if isinstance(seen, Recording) and seen.nans:  # unknown whether they were dropped: no law can be held against them
         nans = f"{seen.nans:,} of {seen.trials * seen.n:,} outputs are NaN where the input is not"
-        raise _failure(f"dropout {asked.words}: {nans}", None)
+        how = causes.of_nans(seen.nans, seen.nans_of_infs, asked.p, seen.judged)
+        raise _failure(f"dropout {asked.words}: {nans}{': ' * bool(how)}{how}", None)
     try:
         against: dict[str, Any] = {"p": asked.p} if asked.law is None else {"law": asked.law}
         report = audit(seen, **against, scaling=scaling, false_alarm=false_alarm, tests=tests)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from dropstats.auditing import words
+from dropstats.auditing import causes, words
 from dropstats.auditing.checks.scale import kept_values
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable
 
@@ -52,7 +52,9 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     for name, what in (("nans", "NaN"), ("infs", "infinite"), ("nonzero", "not 0 where the input is 0")):
         if finding[name]:
             verb = "is" if finding[name] == 1 else "are"
-            found.append(f"{words.counted(finding[name], 'output')} {verb} {what}")
+            seen, rate = case.seen, case.law.rate
+            how = causes.of_nans(finding["nans"], seen.recording.nans_of_infs, rate, seen.judged) * (name == "nans")
+            found.append(f"{words.counted(finding[name], 'output')} {verb} {what}{': ' * bool(how)}{how}")
     if finding["multiplied"]:
         inputs = "groups of NaN inputs" if unit.one == "group" else "NaN inputs"
         found.append(f"none of {finding['multiplied']:,} {inputs} became 0: dropout multiplies by the mask")

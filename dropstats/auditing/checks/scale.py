@@ -137,8 +137,20 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         many = ": pass inputs= if dropout was not applied to ones" if finding["distinct"] > _MANY else ""
         return f"kept neurons take {finding['distinct']:,} different values: {shown}{many}"
     if case.seen.recording.unscaled:
-        return f"{words.counted(case.seen.recording.unscaled, 'kept value')} are not the scale times their input"
+        wrong = words.counted(case.seen.recording.unscaled, "kept value")
+        return f"{wrong} are not the scale times their input{_whose(case.seen.recording.moved)}"
     return _wrong(float(finding.observed or 0), case)
+
+
+def _whose(moved: tuple[tuple[int, ...], tuple[int, ...]] | None) -> str:
+    """Say whose values kept neurons took, where these are other neurons'."""
+    if moved is None:
+        return ""
+    shape, axes = moved
+    last = len(shape) > 2 and axes in ((len(shape) - 1, *range(len(shape) - 1)), (*range(1, len(shape)), 0))
+    batched = len(shape) > 3 and axes in ((0, len(shape) - 1, *range(1, len(shape) - 1)), (0, *range(2, len(shape)), 1))
+    layout = ", channels first taken for channels last" if last or batched else ""
+    return f" but times another neuron's: that of x.reshape{shape}.transpose{axes}{layout}"
 
 
 def _of_rates(finding: Finding, case: Case) -> str:
