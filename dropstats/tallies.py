@@ -148,6 +148,11 @@ class Tally:
         References
         ----------
         A. Stuart, J. K. Ord (1994). Kendall's Advanced Theory of Statistics, 6th ed., vol. 1, section 10.
+
+        Examples
+        --------
+        >>> round(tally([[1, 0], [0, 0], [1, 1], [1, 0]]).standard_error(), 6)
+        0.353553
         """
         _validate.choice(moment, "moment", MOMENTS)
         variance = self._central_moment(2)

@@ -115,6 +115,12 @@ class EffectiveLearningRate:
         q times the weight decay: its strength relative to the learning rate lr/q of a kept neuron.
     direct_weight_decay : float or ndarray
         q^2 times the weight decay: the strength on V that is equivalent to the given one on W.
+
+    Examples
+    --------
+    >>> rate = effective_learning_rate(0.01, 0.5, weight_decay=0.001)
+    >>> rate.mean_step, rate.kept_unit, rate.weight_decay
+    (0.01, 0.02, 0.0005)
     """
 
     kept_unit: Any

@@ -45,6 +45,13 @@ class Result:
         The finding in words.
     explained_by : str
         Name of the failing test that explains this failure; empty if there is none.
+
+    Examples
+    --------
+    >>> from dropstats import Layer, audit
+    >>> result = audit(Layer(64, 0.5).sample(1000, rng=0), p=0.25)["rate"]
+    >>> result.verdict, result.expected
+    ('fail', 0.25)
     """
 
     name: str
@@ -118,6 +125,15 @@ class Report(Pages):
         Versions of dropstats, numpy and scipy that made the report.
     pictures : mapping
         Small arrays that `plot` draws; the masks are not among them.
+
+    Examples
+    --------
+    >>> from dropstats import Layer, audit
+    >>> report = audit(Layer(64, 0.5).sample(1000, rng=0), p=0.25)
+    >>> report.passed, [result.name for result in report.failures][:1]
+    (False, ['rate'])
+    >>> report["rate"].message[:12]
+    'drops 0.4989'
     """
 
     trials: int
@@ -169,7 +185,14 @@ class Report(Pages):
         return self.to_text()
 
     def to_text(self, width: int = text.WIDTH) -> str:
-        """Return the report as a table `width` characters wide; below 118, findings are printed under the numbers."""
+        """Return the report as a table `width` characters wide; below 118, findings are printed under the numbers.
+
+        Examples
+        --------
+        >>> from dropstats import Layer, audit
+        >>> audit(Layer(64, 0.5).sample(1000, rng=0), p=0.5).to_text(width=80).splitlines()[0]
+        'Audit of 1,000 masks of 64 neurons, p = 0.5: passed all 12 tests that apply'
+        """
         return text.table(self.to_dict(), width)
 
     def to_dict(self, *, pictures: bool = False, date: str = "") -> dict[str, Any]:

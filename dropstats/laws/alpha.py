@@ -85,12 +85,27 @@ class AlphaDropout:
         return cards.card(repr(self), facts, panel, "The two outputs of an input of 1")
 
     def output_moments(self, mean: float = 0.0, variance: float = 1.0) -> tuple[float, float]:
-        """Return the mean and the variance of the output, given those of the input."""
+        """Return the mean and the variance of the output, given those of the input.
+
+        Examples
+        --------
+        >>> mean, variance = AlphaDropout(0.5).output_moments(mean=1.0, variance=1.0)
+        >>> round(mean, 6), round(variance, 6)
+        (0.443202, 1.88711)
+        """
         q, step = 1 - self.p, mean - self.alpha_prime
         return self.a * (q * mean + self.p * self.alpha_prime) + self.b, self.a**2 * q * (variance + self.p * step**2)
 
     def apply(self, x: ArrayLike, rng: _validate.RNG = None) -> Floats:
-        """Return the output for inputs x under a fresh mask, an array of the shape of x."""
+        """Return the output for inputs x under a fresh mask, an array of the shape of x.
+
+        Examples
+        --------
+        >>> noise = AlphaDropout(0.5)
+        >>> y = noise.apply(np.zeros(1000), rng=0)
+        >>> set(y.round(6).tolist()) == {round(noise.dropped_value, 6), round(noise.b, 6)}
+        True
+        """
         x = np.asarray(x, dtype=np.float64)
         rates = np.broadcast_to(np.float64(self.p), (x.size,))
         kept = bits.kept_masks(rates, 1, _validate.generator(rng)).reshape(x.shape)

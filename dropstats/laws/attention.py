@@ -66,7 +66,13 @@ class AttentionDropout(Independent):
         return self.queries * (self.queries + 1) // 2 if self.causal else self.queries * self.keys
 
     def part_of(self, n: int) -> Ints | None:
-        """Return the lower triangle of a causal mask that was recorded whole; see `LawMethods.part_of`."""
+        """Return the lower triangle of a causal mask that was recorded whole; see `LawMethods.part_of`.
+
+        Examples
+        --------
+        >>> AttentionDropout(2, 2, 0.1, causal=True).part_of(4)
+        array([0, 2, 3])
+        """
         if not self.causal or n != self.queries * self.keys:
             return None
         rows, columns = np.tril_indices(self.queries)

@@ -192,7 +192,14 @@ class LawMethods:
         raise NotImplementedError(f"{self!r} has no covariance of neurons: the law does not define it")
 
     def entropy_bits(self) -> float:
-        """Return the Shannon entropy of a mask, in bits."""
+        """Return the Shannon entropy of a mask, in bits.
+
+        Examples
+        --------
+        >>> from dropstats import Channels, Layer
+        >>> Layer(64, 0.5).entropy_bits(), Channels(4, 16, 0.5).entropy_bits()
+        (64.0, 4.0)
+        """
         raise NotImplementedError(f"{self!r} has no entropy: the law does not define it")
 
     @property
@@ -282,7 +289,14 @@ class LawMethods:
         return rate_counts(self.rates)
 
     def total(self, masks: int) -> "Count | None":
-        """Return the distribution of the total number dropped in this many masks; None if it has no closed form."""
+        """Return the distribution of the total number dropped in this many masks; None if it has no closed form.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> Layer(10, 0.5).total(masks=100).mean()
+        np.float64(500.0)
+        """
         from dropstats import counts
 
         if self.independent:
@@ -293,6 +307,12 @@ class LawMethods:
         """Return the distribution of the number of neurons dropped in both masks of a pair, summed over the pairs.
 
         None if it has no closed form.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> Layer(100, 0.5).shared().mean()
+        np.float64(25.0)
         """
         from dropstats import counts
 
@@ -311,7 +331,15 @@ class LawMethods:
         return self
 
     def reduce(self, recording: Any) -> tuple[Any, "LawMethods"]:
-        """Return the recording with one bit per group, and the law of these bits."""
+        """Return the recording with one bit per group, and the law of these bits.
+
+        Examples
+        --------
+        >>> from dropstats import Channels, Recording
+        >>> recording, law = Channels(2, 2, 0.5).reduce(Recording.from_masks([[1, 1, 0, 0]]))
+        >>> recording.masks(), law
+        (array([[ True, False]]), Layer(2, 0.5))
+        """
         if self.group_of is None:
             return recording, self
         return recording.by_group(self.group_of), self.reduced

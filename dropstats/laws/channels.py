@@ -182,7 +182,13 @@ class Channels(LawMethods):
         return np.broadcast_to(bits, (size, *self.shape)).reshape(size, self.n)
 
     def group(self, i: Any) -> Any:
-        """Return the group of neuron i, 0 to groups.n - 1; i may be an array."""
+        """Return the group of neuron i, 0 to groups.n - 1; i may be an array.
+
+        Examples
+        --------
+        >>> Channels(3, 4, 0.5).group([0, 3, 4, 11])
+        array([0, 0, 1, 2])
+        """
         places = np.unravel_index(_validate.indices(i, self.n, "i"), self.shape)
         inside = [np.minimum(at, bits - 1) for at, bits in zip(places, self.noise_shape, strict=True)]
         return np.ravel_multi_index(tuple(inside), self.noise_shape)

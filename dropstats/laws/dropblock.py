@@ -215,6 +215,12 @@ class DropBlock(LawMethods):
 
         See `Layer.prob`. The probability that nothing is dropped, (1 - gamma)^m for m seed positions, and that of the
         complement are available at every size.
+
+        Examples
+        --------
+        >>> law = DropBlock(4, 4, 2, gamma=0.1)
+        >>> round(law.prob(dropped=0), 6) == round(0.9**9, 6)
+        True
         """
         if fraction is not None and dropped is None and kept is None:
             first, last = _validate.share_of(fraction, self.n, "fraction")

@@ -86,6 +86,11 @@ class FixedCount(LawMethods):
         ----------
         m : int
             Number of chosen neurons, at most n.
+
+        Examples
+        --------
+        >>> FixedCount(4, 2).among(2).pmf([0, 1, 2]).round(4)
+        array([0.1667, 0.6667, 0.1667])
         """
         from dropstats import counts
 

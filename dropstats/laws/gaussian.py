@@ -70,6 +70,12 @@ class GaussianDropout:
         return stats.norm(1.0, self.sigma)
 
     def apply(self, x: ArrayLike, rng: _validate.RNG = None) -> Floats:
-        """Return x times fresh noise, an array of the shape of x."""
+        """Return x times fresh noise, an array of the shape of x.
+
+        Examples
+        --------
+        >>> GaussianDropout(0.0).apply([1.0, 2.0])
+        array([1., 2.])
+        """
         x = np.asarray(x, dtype=np.float64)
         return np.asarray(x * _validate.generator(rng).normal(1.0, self.sigma, x.shape))

@@ -57,6 +57,16 @@ def save(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
     ------
     ValueError, OSError
         If the suffix is unknown, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(pmf(layer, Figure()), f"{folder}/pmf.png")
+    ...     os.listdir(folder)
+    ['pmf.png']
     """
     path = check_picture_path(path)
     whole = figure.figure.figure if isinstance(figure, Axes) else figure  # an Axes of a SubFigure has a root
@@ -132,6 +142,13 @@ def pmf(law: Law, ax: Target = None, *, tally: Tally | None = None, **kwargs: An
         Extend the drawn range to all counts that it contains.
     **kwargs
         Properties of the ``matplotlib.patches.StepPatch``.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> pmf(layer, Figure()).get_ylabel()
+    'probability'
     """
     if tally is None:
         edges, probability = comparison.cells(law, *comparison.window(law, None, 1e-4))
@@ -160,6 +177,13 @@ def frequencies(law: Law, tally: Tally, ax: Target = None, **kwargs: Any) -> Axe
         As for `overlay`.
     **kwargs
         Passed to ``Axes.errorbar``.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> frequencies(layer, ds.simulate(layer, trials=1000, rng=0), Figure()).get_xlabel()
+    'dropped neurons'
     """
     seen = comparison.groups(law, tally)
     if seen.counts.size == 1:  # too few trials to share dots
@@ -179,6 +203,13 @@ def residuals(law: Law, tally: Tally, ax: Target = None) -> Axes:
     """Draw the residuals of a tally, frequency minus probability in standard errors, with a band of three.
 
     Counts are grouped as in `frequencies`. Trials that are impossible under the law are drawn as triangles at the edge.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> residuals(layer, ds.simulate(layer, trials=1000, rng=0), Figure()).get_ylabel().split()
+    ['residual', 'in', 'standard', 'errors']
     """
     seen = comparison.groups(law, tally)
     counts, values = seen.counts, seen.residuals
@@ -262,6 +293,13 @@ def running_rates(law: Law, masks: ArrayLike, ax: Target = None, *, confidence: 
     ------
     ValueError
         If the masks do not have n neurons.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> running_rates(layer, layer.sample(100, rng=0), Figure()).get_ylabel()
+    'drop frequency so far'
     """
     kept = _boolean_masks(masks)
     if kept.shape[1] != law.n:
@@ -284,7 +322,16 @@ def running_rates(law: Law, masks: ArrayLike, ax: Target = None, *, confidence: 
 
 
 def moments(laws: Sequence[Law], tallies: Sequence[Tally], ax: Target = None) -> Axes:
-    """Draw observed minus exact moments of several tallies, in standard errors, against the drop probability."""
+    """Draw observed minus exact moments of several tallies, in standard errors, against the drop probability.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> laws = [ds.Layer(100, p) for p in (0.1, 0.5)]
+    >>> tallies = [ds.simulate(law, trials=1000, rng=0) for law in laws]
+    >>> moments(laws, tallies, Figure()).get_xlabel()
+    'drop probability p'
+    """
     rates = np.array([float(law.dropped.mean()) / max(law.n, 1) for law in laws])
     apart = np.array([comparison.moment_residuals(law, tally) for law, tally in zip(laws, tallies, strict=True)])
     nudge = 0.12 * np.min(np.diff(np.unique(rates)), initial=0.1)
@@ -311,6 +358,13 @@ def tail(law: Law, tally: Tally, ax: Target = None, *, smallest: float = 1e-30) 
         As for `overlay`.
     smallest : float
         Smallest probability drawn; 1e-30 by default.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> tail(layer, ds.simulate(layer, trials=1000, rng=0), Figure()).get_yscale()
+    'log'
     """
     comparison.check(law, tally)
     first = int(law.dropped.ppf(0.5))

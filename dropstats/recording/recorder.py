@@ -98,6 +98,14 @@ class Recorder:
         ------
         ValueError
             If nothing was added yet.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> recorder = Recorder()
+        >>> recorder.add(np.array([True, False]))
+        >>> recorder.recording().dropped
+        1
         """
         if self._rows is None or not self.trials:
             raise ValueError("a recording needs at least one call; nothing was added yet")

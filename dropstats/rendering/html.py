@@ -56,7 +56,7 @@ def _audit(data: Data) -> list[str]:
         *_section("What fails", _tests(data, "fail", opened=True)),
         *_section("Pictures", pictures(data.get("pictures", {}), "picture")),
         *_section("What passes", _tests(data, "pass")),
-        *_section("What had too little data, or does not apply", _tests(data, "inconclusive", "not applicable")),
+        *_section("Inconclusive or not applicable", _tests(data, "inconclusive", "not applicable")),
     ]
 
 
@@ -127,15 +127,20 @@ def _numbers(result: Data, quantity: str, false_alarm: float) -> Iterable[str]:
         yield f"<p>{name} <b>{observed}</b>{f', expected <b>{expected}</b>' if expected else ''}.</p>"
     if result["pvalue"] is not None:
         yield "<p>A correct implementation deviates at least this much with probability "
-        yield f"{result['pvalue']:.2g} at most (the p-value)."
+        yield f"{_probability(result['pvalue'])} at most (the p-value)."
         if result["adjusted_pvalue"] is not None:
-            yield f" Adjusted for the number of tests (Holm), it is {result['adjusted_pvalue']:.2g}; the test fails "
-            yield f"if this is {false_alarm:g} or less."
+            yield f" Adjusted for the number of tests (Holm), it is {_probability(result['adjusted_pvalue'])}; "
+            yield f"the test fails if this is {false_alarm:g} or less."
         yield "</p>"
     elif result["verdict"] in ("pass", "fail"):
         yield "<p>A single violation is a failure: there is no p-value.</p>"
     if result["detectable"] is not None:
         yield f"<p>It detects a deviation of {result['detectable']:.2g} with probability 0.9 (power).</p>"
+
+
+def _probability(value: float) -> str:
+    """Return a p-value to two digits; one that underflows to 0 is not 0."""
+    return f"{value:.2g}" if value else "1e-300"
 
 
 def pictures(panels: Mapping[str, Any], name: str) -> list[str]:
@@ -194,8 +199,8 @@ def _model(data: Data) -> list[str]:
         *_section("Sites that fail", wrong),
         *_section("All sites", [_sites(data)]),
         *_section("Checks that pass", _tests(data, "pass")),
-        *_section("Checks with too little data, or that do not apply", _tests(data, "inconclusive", "not applicable")),
-        *_section("Sites that pass, or have too little data", right),
+        *_section("Checks that are inconclusive or do not apply", _tests(data, "inconclusive", "not applicable")),
+        *_section("Sites that pass or are inconclusive", right),
         *_section("What the tests of a site check", [_list((name, said) for name, (said, _) in words.items())]),
     ]
 

@@ -242,7 +242,7 @@ def _stems(panel: Mapping[str, Any], name: str, title: str, across: str) -> Pict
     worst = int(np.argmax(np.abs(value) / np.maximum(band, 1e-300)))
     outside = int(np.count_nonzero(np.abs(value) > band))
     text = f"{outside:,} of {lag.size:,} correlations lie outside the 99% simultaneous band; the most unusual one is "
-    text += f"{value[worst]:.3g}, at a lag of {abs(lag[worst]):,.0f} calls."
+    text += f"{value[worst]:.3g}, at lag {abs(lag[worst]):,.0f}."
     shown = "Orange: the correlation of masks. Blue band: the law"
     return Picture(drawing(body, title, text, name), title, f"{shown}. {text}")
 

@@ -189,7 +189,7 @@ def assert_model(
 
     report = audit_model(model, *inputs, calls=calls, p=p, laws=laws, false_alarm=false_alarm, **keywords)
     if not report.passed:
-        lines = [f"dropout of {report.model} fails (a correct model would with probability {false_alarm:g}):"]
+        lines = [f"dropout of {report.model} fails (a correct model fails with probability {false_alarm:g} at most):"]
         lines += [f"  {result.name}: {result.message}" for result in report.failures]
         raise _failure("\n".join([*lines, *(f"  note: {note}" for note in report.notes)]), report)
     return report
@@ -346,7 +346,7 @@ def _message(report: Report, seen: Any, asked: _Asked, false_alarm: float, wrong
     failed = len(report.failures) + bool(wrong)
     lines = [
         f"dropout {asked.words} fails {failed} test{'s'[: failed - 1]} over {report.trials:,} calls of {report.n:,} "
-        f"neurons (a correct one would with probability {false_alarm:g})"
+        f"neurons (a correct one fails with probability {false_alarm:g} at most)"
     ]
     for result in report.failures:
         cause = f"explained by {result.explained_by}: " if result.explained_by else ""

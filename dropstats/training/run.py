@@ -96,7 +96,15 @@ class TrainingRun:
 
     @cached_property
     def never_dropped(self) -> counts.Count:
-        """Number of neurons that are never dropped, as a frozen scipy distribution."""
+        """Number of neurons that are never dropped, as a frozen scipy distribution.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> run = TrainingRun(Layer(1024, 0.5), steps=10)
+        >>> run.never_dropped.mean(), run.never_kept.mean()
+        (np.float64(1.0), np.float64(1.0))
+        """
         return self._never(dropped=False)
 
     @cached_property
@@ -173,7 +181,14 @@ class TrainingRun:
         return LongestRun(((self._rate(neuron), 1),), self.steps)
 
     def longest_run_of_any(self) -> LongestRun:
-        """Return the distribution of the longest run of consecutive drops among all neurons."""
+        """Return the distribution of the longest run of consecutive drops among all neurons.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> round(TrainingRun(Layer(1024, 0.5), 10_000).longest_run_of_any().mean(), 4)
+        22.6174
+        """
         return LongestRun(self._pieces, self.steps)
 
     # --- subnetworks ---------------------------------------------------------------------------------------------
@@ -229,7 +244,14 @@ class TrainingRun:
 
     @cached_property
     def hamming(self) -> counts.Count:
-        """Distribution of the Hamming distance of two masks, Bin(n, 2pq) for equal rates."""
+        """Distribution of the Hamming distance of two masks, Bin(n, 2pq) for equal rates.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> TrainingRun(Layer(100, 0.5), steps=2).hamming.mean()
+        np.float64(50.0)
+        """
         return counts.of_rates([(2 * p * (1 - p), number) for p, number in self._pieces])
 
     @cached_property
@@ -237,6 +259,12 @@ class TrainingRun:
         """Jaccard similarity of the sets of neurons that two masks keep (intersection over union, if not empty).
 
         Its mean is q/(1+p) for equal rates.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> round(TrainingRun(Layer(100, 0.5), steps=2).jaccard_kept.mean, 6)
+        0.333333
         """
         return self._jaccard([(1 - p, number) for p, number in self._pieces])
 
