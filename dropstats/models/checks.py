@@ -7,7 +7,7 @@ from typing import Any
 
 from dropstats.models.judging import Result, streams_share
 from dropstats.models.replays import Counts
-from dropstats.models.sites import READ, Declared, Site, Sites
+from dropstats.models.sites import READ, Declared, Gradients, Site, Sites
 from dropstats.recording import Recording
 from dropstats.rendering.text import counted
 
@@ -235,7 +235,8 @@ def seeds(seen: Seen, false_alarm: float, shares: int) -> Result:
     first, same, other = (sites.named() for sites in seen.seeds)
     unlike = [name for name in first if name not in same or first[name].digests != same[name].digests]
     if unlike or first.keys() != same.keys():
-        text = f"the same seed gives other masks at {listed(unlike or sorted(set(first) ^ set(same)))}"
+        where = listed(unlike or sorted(set(first) ^ set(same)))
+        text = f"the same seed gives other masks at {where}: drawn from a generator that the seed does not set"
         return Result("seeds", "fail", None, None, float(len(unlike)), 0.0, None, text)
     chances = {
         name: _log_chance(seen, name, site) + math.log(len(first))
@@ -303,8 +304,7 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
         return Result("gradient", "not applicable", message=f"no gradient was held against a mask{why}")
     if wrong or drawn:
         text = [
-            f"{share:.3g} of the gradients at {site} are zero, or not, against the mask"
-            for site, share in wrong.items()
+            f"{share:.3g} of the gradients at {site} are zero, {_against(found, site)}" for site, share in wrong.items()
         ]
         message = "; ".join([*text[:3], *([drawn] if drawn else [])])
         return Result("gradient", "fail", None, None, float(sum(found.wrong.values())), 0.0, None, message)
@@ -315,6 +315,13 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
     if bases:
         message += f"; not compared: {listed(sorted(bases))}"
     return Result("gradient", "pass", None, None, 0.0, 0.0, None, message)
+
+
+def _against(found: Gradients, site: str) -> str:
+    """Say how gradients that are zero go against the mask, and what gives just that."""
+    inferred = found.wrong[site] == found.blank[site] == found.inferred[site]
+    kept = "though the mask keeps, just where the output is 0: the mask is inferred from the output"
+    return kept if inferred else "or not, against the mask"
 
 
 def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
@@ -330,7 +337,8 @@ def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
     worst = min(failing, key=lambda r: 0.0 if r.adjusted_pvalue is None else r.adjusted_pvalue) if failing else None
     adjusted = min(pvalues) if pvalues else None
     if worst is not None:
-        text = "; ".join(dict.fromkeys(f"{result.name}: {result.message}" for result in failing))
+        told = [result for result in failing if not result.explained_by] or failing
+        text = "; ".join(dict.fromkeys(f"{result.name}: {result.message}" for result in told))
         return replace(worst, name="sites", adjusted_pvalue=adjusted, message=text)
     names = {name for group in groups for name in group}
     text = f"the masks of {len(names):,} sites are independent of one another"
