@@ -39,7 +39,8 @@ class Recorder:
 
     `reruns` tells whether something was drawn that a backward pass may draw again. `generators` are those that the
     model draws from beside torch's own, each with its state before. `unseen` names modules whose draws cannot be seen,
-    `opaque` those that draw by no operation of torch, each with an input of ones.
+    `opaque` those that draw by no operation of torch, each with an input of ones; `fused` has a call of each site of
+    fused attention, where gradients are compared.
     """
 
     places: Places
@@ -52,6 +53,7 @@ class Recorder:
         self.generators: dict[torch.Generator, torch.Tensor] = {}
         self.unseen: dict[str, str] = {}
         self.opaque: dict[str, torch.Tensor] = {}
+        self.fused: dict[str, attention.Call] = {}
         self._state: torch.Tensor | None = None
         self.draws = 0
         self.compares = self.reruns = False
@@ -109,8 +111,9 @@ class Recorder:
         """Take the mask of fused attention; return why there is none, or None."""
         assert self._state is not None
         width = self.sites.width(place.site)
+        call = attention.Call(func, args, kwargs, self._state)
         try:
-            found = attention.mask(func, args, kwargs, self._state, width)
+            found = attention.mask(call, width)
         except torch.OutOfMemoryError:
             return "which there is no memory to run again"
         except (RuntimeError, NotImplementedError):  # a kernel that takes no such values
@@ -123,6 +126,8 @@ class Recorder:
         site = self.sites.add(draw._replace(known=read(known, width), shape=shape))
         if site is not None:
             site.keeps[True] += 1
+        if self.compares and task() < 0:
+            self.fused.setdefault(place.site, call._replace(kept=kept, known=known))
         return None
 
     def follow(self, name: str, args: tuple[Any, ...], result: Any) -> None:
