@@ -39,6 +39,7 @@ class Seen:
 
     `rates` are the drop probabilities that the sites' calls asked for, by name. `again` are the draws after evaluation
     and back in training, `seeds` those of three passes, two of one seed and one of another; None where not tried.
+    `modeless` says why the model cannot be put into evaluation mode.
     """
 
     sites: Sites
@@ -50,6 +51,7 @@ class Seen:
     again: Sites | None = None
     seeds: tuple[Sites, Sites, Sites] | None = None
     trained_in_evaluation: int = 0
+    modeless: str = ""
     scored: Mapping[str, Sequence[Result]] = field(default_factory=dict)
 
 
@@ -177,7 +179,7 @@ def evaluation(seen: Seen, false_alarm: float, shares: int) -> Result:
     """In evaluation mode nothing is drawn, two passes are equal, and the model stays as it is. Exact."""
     found = seen.evaluation
     if found is None or not found.passes:
-        return Result("evaluation", "not applicable", message="no pass in evaluation mode")
+        return Result("evaluation", "not applicable", message=seen.modeless or "no pass in evaluation mode")
     wrong = []
     if found.draws:
         wrong.append(f"draws in evaluation mode at {listed(found.draws)}")
@@ -200,7 +202,8 @@ def state(seen: Seen, false_alarm: float, shares: int) -> Result:
         text = f"{counted(count, 'pass')} with gradients in evaluation mode after training began: dropout was left off"
         return Result("state", "fail", None, None, float(count), 0.0, None, text)
     if seen.again is None:
-        return Result("state", "not applicable", message="the model was not put from evaluation back into training")
+        text = seen.modeless or "the model was not put from evaluation back into training"
+        return Result("state", "not applicable", message=text)
     after = seen.again.named()
     lost = [name for name, site in seen.named.items() if name not in after and _expected(seen, site, seen.again)]
     other = [name for name, site in after.items() if name in seen.named and _rate_changed(seen.named[name], site)]
