@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,22 @@ def test_the_first_page_quotes_the_committed_run():
         line = times[f"simulate: counts of masks, drops of neurons; {law}"]
         ratio = line["numpy"] / line["dropstats"]
         assert quoted.format(f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}") in text
+
+
+def test_the_page_of_scale_quotes_the_committed_run():
+    lines = json.loads(SCRIPT.with_name("results.json").read_text())["lines"]
+    times = {
+        line["what"].split("; ")[1]: line["times"] for line in lines if line["what"].startswith("simulate: counts")
+    }
+    text = (SCRIPT.parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+    rates = [times[law]["dropstats"] for law in ("p = 0.5", "p = 0.1", "p = 0.3", "own p for each neuron")]
+    quoted = re.search(
+        r"takes\s([\d.]+)\sns.*?,\s([\d.]+)\sat.*?,\s([\d.]+)\sat.*?\sand\s([\d.]+)\swith", text, re.DOTALL
+    )
+    assert [float(word) for word in quoted.groups()] == pytest.approx(rates, rel=0.005)
+    table = [
+        [float(word) for word in re.findall(r"([\d.]+)(?= (?:min|core-hours))", line)] for line in text.splitlines()
+    ]
+    columns = [rates[0], rates[1], rates[3]]
+    for row, scale in zip([row for row in table if len(row) == 3], (1e3 / 60, 1e6 / 3600, 1e6 / 128 / 60), strict=True):
+        assert row == pytest.approx([scale * rate for rate in columns], rel=0.03)

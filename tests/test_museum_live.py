@@ -89,7 +89,7 @@ def test_jax_unsafe_rbg_folds_layer_and_step_in_alike():
         return np.asarray(jax.random.bernoulli(key, 0.9, (4, 256)))
 
     report = ds.audit_streams({(i, j): mask(i, j) for i in range(4) for j in range(4)}, p=0.1)
-    still(report, "transposed", r"as a seed of hash\(layer\) \^ hash\(step\) gives", "jax")
+    still(report, "transposed", r"as with the seed hash\(layer\) \^ hash\(step\)", "jax")
 
 
 def test_jax_rbg_under_vmap_uses_the_first_key_only():
@@ -168,4 +168,9 @@ def test_timm_has_seeds_on_the_whole_map(torch):
     layer, ones = layers.DropBlock2d(0.1, 7).train(), torch.ones(256, 1, 28, 28)
     masks = (layer(ones) != 0).reshape(256, 784)
     report = ds.audit(np.asarray(masks), ds.DropBlock(28, 28, 7, p=0.1))
-    still(report, "positions", "^positions drop as with seeds on the whole map, of the gamma for whole blocks$", "timm")
+    still(
+        report,
+        "positions",
+        "^drop rates by position fit another law: seeds on the whole map, with the gamma for seeds inside$",
+        "timm",
+    )

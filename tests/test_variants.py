@@ -765,7 +765,7 @@ def test_factors_are_values(noise):
     assert eval(repr(noise)) == noise == pickle.loads(pickle.dumps(noise))
     assert hash(noise) == hash(type(noise)(noise.p))
     assert noise != type(noise)(0.3)
-    with pytest.raises(ValueError, match=r"p must be in \[0, 1\): at p = 1 nothing is left to scale; got 1.0"):
+    with pytest.raises(ValueError, match=r"p must be in \[0, 1\), since at p = 1 no neuron is kept; got 1.0"):
         type(noise)(1)
 
 
@@ -809,7 +809,7 @@ def test_factors_are_values(noise):
         (
             lambda: AttentionDropout(3, 4, 0.1, causal=True),
             ValueError,
-            "causal needs as many keys as queries; got 3 queries and 4 keys",
+            "causal=True needs keys = queries; got 3 queries and 4 keys",
         ),
         (lambda: DropPath(5, 0.5), ValueError, "rule must be one of huang, timm, torchvision, uniform; got None"),
         (lambda: DropPath(5, 0.5, "linear"), ValueError, "rule must be one of huang, .*; got 'linear'"),
@@ -822,7 +822,7 @@ def test_factors_are_values(noise):
         (
             lambda: Layer.rounded(5, 0.1, 128, "bfloat16"),
             ValueError,
-            "levels belongs to the rules flash-attention-2, transformer-engine; got 128 with rule 'bfloat16'",
+            "levels applies only to the rules flash-attention-2, transformer-engine; got 128 with rule 'bfloat16'",
         ),
         (
             lambda: Layer.rounded(5, 1.0, rule="bfloat16").mean_factor,
@@ -899,7 +899,7 @@ def test_masks_of_groups_audited_as_elements_hint_at_the_law_they_fit(law, fits)
     (note,) = report.notes
     assert re.fullmatch(rf"hint: these masks drop whole groups of {law.size} neurons: they fit {fits}", note), note
     wrong = ds.audit(Channels(law.groups.n, law.size, 0.5).sample(400, rng=3), p=0.2)
-    assert "by which rate still fail" in wrong.notes[0]
+    assert "but rate would still fail" in wrong.notes[0]
     assert not ds.audit(Layer(law.n, 0.2).sample(400, rng=3), p=0.2).notes
 
 

@@ -60,8 +60,8 @@ def _rates(p: float, dtype: str | None, bare: bool, n: int) -> Iterator[tuple[fl
         up, down = math.ceil(p * steps), math.floor(p * steps)
         if up == down:
             step = f"one step of 1/{steps}"
-            yield (up + 1) / steps, f"consistent with {up + 1}/{steps}: {step} too many, as <= for < gives"
-            yield (up - 1) / steps, f"consistent with {up - 1}/{steps}: {step} too few, as < for <= gives"
+            yield (up + 1) / steps, f"consistent with {up + 1}/{steps}: {step} too many, as with <= for <"
+            yield (up - 1) / steps, f"consistent with {up - 1}/{steps}: {step} too few, as with < for <="
             continue
         for k, way in sorted(((up, "up"), (down, "down")), key=lambda pair: abs(pair[0] / steps - p)):
             roundings.setdefault((k / steps, way), []).append((f"{k}/{steps}", steps, how))
@@ -78,7 +78,10 @@ def _rates(p: float, dtype: str | None, bare: bool, n: int) -> Iterator[tuple[fl
     yield (1 + p) / 2, "consistent with (1 + p)/2: looks like zeros of a ReLU counted as dropped"
     yield p * p, "consistent with p^2: two masks look combined"
     if n > 1:
-        yield p * (1 - 1 / n), f"consistent with p (1 - 1/n), n = {n:,}: one neuron of each mask looks kept by force"
+        yield (
+            p * (1 - 1 / n),
+            f"consistent with p (1 - 1/n), n = {n:,}: one neuron of each mask seems always to be kept",
+        )
     yield p / 2, "consistent with p/2"
 
 
@@ -92,7 +95,7 @@ def of_scale(value: float, p: float, observed_rate: float) -> str:
     """
     q = 1 - p
     causes = (
-        (1.0, "kept values are not scaled (as direct scaling has it)"),
+        (1.0, "kept values are not scaled (direct scaling)"),
         (1 / p if p else math.inf, "1/p: keep probability given as p"),
         (1 / q**2, "scaled twice"),
         (q, "multiplied by 1 - p instead of divided"),
@@ -101,6 +104,19 @@ def of_scale(value: float, p: float, observed_rate: float) -> str:
         (1 / (1 - observed_rate) if observed_rate < 1 else math.inf, "1/(1 - r) of the rate r observed"),
     )
     return next((cause for candidate, cause in causes if near(value, candidate)), "")
+
+
+def of_nans(nans: int, of_infinite: int, p: float | None, judged: int) -> str:
+    """Return what makes outputs NaN where inputs are not, or an empty string.
+
+    Examples
+    --------
+    >>> of_nans(nans=3, of_infinite=3, p=0.1, judged=100)
+    '0 times an infinite input: the mask is multiplied with the input'
+    """
+    if nans == of_infinite:
+        return "0 times an infinite input: the mask is multiplied with the input"
+    return "0 times 1/(1 - p), which is infinite at p = 1" if p == 1 and not judged else ""
 
 
 def near(value: float, other: float) -> bool:
