@@ -54,6 +54,9 @@ def test_a_huge_layer_beside_huge_channels():
     """Their table would hold 7.6e8 probabilities: it was refused, or took minutes."""
     net = Network(Layer(10**10, 0.5), Channels(10**5, 10**5, 0.5))
     assert isinstance(net.dropped, Mixture)
+    nested = Network(net, Layer(10**6, 0.5)).dropped
+    assert isinstance(nested, Mixture)
+    assert nested.count.parts == ((0.5, 10**10 + 10**6),)
     middle = net.n // 2
     assert net.prob(dropped=(None, middle)) == pytest.approx(net.prob(dropped=(middle, None)), rel=1e-9)
     assert net.prob(dropped=(None, middle)) == pytest.approx(0.5, abs=1e-5)

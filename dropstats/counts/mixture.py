@@ -14,8 +14,10 @@ from dropstats.counts.table import Scaled
 Floats = NDArray[np.float64]
 
 # Values of the multiple that are gone through: at most so many, one query takes some tens of milliseconds of them.
-MOST = 2**17
-# Terms this far below the largest one add nothing to a sum of at most MOST of them.
+_MOST = 2**17
+# Probabilities of the longest table of a sum with a multiple, which takes a second.
+_TABLE = 2**24
+# Terms this far below the largest one add nothing to a sum of at most _MOST of them.
 _BELOW = 60.0
 
 
@@ -42,6 +44,11 @@ class Mixture(Count):
         super().__init__(count.n + multiple.n)
         self.count, self.multiple = count, multiple
         self._takes_numbers = True
+
+    @property
+    def counts(self) -> tuple[Count, Count]:
+        """What is added."""
+        return self.count, self.multiple
 
     @cached_property
     def _weights(self) -> tuple[Floats, Floats]:
@@ -101,3 +108,15 @@ class Mixture(Count):
 
     def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
         return self.count._variates(size, source) + self.multiple._variates(size, source)
+
+
+def mixture(counts: list[Count]) -> Mixture | None:
+    """Return the sum as a mixture, where its table would be too long and one of two counts takes few values."""
+    if len(counts) != 2:
+        return None
+    count, multiple = counts if isinstance(counts[1], Scaled) else counts[::-1]
+    if not isinstance(multiple, Scaled) or isinstance(count, Scaled) or multiple.count.n >= _MOST:
+        return None
+    # a table holds some 80 standard deviations
+    length = 80 * multiple.size * math.sqrt(float(multiple.count.var()))
+    return Mixture(count, multiple) if min(length, float(multiple.n)) > _TABLE else None

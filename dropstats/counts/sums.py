@@ -14,7 +14,7 @@ from dropstats.counts.binomial import Binomial
 from dropstats.counts.contour import LEAST_SD, Contour
 from dropstats.counts.convolution import Pmf, convolve, product, scaled, trim, work
 from dropstats.counts.frozen import Count
-from dropstats.counts.mixture import MOST, Mixture
+from dropstats.counts.mixture import mixture
 from dropstats.counts.odds import Rates
 from dropstats.counts.table import LOG_FLOOR, Logs, Scaled, Table, Tabulated, log_sums
 from dropstats.counts.terms import Binomials, Counted, Term, tilt
@@ -28,8 +28,6 @@ _DIRECT = 1.2e8
 # Standard deviation beyond which numbers are at first answered without a table: so many, and one more for each so many
 # standard deviations, take about as long as the table, which is made for the next.
 _LONG, _FIRST, _MORE = 20.0, 8, 40.0
-# Probabilities of the longest table of a sum with a multiple, which takes a second.
-_TABLE = 2**24
 # Standard deviation beyond which no table is made: it would hold a million probabilities or more.
 _WIDE = 2e4
 
@@ -376,11 +374,8 @@ def _merged(p: Floats, number: Floats) -> tuple[Floats, Floats]:
 
 
 def _flat(counts: Iterable[Count]) -> Iterator[Count]:
-    for count in counts:
-        if isinstance(count, Sum) and not isinstance(count, PoissonBinomial):
-            yield from count.counts
-        else:
-            yield count
+    for count in counts:  # those of a sum, or of a mixture
+        yield from getattr(count, "counts", (count,))
 
 
 def add(*counts: Count) -> Count:
@@ -400,16 +395,4 @@ def add(*counts: Count) -> Count:
     if binomials and (not others or any(count.n for count in binomials)):
         groups = _groups(binomials)
         others.append(of_groups(*groups) if groups[0].size else Binomial(0, binomials[0].parts[0][0]))
-    return others[0] if len(others) == 1 else _mixture(others) or Sum(others)
-
-
-def _mixture(counts: list[Count]) -> Mixture | None:
-    """Return the sum as a mixture, where its table would be too long and one of two counts takes few values."""
-    if len(counts) != 2:
-        return None
-    count, multiple = counts if isinstance(counts[1], Scaled) else counts[::-1]
-    if not isinstance(multiple, Scaled) or isinstance(count, Scaled) or multiple.count.n >= MOST:
-        return None
-    # a table holds some 80 standard deviations
-    length = 80 * multiple.size * math.sqrt(float(multiple.count.var()))
-    return Mixture(count, multiple) if min(length, float(multiple.n)) > _TABLE else None
+    return others[0] if len(others) == 1 else mixture(others) or Sum(others)
