@@ -15,6 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from dropstats import _progress
+
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
@@ -127,7 +129,8 @@ def _covered(grid: _Grid, gamma: float, arithmetic: "_Arithmetic") -> Floats:
     """Return the probabilities of the number of cells covered, or their logs."""
     weights = arithmetic.of(1 - gamma, math.log1p(-gamma)), arithmetic.of(gamma, math.log(gamma))
     codes, tables = np.zeros(1, np.int64), np.full((1, 1), arithmetic.of(1.0, 0.0))
-    for row in range(grid.rows[0], grid.height):
+    rows = range(grid.rows[0], grid.height)
+    for row in _progress.shown(rows, len(rows), "covering rows", "row", delay=1):
         codes, tables = _merge(_next_row(codes, grid.width, grid.block), tables, arithmetic)
         for span in grid.spans if row in grid.rows else ():
             codes, tables = _draw(codes, tables, _with_square(codes, span, grid.block), weights, arithmetic)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _validate
+from dropstats import _progress, _validate
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
@@ -88,7 +88,9 @@ class LawMethods:
             return False
         return True
 
-    def prob(self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False) -> float:
+    def prob(
+        self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False, progress: Any = None
+    ) -> float:
         """Return the probability of a number, a share, or an interval of them, of dropped (or kept) neurons.
 
         Parameters
@@ -101,6 +103,9 @@ class LawMethods:
             pair is a closed interval, as above.
         log : bool
             Return the natural logarithm, which is finite where the probability itself is below 1e-308.
+        progress : bool or callable, optional
+            True shows a progress bar after a second, for a law of a count may take long to compute (`DropBlock`); a
+            callable such as ``tqdm.notebook.tqdm`` wraps what is gone through.
 
         Raises
         ------
@@ -118,13 +123,14 @@ class LawMethods:
         """
         if (dropped is None) + (kept is None) + (fraction is None) != 2:
             raise TypeError("prob takes one of dropped=, kept= and fraction=, a number or an interval (low, high)")
-        if kept is not None:
-            return self.kept.between(*_validate.closed_interval(kept, "kept"), log=log)
-        if dropped is not None:
-            return self.dropped.between(*_validate.closed_interval(dropped, "dropped"), log=log)
-        return self.dropped.between(*_validate.share_of(fraction, self.n, "fraction"), log=log)
+        with _progress.asked(progress):
+            if kept is not None:
+                return self.kept.between(*_validate.closed_interval(kept, "kept"), log=log)
+            if dropped is not None:
+                return self.dropped.between(*_validate.closed_interval(dropped, "dropped"), log=log)
+            return self.dropped.between(*_validate.share_of(fraction, self.n, "fraction"), log=log)
 
-    def quantile(self, q: Any, of: str = "dropped") -> Any:
+    def quantile(self, q: Any, of: str = "dropped", progress: Any = None) -> Any:
         """Return the smallest number of neurons k such that at most k are dropped with probability q or more.
 
         Parameters
@@ -133,6 +139,8 @@ class LawMethods:
             Probabilities in [0, 1]; others raise ValueError.
         of : {'dropped', 'kept'}
             Which neurons are counted.
+        progress : bool or callable, optional
+            As for `prob`.
 
         Returns
         -------
@@ -146,10 +154,10 @@ class LawMethods:
         >>> Channels(64, 8 * 8, 0.2).quantile(0.95)
         1152
         """
-        count = getattr(self, _validate.choice(of, "of", ("dropped", "kept")))
-        levels = _validate.unit_interval(q, "q")
-        # the smallest count is 0, where scipy has -1 for q = 0
-        found = np.maximum(count.ppf(levels), 0).astype(np.int64)
+        name, levels = _validate.choice(of, "of", ("dropped", "kept")), _validate.unit_interval(q, "q")
+        with _progress.asked(progress):
+            # the smallest count is 0, where scipy has -1 for q = 0
+            found = np.maximum(getattr(self, name).ppf(levels), 0).astype(np.int64)
         return found if levels.ndim else int(found)
 
     def covariance(self, i: Any, j: Any) -> Any:

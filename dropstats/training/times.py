@@ -1,14 +1,14 @@
 """Laws of whole numbers of steps; the wait until every neuron has been dropped."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dropstats import _numerics, _validate, counts
+from dropstats import _numerics, _progress, _validate, counts
 from dropstats.counts import search
 
 Array = NDArray[np.float64]
@@ -117,6 +117,7 @@ class WaitingTime(Steps):
 
     pieces: Pieces
     what: Literal["dropped", "kept", "both"]
+    progress: Any = field(default=None, compare=False, repr=False)
 
     @cached_property
     def _decays(self) -> tuple[Array, Array]:
@@ -161,7 +162,8 @@ class WaitingTime(Steps):
         times = t[late]
         rates, numbers = self._that_matter(float(times.min()), float(times.max()))
         size, found = max(1, CHUNK // times.size), np.zeros(times.size)
-        for start in range(0, rates.size, size):
+        starts = range(0, rates.size, size)
+        for start in _progress.shown(starts, len(starts), "waiting for all", "block", self.progress, delay=1):
             rate = rates[start : start + size, None]
             with np.errstate(divide="ignore", invalid="ignore"):
                 if self.what == "both":
