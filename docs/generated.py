@@ -70,7 +70,7 @@ def autosummary(names) -> list[str]:
 
 
 def one_sentence(check) -> str:
-    """Return what a test looks at: the docstring of its file."""
+    """Return what a test checks: the first line of its file."""
     text = " ".join(inspect.getmodule(check.measure).__doc__.split())
     text = re.sub(r"^Tests? [`a-z, and]+: ", "", text)
     return text[0].upper() + text[1:]
@@ -136,10 +136,10 @@ def tests(names) -> str:
     lines = [
         "# The tests of the audit",
         "",
-        "Each test has a page: its null hypothesis, p-value, what it catches, what it needs,",
+        "Each test has a page: its null hypothesis, its p-value, what it catches, what it",
     ]
-    lines += ["and a broken generator that it rejects. [The audit](../audit.md) says how the tests are combined.", ""]
-    lines += ["| test | what it looks at |", "|---|---|"]
+    lines += ["needs, and a broken generator that it rejects. [The audit](../audit.md) says how they are combined.", ""]
+    lines += ["| test | what it checks |", "|---|---|"]
     first = {check.name: check for group in reversed(KINDS.values()) for check in group}
     lines += [f"| [`{name}`]({name}.md) | {one_sentence(first[name])} |" for name in names]
     return "\n".join([*lines, "", "```{toctree}", ":hidden:", "", *names, "```", ""])

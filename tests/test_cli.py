@@ -210,14 +210,23 @@ def test_any_law_is_written_as_in_python(capsys, text, law):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--law", "Layer(3"], "--law must be a law as in Python, such as"),
-        (["--law", "3"], "--law must be a law as in Python, such as"),
-        (["--law", ""], "--law must be a law as in Python, such as"),
-        (["--law", "Layer(3, 0.5) * 2"], "--law must be a law as in Python, such as"),
-        (["--law", "__import__('os').getcwd()"], "--law is made of AttentionDropout, Channels, DropBlock"),
-        (["--law", "Layer(3, open('x'))"], "--law is made of AttentionDropout, Channels, DropBlock"),
-        (["--law", "Layer.__class__(3)"], "--law is made of AttentionDropout, Channels, DropBlock"),
-        (["--law", "Layer(3, p)"], "--law is made of AttentionDropout, Channels, DropBlock"),
+        (["--law", "Layer(3"], "--law must be a law in Python syntax, such as"),
+        (["--law", "3"], "--law must be a law in Python syntax, such as"),
+        (["--law", ""], "--law must be a law in Python syntax, such as"),
+        (["--law", "Layer(3, 0.5) * 2"], "--law must be a law in Python syntax, such as"),
+        (
+            ["--law", "__import__('os').getcwd()"],
+            "--law may contain only numbers and the laws AttentionDropout",
+        ),
+        (
+            ["--law", "Layer(3, open('x'))"],
+            "--law may contain only numbers and the laws AttentionDropout",
+        ),
+        (
+            ["--law", "Layer.__class__(3)"],
+            "--law may contain only numbers and the laws AttentionDropout",
+        ),
+        (["--law", "Layer(3, p)"], "--law may contain only numbers and the laws AttentionDropout"),
         (["--law", "Layer(3, 1.5)"], "p must be in [0, 1]; got 1.5"),
         (["--law", "Layer(3)"], "missing 1 required positional argument"),
         (["--law", "DropPath(12, 0.4)"], "rule must be one of huang, timm, torchvision, uniform"),

@@ -1,4 +1,4 @@
-"""A weighted sum of masked inputs: exact moments, tails and law."""
+"""A weighted sum of masked inputs: exact moments, tail probabilities and distribution."""
 
 import math
 from collections.abc import Callable
@@ -23,19 +23,21 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True, eq=False)
 class MaskedSum:
-    """The random sum z = sum_i factor_i w_i x_i m_i, one for each row of inputs and each output.
+    """The random sum z = sum_i factor_i w_i x_i m_i, for each row of inputs and each output.
 
-    `PreActivation` makes it, for training and for inference. Its ``shape`` is that of ``inputs @ weights``: ``()``,
-    ``(outputs,)``, ``(batch,)`` or ``(batch, outputs)``, and every attribute comes in that shape.
+    Get it from `PreActivation`, as ``training`` or ``inference``. Its ``shape`` is that of ``inputs @ weights``:
+    ``()``, ``(outputs,)``, ``(batch,)`` or ``(batch, outputs)``; results have that shape.
 
     Attributes
     ----------
     weights : ndarray, shape (n,) or (n, outputs)
+        Weights w.
     inputs : ndarray, shape (n,) or (batch, n)
+        Inputs x.
     rates : ndarray, shape (n,) or (n, outputs)
-        Probability that m_i is 0; of shape (n, outputs) where the masks sit on the weights.
-    factor : ndarray, the shape of rates
-        What a term is multiplied by: 1/q in training with inverted scaling.
+        Probability that m_i is 0; of shape (n, outputs) if weights are masked (DropConnect).
+    factor : ndarray, of the shape of rates
+        Scale factor of each term: 1/q in training with inverted scaling.
     """
 
     weights: Array
@@ -55,7 +57,7 @@ class MaskedSum:
 
     @property
     def per_weight(self) -> bool:
-        """Whether every weight has a mask bit of its own (DropConnect), not every input."""
+        """Whether each weight has its own mask bit (DropConnect) instead of each input."""
         return self.rates.ndim > 1
 
     def _of_weights(self, per_neuron: Array) -> Array:
@@ -65,7 +67,7 @@ class MaskedSum:
 
     @cached_property
     def cumulants(self) -> Array:
-        """Cumulants 1 to 6, an array of shape (6, *shape).
+        """Cumulants 1 to 6, of shape (6, *shape).
 
         The cumulants of independent terms add: kappa_r = kappa_r(m) sum_i (factor_i w_i x_i)^r; with inverted scaling
         kappa_2 = (p/q) sum c^2, kappa_3 = p (p-q)/q^2 sum c^3, kappa_4 = p (1-6pq)/q^3 sum c^4.
@@ -78,22 +80,22 @@ class MaskedSum:
 
     @property
     def mean(self) -> Any:
-        """Mean, of the sum's shape."""
+        """Mean over masks, of shape ``shape``."""
         return scalar(self.cumulants[0])
 
     @property
     def variance(self) -> Any:
-        """Variance over masks, of the sum's shape."""
+        """Variance over masks, of shape ``shape``."""
         return scalar(self.cumulants[1])
 
     @property
     def skewness(self) -> Any:
-        """Skewness over masks; NaN where the variance is 0."""
+        """Skewness over masks, of shape ``shape``; NaN where the variance is 0."""
         return self._standardised(3)
 
     @property
     def kurtosis(self) -> Any:
-        """Excess kurtosis over masks (0 for a normal distribution); NaN where the variance is 0."""
+        """Excess kurtosis over masks, of shape ``shape``; NaN where the variance is 0."""
         return self._standardised(4)
 
     def _standardised(self, order: int) -> Any:
@@ -102,10 +104,10 @@ class MaskedSum:
 
     @cached_property
     def covariance(self) -> Any:
-        """Covariance between outputs, of shape (*shape, outputs); the variance where there is one output.
+        """Covariance between outputs, of shape (*shape, outputs); the variance if there is one output.
 
-        Outputs share the masks of their inputs: cov(z_j, z_k) = sum_i pq factor_i^2 w_ij w_ik x_i^2. Where the masks
-        sit on the weights (DropConnect) outputs share nothing, and it is 0 off the diagonal.
+        Outputs share the masks of their inputs: cov(z_j, z_k) = sum_i pq factor_i^2 w_ij w_ik x_i^2. If weights are
+        masked (DropConnect), outputs are independent and it is 0 off the diagonal.
         """
         if self.weights.ndim == 1:
             return self.variance
@@ -119,10 +121,10 @@ class MaskedSum:
         return result
 
     def normal(self) -> Any:
-        """Return the normal distribution with this mean and variance, ``scipy.stats.norm``, frozen.
+        """Return the normal approximation, a frozen ``scipy.stats.norm`` with this mean and variance.
 
-        S. Wang, C. Manning (2013). Fast dropout training. Proc. 30th International Conference on Machine Learning.
-        Its bulk is good, its tails are not: `sf` and `cdf` are.
+        It is accurate near the mean but not in the tails, where `sf` and `cdf` should be used. Source: S. Wang, C.
+        Manning (2013). Fast dropout training. Proc. 30th International Conference on Machine Learning.
         """
         from scipy import stats
 
@@ -152,15 +154,15 @@ class MaskedSum:
         return tuple(scalar(column.reshape(shape)) for column in columns)
 
     def cdf(self, y: ArrayLike, span: float | None = None) -> Any:
-        """Return P(z <= y) by saddlepoint, of the shape of y broadcast against the sum's shape.
+        """Return P(z <= y) by the saddlepoint approximation, with y broadcast against the sum's shape.
 
         Parameters
         ----------
         y : array_like
-            Where; NaN gives NaN.
+            Points; NaN gives NaN.
         span : float, optional
-            If given, z is taken to lie on a lattice of this spacing with y on it, and the second continuity
-            correction of Daniels (1987) is used. Otherwise an atom at y counts half.
+            Spacing of the lattice on which z and y lie; the second continuity correction of Daniels (1987) is then
+            used. Without it an atom at y counts half.
 
         Returns
         -------
@@ -168,14 +170,14 @@ class MaskedSum:
 
         Notes
         -----
-        R. Lugannani, S. Rice (1980), doi:10.2307/1426607. Relative error below 3% in tails of 1e-5 of 40 unequal terms,
-        where the normal is 18 times too large. Where fewer than about one neuron is expected to be dropped, or
-        kept, it is no approximation, though still within exact bounds: use `lattice` there.
+        R. Lugannani, S. Rice (1980), doi:10.2307/1426607. For 40 unequal terms the relative error at a tail probability
+        of 1e-5 is below 3%, where the normal approximation is 18 times too large. The approximation is poor if fewer
+        than about one neuron is expected to be dropped (or kept); use `lattice` then.
         """
         return self._tails(y, span)[0]
 
     def sf(self, y: ArrayLike, span: float | None = None) -> Any:
-        """Return P(z > y) by saddlepoint; see `cdf`.
+        """Return P(z > y) by the saddlepoint approximation; see `cdf`.
 
         Examples
         --------
@@ -193,7 +195,7 @@ class MaskedSum:
         return self._by_row(lambda rows, at: saddlepoint.tails(rows, at, span or 0.0), y)
 
     def pdf(self, y: ArrayLike) -> Any:
-        """Return the saddlepoint density (Daniels 1954); times the span of a lattice it approximates the pmf."""
+        """Return the saddlepoint density (Daniels 1954); on a lattice, density times span approximates the pmf."""
         return self._by_row(lambda rows, at: (saddlepoint.density(rows, at),), y)[0]
 
     @property
@@ -213,14 +215,19 @@ class MaskedSum:
         return rows.terms[0], rows.rates[0]
 
     def lattice(self, index: Any = None, progress: Any = None) -> lattice.LatticeLaw:
-        """Return the exact law of one sum whose terms are multiples of a common span.
+        """Return the exact distribution of one sum whose terms are multiples of a common span.
 
         Parameters
         ----------
         index : int or tuple of int, optional
-            Which sum, an index into `shape`; not needed where there is one.
+            Index of the sum in `shape`; not needed if there is only one.
         progress : bool or callable, optional
-            True shows a progress bar after a second; a callable such as ``tqdm.notebook.tqdm`` wraps the terms.
+            True shows a progress bar if it takes more than a second; a callable such as ``tqdm.notebook.tqdm`` wraps
+            the iterable of terms.
+
+        Returns
+        -------
+        LatticeLaw
 
         Raises
         ------
@@ -239,10 +246,10 @@ class MaskedSum:
     # --- expectations of functions -------------------------------------------------------------------------------
 
     def expect(self, function: Callable[[Array], Array]) -> Any:
-        """Return the exact expectation of function(z), of the sum's shape.
+        """Return the exact expectation of function(z), of shape ``shape``.
 
-        All 2^n masks are enumerated up to n = 20 neurons that may go either way; beyond, the terms must lie on a
-        lattice (see `lattice`).
+        Up to 20 neurons with 0 < p < 1, all masks are enumerated; beyond, the terms must lie on a lattice (see
+        `lattice`).
 
         Parameters
         ----------
@@ -272,7 +279,7 @@ class MaskedSum:
         return float(np.sum(function(values) * weights))
 
     def mean_relu(self, method: Literal["exact", "normal"] = "exact") -> Any:
-        """Return E max(z, 0): exactly (see `expect`), or for the normal distribution, mu Phi(mu/s) + s phi(mu/s)."""
+        """Return E max(z, 0): exact (see `expect`), or of the normal approximation, mu Phi(mu/s) + s phi(mu/s)."""
         if method == "exact":
             return self.expect(lambda z: np.maximum(z, 0.0))
         if method != "normal":
@@ -284,9 +291,9 @@ class MaskedSum:
         return scalar(np.where(deviation == 0, np.maximum(mean, 0.0), value))
 
     def mean_sigmoid(self, method: Literal["exact", "normal", "mackay"] = "exact") -> Any:
-        """Return E 1/(1 + exp(-z)): exactly (see `expect`), for the normal to 1e-14, or by MacKay's approximation.
+        """Return E 1/(1 + exp(-z)): exact (see `expect`), of the normal approximation, or MacKay's approximation.
 
-        The last is sigmoid(mu / sqrt(1 + pi s^2 / 8)): D. MacKay (1992). The evidence framework applied to
+        MacKay's is sigmoid(mu / sqrt(1 + pi s^2 / 8)): D. MacKay (1992). The evidence framework applied to
         classification networks. Neural Computation 4, 720-736. doi:10.1162/neco.1992.4.5.720
         """
         if method == "exact":

@@ -42,6 +42,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--scaling", choices=("inverted", "direct"), default="inverted", help=scaling)
     tests = "names of the tests to run, separated by commas; all by default"
     parser.add_argument("--tests", type=_names, metavar="TEST,...", help=tests)
+    add_default(parser, "--workers", 1, "N", "threads that share the tests; the report does not depend on it")
     printing.add_report_arguments(parser)
     printing.add_progress_argument(parser)
 
@@ -93,7 +94,8 @@ def _one_of_several(file: str, name: str, law: "Law | None", arguments: argparse
 def _audited(file: str, law: "Law | None", arguments: argparse.Namespace) -> "dropstats.Report":
     recording = recording_of(file, arguments.p, law)
     asked = {"scaling": arguments.scaling, "false_alarm": arguments.false_alarm, "tests": arguments.tests}
-    return dropstats.audit(recording, law, progress=printing.progress(arguments), **asked)
+    asked |= {"progress": printing.progress(arguments), "workers": arguments.workers}
+    return dropstats.audit(recording, law, **asked)
 
 
 def _names(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Laws of whole numbers of steps; the wait until every neuron has been dropped."""
+"""Distributions of numbers of steps: the waiting time until every neuron has been dropped."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ CHUNK = 2**16
 
 
 class Steps:
-    """What follows for any law of a number of steps from its two tails, under scipy's names."""
+    """Methods of a distribution of a number of steps, with scipy's names."""
 
     def _tails(self, k: Array) -> tuple[Array, Array]:
         """P(X < k) and P(X >= k) for k >= 0; k need not be whole."""
@@ -39,11 +39,11 @@ class Steps:
         return self._at(k)[0]
 
     def sf(self, k: ArrayLike) -> Any:
-        """Return P(X > k), with its own digits."""
+        """Return P(X > k), accurate for small values too."""
         return self._at(k)[1]
 
     def pmf(self, k: ArrayLike) -> Any:
-        """Return P(X = k); 0 where k is not whole."""
+        """Return P(X = k); 0 if k is not an integer."""
         at = np.asarray(k, dtype=np.float64)
         whole = (at == np.floor(at)) & (at >= 0)
         safe = np.where(whole, at, 0)
@@ -81,7 +81,7 @@ class Steps:
         return float(self.ppf(0.5))
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Return the ends of the central interval that holds at least `confidence`."""
+        """Return the ends of the central interval with probability at least `confidence`."""
         tail = (1 - _validate.probability(confidence, "confidence")) / 2
         return float(self.ppf(tail)), float(self.ppf(1 - tail))
 
@@ -105,11 +105,10 @@ def log_rates(p: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class WaitingTime(Steps):
-    """Law of the first step by which every neuron has been dropped, or kept, or both: a coupon collector's wait.
+    """Distribution of the first step by which every neuron has been dropped, or kept, or both.
 
-    P(X <= t) = prod_i (1 - q_i^t) for 'dropped', with p for 'kept', and prod_i (1 - p_i^t - q_i^t) for 'both'.
-    `TrainingRun.steps_until_all` makes it. Its mean sum_t P(X > t) is added up term by term, beyond 4096 terms by the
-    Euler-Maclaurin formula.
+    P(X <= t) = prod_i (1 - q_i^t) for 'dropped', with p_i for 'kept', and prod_i (1 - p_i^t - q_i^t) for 'both'. Get it
+    from `TrainingRun.steps_until_all`. The mean is sum_t P(X > t), by the Euler-Maclaurin formula beyond 4096 terms.
     """
 
     pieces: Pieces
