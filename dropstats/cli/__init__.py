@@ -76,12 +76,14 @@ def _parser(asked: str = "") -> Parser:
     """Return the parser of one command, or of all where none of them is asked for."""
     parser = Parser(
         prog=_PROG,
-        description="Exact laws, simulation and audits of dropout masks;\nP is the drop probability of a neuron.",
+        description="Exact probabilities, simulation and audits of dropout masks.\n"
+        "P is the probability that a neuron is dropped.",
         epilog="examples:\n"
         "  dropstats prob 1024 0.5 --exactly 512\n"
         "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0\n"
         "  dropstats plan --p 0.1 --shift 0.0016\n"
-        "  dropstats audit --help",
+        "  dropstats audit --help\n\n"
+        "dropstats COMMAND --help shows the options and examples of a command.",
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
