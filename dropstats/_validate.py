@@ -75,7 +75,8 @@ def _refuse(bad: NDArray[np.bool_], array: NDArray[np.float64], name: str, expec
 
 
 def _unit_interval(array: NDArray[np.float64], name: str) -> None:
-    _refuse(~((array >= 0) & (array <= 1)), array, name, "in [0, 1]")  # NaN compares False, so it is bad
+    if array.size and not (array.min() >= 0 and array.max() <= 1):  # NaN compares False, so it is bad
+        _refuse(~((array >= 0) & (array <= 1)), array, name, "in [0, 1]")
 
 
 def probability(value: Any, name: str = "p") -> float:
@@ -116,7 +117,7 @@ def probabilities(values: Any, n: int, name: str = "p") -> float | NDArray[np.fl
         raise ValueError(f"{name} must be a number or an array of shape ({n},); got shape {array.shape}")
     _unit_interval(array, name)
     array = array + 0.0
-    if n and (array == array[0]).all():
+    if n and array[0] == array[-1] and (array == array[0]).all():
         return float(array[0])
     array.flags.writeable = False
     return array

@@ -1,4 +1,4 @@
-"""Kept values that are other neurons': the order of the axes in which they stand is found, and none where there is none."""
+"""Kept values of other neurons: the order of the axes is found, and none where there is none."""
 
 import numpy as np
 import pytest

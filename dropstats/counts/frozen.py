@@ -88,11 +88,9 @@ class Count:
 
     def _evaluate(self, function: Callable[[Any], Any], k: Any, below: float, above: float) -> Any:
         """Apply `function` to the counts inside the support; `above` holds from n on."""
-        if isinstance(k, int | float):
-            return self._evaluate_one(function, k, below, above)
-        x = np.asarray(k, dtype=np.float64)
-        if x.ndim == 0:
-            return self._evaluate_one(function, float(x), below, above)
+        x: Any = k if isinstance(k, int | float) else np.asarray(k, dtype=np.float64)
+        if isinstance(x, int | float) or x.ndim == 0:
+            return self._evaluate_one(function, x, below, above)
         inside = (x >= 0) & (x < self.n)
         if inside.all():
             return function(np.floor(x).ravel()).reshape(x.shape)
@@ -118,7 +116,9 @@ class Count:
                 x = float(x)
                 return np.float64(function(x) if self._takes_numbers else function(np.array([x]))[0])
             return np.float64(math.nan if x != x else elsewhere)
-        inside = (x >= 0) & (x <= self.n) & (x == np.floor(x))
+        inside = (x >= 0) & (x <= self.n)
+        if getattr(k, "dtype", x.dtype).kind not in "iu":
+            inside &= x == np.floor(x)
         if inside.all():
             return function(x.ravel()).reshape(x.shape)
         out = np.full(x.shape, elsewhere)
@@ -208,12 +208,12 @@ class Count:
         """Return the smallest count whose lower tail has reached a level in (0, 1), or the upper come down to it."""
         if not self._takes_numbers:
             return float(self._levels(np.array([level]), upward)[0])
-        tail, n = self._sf if upward else self._cdf, self.n
+        guess = search.guess_of_one(level, upward, self._expansion, self.n)
+        return search.first_of_one(self._sf if upward else self._cdf, level, upward, guess, self.n)
 
-        def reached(k: int) -> bool:
-            return k >= n or bool(tail(float(k)) <= level if upward else tail(float(k)) >= level)
-
-        return search.first_of_one(reached, int(search.guess_of_one(level, upward, self._cumulants, n)), n)
+    @cached_property
+    def _expansion(self) -> tuple[float, float, float, float]:
+        return search.expansion(self._cumulants)
 
     def _levels(self, levels: Floats, upward: bool) -> Floats:
         """Return the same of many levels."""
@@ -221,7 +221,7 @@ class Count:
         def reached(k: Any, at: Any) -> Any:
             return self.sf(k) <= at if upward else self.cdf(k) >= at
 
-        return search.first(reached, levels, search.guesses(levels, upward, self._cumulants, self.n), self.n)
+        return search.first(reached, levels, search.guesses(levels, upward, self._expansion, self.n), self.n)
 
     def median(self) -> Any:
         """Smallest k with P(X <= k) >= 1/2."""
@@ -268,8 +268,7 @@ class Count:
         if order == 3:
             return np.float64(third + 3 * mean * variance + mean**3)
         if order == 4:
-            products = 3 * variance**2 + 4 * mean * third + 6 * mean**2 * variance + mean**4
-            return np.float64(fourth + products)
+            return np.float64(fourth + (3 * variance**2 + 4 * mean * third + 6 * mean**2 * variance + mean**4))
         return self.expect(lambda k: k**order)
 
     def entropy(self) -> Any:

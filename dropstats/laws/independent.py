@@ -30,7 +30,8 @@ class Independent(LawMethods):
     @property
     def rates(self) -> Floats:
         """Drop probability of each neuron, a read-only view of shape (n,)."""
-        return np.broadcast_to(np.asarray(self.p, dtype=np.float64), (self.n,))
+        p = self.p
+        return p if isinstance(p, np.ndarray) else np.broadcast_to(np.float64(p), (self.n,))
 
     @cached_property
     def dropped(self) -> "Count":
@@ -38,9 +39,7 @@ class Independent(LawMethods):
         from dropstats import counts
 
         rates = self.rates
-        if rates.strides == (0,):
-            return counts.of_rates(self._rate_counts())
-        return counts.of_groups(*np.unique(rates, return_counts=True))
+        return counts.of_rates(self._rate_counts()) if rates.strides == (0,) else counts.of_each(rates)
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
         """Return independent masks.

@@ -104,23 +104,24 @@ def _uncovered(seen: Seen, rate: Declared) -> str:
         if site.module is not None and (site.module == rate.path or _within(site.module, rate.path))
     ]
     declares = f"{rate.path or 'the model'} declares {rate.attribute} = {rate.p:g}"
-    if rate.own:
-        around = _around(rate.path)
-        if not inside:  # as in attention: the rate of a module that is never called is handed to a function
-            inside = [(name, site) for name, site in seen.named.items() if site.module in (around, None)]
-            if any(_close(p, rate.p) for name, _ in inside for p in seen.asked[name]):
-                return ""
-            return "" if _unread(seen, rate.path) else f"{declares} and never drew"
+    if rate.own and inside:
         other = [(name, p) for name, _ in inside for p in seen.asked[name] if not _close(p, rate.p)]
         if other and rate.each:
             name, p = other[0]
             count = _count_at(seen.named[name], p)
             return f"{declares} and draws at {p:.6g} ({count:,} of {len(seen.named[name].masks):,} calls)"
         return ""
-    if any(_close(p, rate.p) for name, _ in inside for p in seen.asked[name] or [rate.p]) or _unread(seen, rate.path):
+    if rate.own:  # as in attention: the rate of a module that is never called is handed to a function
+        around = _around(rate.path)
+        beside = [p for name, site in seen.named.items() if site.module in (around, None) for p in seen.asked[name]]
+        if _near(rate.p, beside + [p for p in _unread(seen, around) if p is not None]):
+            return ""
+    unread = _unread(seen, rate.path)
+    asked = [p for name, _ in inside for p in seen.asked[name] or [rate.p]] + [p for p in unread if p is not None]
+    if None in unread or _near(rate.p, asked):
         return ""
-    rates = sorted({f"{p:.4g}" for name, _ in inside for p in seen.asked[name]})
-    return f"{declares} and never drew" if not inside else f"{declares}; draws in it are at {', '.join(rates)}"
+    rates = sorted({f"{p:.4g}" for p in asked})
+    return f"{declares}; draws in it are at {', '.join(rates)}" if asked else f"{declares} and never drew"
 
 
 def _missed(seen: Seen, rate: Declared) -> str:
@@ -134,7 +135,7 @@ def _declares(seen: Seen, name: str, site: Site) -> bool:
     """Tell whether a site's module declares a rate, or contains a dropout module of its rate that is not called."""
     inside = [rate for rate in seen.declared if rate.own and _around(rate.path) == site.module]
     idle = [rate for rate in inside if all(other.module != rate.path for other in seen.named.values())]
-    handed = any(_close(p, rate.p) for rate in idle for p in seen.asked[name])
+    handed = any(_near(rate.p, seen.asked[name]) for rate in idle)
     return handed or any(rate.path == site.module for rate in seen.declared)
 
 
@@ -147,8 +148,13 @@ def _within(path: str, parent: str) -> bool:
     return not parent or path.startswith(f"{parent}.")
 
 
-def _unread(seen: Seen, path: str) -> bool:
-    return any(site == path or site.startswith(f"{path}.") for site, _ in seen.sites.unread)
+def _unread(seen: Seen, path: str) -> set[float | None]:
+    """Return the rates of the draws in a module of which no mask came; None of one whose rate is not known."""
+    found: set[float | None] = set()
+    for site, _ in seen.sites.unread:
+        if not path or site == path or site.startswith(f"{path}."):
+            found |= seen.sites.unread_at.get(site, {None})
+    return found
 
 
 def _unseen(seen: Seen, path: str) -> bool:
@@ -157,6 +163,10 @@ def _unseen(seen: Seen, path: str) -> bool:
 
 def _close(p: float, other: float) -> bool:
     return abs(p - other) <= _SAME
+
+
+def _near(p: float, others: Sequence[float]) -> bool:
+    return any(_close(p, other) for other in others)
 
 
 def _count_at(site: Site, p: float) -> int:
@@ -258,7 +268,9 @@ def recomputed(seen: Seen, false_alarm: float, shares: int) -> Result:
     """Under activation checkpointing a recomputed mask is the forward mask, none missing or added. Exact."""
     counts = seen.sites.replays.recomputed
     if not counts.total:
-        return Result("recomputed", "not applicable", message="nothing was recomputed: no activation checkpointing")
+        why = seen.sites.gradients.reason
+        text = f"the model has no gradient: {why}" if why else "nothing was recomputed: no activation checkpointing"
+        return Result("recomputed", "not applicable", message=text)
     wrong = _replayed(counts, "recomputed")
     same = "is that" if counts.equal == 1 else "are those"
     text = wrong or f"{every(counts.equal, 'recomputed mask')} {same} of the forward pass"
@@ -286,8 +298,9 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
     drawn = _replayed(seen.sites.replays.redrawn, "redrawn (in the backward pass)")
     wrong = {site: count / found.neurons[site] for site, count in found.wrong.items() if count}
     compared = [site for site, count in found.neurons.items() if count]
-    if not compared and not drawn:
-        return Result("gradient", "not applicable", message="no gradient was held against a mask")
+    if not compared and not seen.sites.replays.redrawn.total:
+        why = f": the model has none: {found.reason}" if found.reason else ""
+        return Result("gradient", "not applicable", message=f"no gradient was held against a mask{why}")
     if wrong or drawn:
         text = [
             f"{share:.3g} of the gradients at {site} are zero, or not, against the mask"
@@ -296,6 +309,8 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
         message = "; ".join([*text[:3], *([drawn] if drawn else [])])
         return Result("gradient", "fail", None, None, float(sum(found.wrong.values())), 0.0, None, message)
     message = f"gradients are zero just where {counted(len(compared), 'place')} dropped"
+    if not compared:
+        message = f"the backward pass draws {every(seen.sites.replays.redrawn.equal, 'mask')} as the forward pass did"
     bases = {site.base for site in seen.named.values()} - set(compared)
     if bases:
         message += f"; not compared: {listed(sorted(bases))}"

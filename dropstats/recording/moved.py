@@ -41,7 +41,7 @@ def order(x: Floats, y: Floats, shape: Shape, dtype: str) -> tuple[Shape, Shape]
     ((3, 4), (1, 0))
     """
     kept = np.flatnonzero((y != 0) & np.isfinite(y))
-    if not _FEWEST <= kept.size or x.size > LARGEST:
+    if kept.size < _FEWEST or x.size > LARGEST:
         return None
     tolerance = 4 * formats.resolution(dtype) + 2.0**-50
     for one, axes in _orders(shape):

@@ -58,8 +58,8 @@ class Recording:
     unscaled, nonzero : int
         Number of kept values that differ from scale * input beyond rounding, and of nonzero outputs for an input of 0.
     nans, nans_of_infs, infs : int
-        Number of outputs that are NaN although the input was not, how many of these from infinite inputs (as from
-        0 * inf), and of outputs that are infinite although the input was neither NaN nor infinite.
+        Number of outputs that are NaN where the input was not; of those whose input was infinite (0 * inf is NaN); of
+        outputs that are infinite where the input was finite.
     nan_inputs, nan_inputs_dropped : int
         Number of NaN inputs, and how many of them became exactly 0: none if dropout multiplies by the mask.
     input_bins : InputBins or None

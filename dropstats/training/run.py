@@ -1,7 +1,6 @@
 """A training run: exact statistics of the masks of a law over a number of steps."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -63,10 +62,7 @@ class TrainingRun:
     @cached_property
     def _pieces(self) -> tuple[tuple[float, int], ...]:
         """The different drop probabilities, in increasing order, and how many neurons have each."""
-        numbers: Counter[float] = Counter()
-        for p, number in self.law._rate_counts():
-            numbers[p] += number
-        return tuple(sorted((+numbers).items()))
+        return counts.merged(self.law._rate_counts())
 
     def _rate(self, neuron: int | None) -> float:
         """Drop probability of one neuron, or of any where all are equal."""

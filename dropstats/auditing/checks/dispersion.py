@@ -35,7 +35,8 @@ def measure(case: Case) -> Finding:
     fit, value = _worst_frequency(observed, pmf, case.trials)
     pvalue = nulls.bonferroni(spread, fit)
     ratio = float(np.mean((seen.mask_drops - mean) ** 2)) / variance
-    detectable = nulls.detectable_variance(case.trials, float(pmf @ scores**2) - 1, case.level / 2)
+    excess, most = float(pmf @ scores**2) - 1, float(scores.max())
+    detectable = nulls.detectable_variance(case.trials, excess, case.level / 2, most)
     numbers = {"value": int(support[0]) + value, "by_frequency": fit <= spread}
     if case.trials < _FEWEST or detectable is None:
         return too_small("masks", pvalue=pvalue, observed=ratio, expected=1.0, numbers=numbers)

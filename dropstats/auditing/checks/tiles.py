@@ -63,7 +63,7 @@ class Tiles:
 
     def detectable(self, level: float) -> float | None:
         """By what share the variance must be larger to be seen with power 0.9; None where the tiles are too few."""
-        return nulls.detectable_variance(self.tiles, self.excess, level)
+        return nulls.detectable_variance(self.tiles, self.excess, level, float(self.squares.max()))
 
 
 def measure(case: Case) -> Finding:

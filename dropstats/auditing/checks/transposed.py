@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dropstats.auditing.checks.agreement import detects, explain_unjudged, of_pairs
-from dropstats.auditing.finding import Check, Finding, not_applicable
+from dropstats.auditing.finding import Check, Finding
 from dropstats.auditing.streams import Streams, all_pairs, compare, grid_places
 
 # Ways to make one seed of two numbers that mix up different pairs of them, and how they are said.
@@ -23,8 +23,6 @@ def measure(seen: Streams) -> Finding:
     The test is that of `agreement`, for streams with keys (layer, step). Catches keys that are symmetric in layer and
     step, such as the seed layer + step.
     """
-    if not seen.grid:
-        return not_applicable("the streams have no keys (layer, step)")
     found = of_pairs(seen, list(seen.grid), len(seen.grid))
     same = [one for one in found.numbers.get("off", ()) if one.agree == one.size]
     return replace(found, numbers={**found.numbers, "same": same, "seed": _seed(seen) if same else ""})

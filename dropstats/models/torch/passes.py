@@ -12,7 +12,7 @@ from torch.utils import _pytree
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from dropstats.models.sites import Sites
-from dropstats.models.torch import compiled, declares
+from dropstats.models.torch import compiled, declares, generators
 from dropstats.models.torch.hooks import watching
 from dropstats.models.torch.operations import tensors
 
@@ -79,18 +79,14 @@ def _same(a: Any, b: Any) -> bool:
 
 def _random_state() -> dict[str, Any]:
     """Return the states of all global generators that a model may draw from."""
-    state: dict[str, Any] = {"cpu": torch.get_rng_state(), "python": random.getstate(), "numpy": np.random.get_state()}  # noqa: NPY002
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
+    return {"torch": generators.states(), "python": random.getstate(), "numpy": np.random.get_state()}  # noqa: NPY002
 
 
 def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
+    for device, given in state["torch"].items():
+        generators.set_state(device, given)
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
-    if "cuda" in state:
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 class Passes:
