@@ -800,7 +800,8 @@ class Unseen(NamedTuple):
 
 UNSEEN = (
     Unseen(
-        "PyTorch", "pytorch/pytorch#132395", "calls contain the same stretches, in a recording of fewer than some 10,000 calls of 256 neurons",
+        "PyTorch", "pytorch/pytorch#132395",
+        "calls contain the same stretches, in a recording of fewer than some 10,000 calls of 256 neurons",
         "two windows of a cycle of 2^31 overlap in N^2 / (2^31 n) pairs of calls, for N neurons in all: in 1,000,000 "
         "neurons of masks of 256 that is less than two pairs, and in 100,000 most likely none",
     ),
