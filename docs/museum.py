@@ -73,8 +73,8 @@ FOOT = """
 ## How many neurons the projects' own tests draw
 
 The largest draw at 0 < p < 1, of the file that was read. Most of these tests compare the mean of one draw with p,
-within a tolerance: a repeated mask, equal ranks, groups or another gradient pass at any size. How much the projects
-that are not named draw we do not know: their dots in the picture are hollow.
+within a tolerance: they let a repeated mask, equal ranks, groups or another gradient's mask pass at any size. How much
+the projects that are not named draw we do not know: their dots in the picture are hollow.
 
 | project | neurons | test |
 |---|---|---|

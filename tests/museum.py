@@ -800,12 +800,13 @@ class Unseen(NamedTuple):
 
 UNSEEN = (
     Unseen(
-        "PyTorch", "pytorch/pytorch#132395", "as above, in fewer than some 10,000 calls of 256 neurons",
+        "PyTorch", "pytorch/pytorch#132395",
+        "calls contain the same stretches, in a recording of fewer than some 10,000 calls of 256 neurons",
         "two windows of a cycle of 2^31 overlap in N^2 / (2^31 n) pairs of calls, for N neurons in all: in 1,000,000 "
         "neurons of masks of 256 that is less than two pairs, and in 100,000 most likely none",
     ),
     Unseen(
-        "JAX, PyTorch MPS, DeepChem, torchtune", "jax-ml/jax#28039, pytorch/pytorch#184126, deepchem/deepchem#3115",
+        "JAX, PyTorch MPS, DeepChem", "jax-ml/jax#28039, pytorch/pytorch#184126, deepchem/deepchem#3115",
         "nothing is dropped",
         "that is seen, but not why: an overflow, an argument that is ignored and evaluation mode all give masks of "
         "ones; of a whole model, audit_model says which module declares p and never drew",

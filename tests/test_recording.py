@@ -716,3 +716,15 @@ def test_a_recording_beyond_memory_is_refused():
 def test_what_is_no_array_is_refused_with_what_to_do_with_it(value, said):
     with pytest.raises(TypeError, match=said):
         ds.Recording.of(value)
+
+
+def test_nan_of_infinite_inputs_is_told_from_other_nan():
+    inputs = np.array([1.0, np.inf, 2.0, 3.0])
+    outputs = np.array([[2.0, np.nan, 4.0, 6.0], [2.0, np.inf, 4.0, 6.0]])
+    recording = ds.Recording.from_outputs(outputs, p=0.5, inputs=inputs)
+    assert (recording.nans, recording.nans_of_infs) == (1, 1)
+    assert "0 times an infinite input" in ds.audit(recording)["edges"].message
+    outputs[0, 2] = np.nan
+    recording = ds.Recording.from_outputs(outputs, p=0.5, inputs=inputs)
+    assert (recording.nans, recording.nans_of_infs) == (2, 1)
+    assert ds.audit(recording)["edges"].message == "2 outputs are NaN"
