@@ -20,7 +20,7 @@ from torch import nn  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from dropstats.models.torch import attention, generators, operations  # noqa: E402
+from dropstats.models.torch import attention, compiled, generators, operations  # noqa: E402
 
 ATEN = torch.ops.aten
 NONE = torch.empty(0)
@@ -380,6 +380,15 @@ def test_a_module_that_replays_a_graph_is_named():
         ValueError, match=r"no draw could be seen; 1: it is replayed by a CUDA graph, which shows no draw"
     ):
         watched(model[0], x)
+
+
+def test_copies_in_other_threads_are_named():
+    model = nn.DataParallel(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.2)))
+    assert compiled.out_of_sight(model) == {}  # without devices it calls the module itself
+    model.device_ids = [0, 1]
+    ((path, why),) = compiled.out_of_sight(model).items()
+    assert path == "module.1"
+    assert why == "DataParallel runs copies of it in other threads: watch it on one device, or by ranks"
 
 
 # Memory, random states
