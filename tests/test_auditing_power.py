@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,11 @@ from scipy import special, stats
 from dropstats import Channels, DropBlock, FixedCount, Layer, Network
 from dropstats.auditing import audit, nulls, pictures
 from dropstats.auditing.battery import design_effect, mask_effect
-from dropstats.auditing.checks import agreement, lags, rate, transposed
+from dropstats.auditing.checks import agreement, inputs, lags, rate, tiles, transposed
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case
 from dropstats.auditing.streams import Streams
-from dropstats.recording import Recording
+from dropstats.recording import InputBins, Recording
 
 LEVEL = 1e-3
 # A test that keeps its promise finds 90 of 100; one chance in a thousand leaves it outside these.
@@ -242,6 +242,59 @@ def test_the_correlation_stated_where_masks_vary_more_than_the_law_has_it_is_fou
     hold(stated, lambda by: lags.measure(widened(masks(by), 0.3)).pvalue <= LEVEL)
 
 
+# --- tiles, and inputs: departures that only these measure ------------------------------------------------------------
+
+
+def tiles_at_two_rates(rng, trials, n, p, size, by):
+    """Return masks whose rate is off by s to either side, tile by tile: (size - 1) s^2 / p (1 - p) more."""
+    shift = np.sqrt(by * p * (1 - p) / (size - 1))
+    tile = rng.choice([-shift, shift], (trials, -(-n // size)))
+    return rng.random((trials, n)) >= p + np.repeat(tile, size, axis=1)[:, :n]
+
+
+def tiles_alike(rng, trials, n, p, size, by):
+    """Return masks some of whose tiles are dropped, or kept, as one: a share c makes the variance (size - 1) c more."""
+    kept, tile = rng.random((trials, n)) >= p, rng.random((trials, -(-n // size))) >= p
+    alike = rng.random(tile.shape) < by / (size - 1)
+    tile, alike = (np.repeat(one, size, axis=1)[:, :n] for one in (tile, alike))
+    return np.where(alike, tile, kept)
+
+
+@pytest.mark.parametrize(
+    ("n", "p", "trials", "make"),
+    [
+        (2, 0.3, 2000, tiles_at_two_rates),
+        (64, 0.3, 60, tiles_at_two_rates),
+        (3, 0.9, 3000, tiles_alike),
+        (2, 0.02, 5000, tiles_alike),
+    ],
+    ids=["pairs", "a layer", "large p", "small p"],
+)
+def test_a_detectable_variance_of_tiles_is_found(n, p, trials, make):
+    rng = np.random.default_rng(8)
+    law = Layer(n, p)
+
+    def measured(masks):
+        return tiles.measure(Case(Evidence(Recording.from_masks(masks)), law, LEVEL))
+
+    clean = measured(law.sample(trials, rng=rng))
+    hold(clean.detectable, lambda by: measured(make(rng, trials, n, p, clean["size"], by)).pvalue <= LEVEL)
+
+
+@pytest.mark.parametrize(("p", "neurons"), [(0.3, 6400), (0.05, 10_000), (0.9, 10_000)])
+def test_a_detectable_difference_of_inputs_is_found(p, neurons):
+    rng = np.random.default_rng(9)
+    recording, edges = Recording.from_masks(Layer(8, p).sample(10, rng=rng)), special.ndtri(np.arange(1, 16) / 16)
+    known = np.full(16, neurons // 16)
+
+    def measured(by):  # of negative inputs, the first half, fewer are dropped
+        dropped = rng.binomial(known, p + by / 2 * np.repeat([-1, 1], 8))
+        bins = InputBins(edges.round(12), known, dropped)
+        return inputs.measure(Case(Evidence(replace(recording, input_bins=bins)), Layer(8, p), LEVEL))
+
+    hold(measured(0.0).detectable, lambda by: measured(by).pvalue <= LEVEL)
+
+
 # --- several streams --------------------------------------------------------------------------------------------------
 
 
@@ -322,11 +375,18 @@ def coincidence_power(pairs, drops, correlation, level):
 def test_a_detectable_correlation_is_that_of_the_exact_test(p, pairs, level):
     moments = pairs * p * p, pairs * (p * (1 - p)) ** 2, pairs * p
     power = coincidence_power(pairs, round(2 * pairs * p), nulls.detectable_correlation(*moments, level), level)
-    assert 0.8 <= power <= 0.97
+    assert power == pytest.approx(nulls.POWER, abs=0.05)
     # of two tests each misses it with probability sqrt(0.1)
     either = nulls.detectable_correlation(*moments, level, tries=2)
     power = coincidence_power(pairs, round(2 * pairs * p), either, level)
     assert power == pytest.approx(1 - math.sqrt(0.1), abs=0.15)
+
+
+def test_nothing_is_detectable_where_nothing_can_be_seen():
+    assert nulls.detectable_rate(0.0, 100, 1e-3) is None
+    assert nulls.detectable_rate(1.0, 100, 1e-3) is None
+    assert nulls.detectable_rate(0.5, 0, 1e-3) is None
+    assert nulls.detectable_rate(0.5, 5, 1e-3) is None
 
 
 def test_no_correlation_is_detectable_where_even_equal_neurons_could_be_chance():

@@ -515,6 +515,29 @@ def test_inference_mode_and_autocast_show_the_same_sites(mode):
         assert report.sites["drop"].dtype == mode
 
 
+def test_dropout_inside_a_transform_is_seen():
+    class Mapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.drop = nn.Linear(16, 64), nn.Dropout(0.3)
+
+        def forward(self, x):
+            return torch.func.vmap(lambda row: self.drop(self.first(row)), randomness="different")(x)
+
+    report = ds.audit_model(Mapped(), torch.randn(32, 16), calls=16)
+    assert report.passed, str(report)
+    assert {name: (site.p, site.n) for name, site in report.sites.items()} == {"drop": (0.3, 32 * 64)}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about itself
+def test_torchscript_is_refused():
+    model = nn.Sequential(nn.Linear(4, 4), torch.jit.script(nn.Dropout(0.2)))
+    with pytest.raises(
+        TypeError, match=r"model must not be TorchScript, .*: give the module that was scripted; got '1' as"
+    ):
+        ds.audit_model(model, torch.ones(4, 4))
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about itself
 def test_channels_of_a_compiled_model_on_the_cpu_do_not_drop_in_fours():

@@ -46,7 +46,7 @@ def test_bound_of_an_amplitude_is_near_the_exponential_law_where_there_are_many(
         assert 1 < nulls.amplitude_bound(r * 1e4, 1e8, 2.0) / np.exp(-(r**2) / 2) < 4 * r
 
 
-@pytest.mark.parametrize("p", [0.1, 0.5])
+@pytest.mark.parametrize("p", [0.1, 0.9])
 @pytest.mark.parametrize("lag", [1, 2, 3])
 def test_bound_of_products_holds(p, lag):
     bits = (np.arange(2**12)[:, None] >> np.arange(12)) & 1
@@ -169,3 +169,54 @@ def test_a_wrong_rate_is_no_autocorrelation():
     found = order.waves(counts, COUNTS)[1]
     assert found.pvalue > 0.01
     assert abs(found.size) < 0.5
+
+
+# --- by their definitions -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trials", [2, 3, 40, 41])
+def test_what_is_found_in_the_order_is_that_of_its_definition(trials):
+    rng = np.random.default_rng(trials)
+    counts = rng.binomial(1024, 0.1, trials)
+    counts[::2] -= 20  # the first ones are the low ones
+    t, off = np.arange(trials), counts - counts.mean()
+    slope, rising = np.polyfit(t, counts, 1)[0], order.trend(counts, COUNTS)
+    assert rising.size == pytest.approx(slope * (trials - 1))
+    weights = t - t.mean()
+    assert rising.pvalue == pytest.approx(
+        nulls.weighted_bound(float(weights @ counts), 92.16 * float(weights @ weights), float(weights.max()))
+    )
+    line, alike = order.waves(counts, COUNTS)
+    even = trials // 2 * 2
+    total = float(counts[:even:2].sum() - counts[1:even:2].sum())
+    found = [(min(1.0, 2 * nulls.weighted_bound(total, 92.16 * even, 1.0)), 2.0, abs(total) / even)]
+    if trials > 2:
+        amplitudes = np.abs([off @ np.exp(1j * np.pi * k * t / trials) for k in range(1, trials)])
+        at, amplitude = int(amplitudes.argmax()) + 1, float(amplitudes.max())
+        bound = nulls.amplitude_bound(amplitude, 92.16 * trials / 2, 1 + 2 / np.pi)
+        found.append((min(1.0, 2 * (trials - 1) * bound), 2 * trials / at, 2 * amplitude / trials))
+    pvalue, period, size = min(found)
+    assert line.pvalue == pytest.approx(pvalue)
+    assert line.size == pytest.approx(size)
+    assert line.at == pytest.approx(period, rel=0.5 * period / trials)
+    lag = int(alike.at)
+    correlation = float(off[:-lag] @ off[lag:]) / (trials - lag) / float(off @ off / trials)
+    assert alike.size == pytest.approx(correlation)
+    assert alike.pvalue <= 1
+
+
+def test_the_shares_of_all_lags_add_up_to_one():
+    counts = 10**6 + 4000 * (-1) ** np.arange(30)
+    law, share = Spread(1e6, 9e5, 1.0), 0.0
+    for lag in range(1, 30):
+        total = 1.6e7 * (30 - lag) * (-1) ** lag
+        times = np.array([(30 - lag) // 2, (31 - lag) // 2])
+        bound = nulls.product_bound(total, np.array([-4e3, 4e3]), times, 9e5, 9e5, 1.0)
+        share += bound / order._at_lag(counts, lag, law).pvalue
+    assert share == pytest.approx(1 - 1 / 60)
+
+
+def test_a_period_is_a_whole_number_of_calls_where_no_other_line_is_nearer():
+    assert order._period(20.3, 600) == 20.3
+    assert order._period(19.7, 600) == 19.7
+    assert order._period(20.1, 600) == order._period(19.9, 600) == 20

@@ -5,16 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dropstats.models import comparable
 from dropstats.models.judging import Result, streams_share
 from dropstats.models.replays import Counts
-from dropstats.models.sites import READ, Declared, Site, Sites
+from dropstats.models.sites import READ, Declared, Gradients, Site, Sites
 from dropstats.recording import Recording
 from dropstats.rendering.text import counted
 
-# Neurons of each site that are held against other sites'.
-_COMPARED = 2**20
-# Sites of fewer neurons are not held against sites of another width: no stretch of theirs is long enough.
-_SHORTEST = 2**10
 # Two rates are one: 1 - (1 - p) differs from p by rounding.
 _SAME = 1e-6
 
@@ -39,6 +36,7 @@ class Seen:
 
     `rates` are the drop probabilities that the sites' calls asked for, by name. `again` are the draws after evaluation
     and back in training, `seeds` those of three passes, two of one seed and one of another; None where not tried.
+    `modeless` says why the model cannot be put into evaluation mode.
     """
 
     sites: Sites
@@ -50,6 +48,7 @@ class Seen:
     again: Sites | None = None
     seeds: tuple[Sites, Sites, Sites] | None = None
     trained_in_evaluation: int = 0
+    modeless: str = ""
     scored: Mapping[str, Sequence[Result]] = field(default_factory=dict)
 
 
@@ -177,7 +176,7 @@ def evaluation(seen: Seen, false_alarm: float, shares: int) -> Result:
     """In evaluation mode nothing is drawn, two passes are equal, and the model stays as it is. Exact."""
     found = seen.evaluation
     if found is None or not found.passes:
-        return Result("evaluation", "not applicable", message="no pass in evaluation mode")
+        return Result("evaluation", "not applicable", message=seen.modeless or "no pass in evaluation mode")
     wrong = []
     if found.draws:
         wrong.append(f"draws in evaluation mode at {listed(found.draws)}")
@@ -200,7 +199,8 @@ def state(seen: Seen, false_alarm: float, shares: int) -> Result:
         text = f"{counted(count, 'pass')} with gradients in evaluation mode after training began: dropout was left off"
         return Result("state", "fail", None, None, float(count), 0.0, None, text)
     if seen.again is None:
-        return Result("state", "not applicable", message="the model was not put from evaluation back into training")
+        text = seen.modeless or "the model was not put from evaluation back into training"
+        return Result("state", "not applicable", message=text)
     after = seen.again.named()
     lost = [name for name, site in seen.named.items() if name not in after and _expected(seen, site, seen.again)]
     other = [name for name, site in after.items() if name in seen.named and _rate_changed(seen.named[name], site)]
@@ -235,7 +235,8 @@ def seeds(seen: Seen, false_alarm: float, shares: int) -> Result:
     first, same, other = (sites.named() for sites in seen.seeds)
     unlike = [name for name in first if name not in same or first[name].digests != same[name].digests]
     if unlike or first.keys() != same.keys():
-        text = f"the same seed gives other masks at {listed(unlike or sorted(set(first) ^ set(same)))}"
+        where = listed(unlike or sorted(set(first) ^ set(same)))
+        text = f"the same seed gives other masks at {where}: drawn from a generator that the seed does not set"
         return Result("seeds", "fail", None, None, float(len(unlike)), 0.0, None, text)
     chances = {
         name: _log_chance(seen, name, site) + math.log(len(first))
@@ -268,7 +269,9 @@ def recomputed(seen: Seen, false_alarm: float, shares: int) -> Result:
     """Under activation checkpointing a recomputed mask is the forward mask, none missing or added. Exact."""
     counts = seen.sites.replays.recomputed
     if not counts.total:
-        return Result("recomputed", "not applicable", message="nothing was recomputed: no activation checkpointing")
+        why = seen.sites.gradients.reason
+        text = f"the model has no gradient: {why}" if why else "nothing was recomputed: no activation checkpointing"
+        return Result("recomputed", "not applicable", message=text)
     wrong = _replayed(counts, "recomputed")
     same = "is that" if counts.equal == 1 else "are those"
     text = wrong or f"{every(counts.equal, 'recomputed mask')} {same} of the forward pass"
@@ -296,25 +299,34 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
     drawn = _replayed(seen.sites.replays.redrawn, "redrawn (in the backward pass)")
     wrong = {site: count / found.neurons[site] for site, count in found.wrong.items() if count}
     compared = [site for site, count in found.neurons.items() if count]
-    if not compared and not drawn:
-        return Result("gradient", "not applicable", message="no gradient was held against a mask")
+    if not compared and not seen.sites.replays.redrawn.total:
+        why = f": the model has none: {found.reason}" if found.reason else ""
+        return Result("gradient", "not applicable", message=f"no gradient was held against a mask{why}")
     if wrong or drawn:
         text = [
-            f"{share:.3g} of the gradients at {site} are zero, or not, against the mask"
-            for site, share in wrong.items()
+            f"{share:.3g} of the gradients at {site} are zero, {_against(found, site)}" for site, share in wrong.items()
         ]
         message = "; ".join([*text[:3], *([drawn] if drawn else [])])
         return Result("gradient", "fail", None, None, float(sum(found.wrong.values())), 0.0, None, message)
     message = f"gradients are zero just where {counted(len(compared), 'place')} dropped"
+    if not compared:
+        message = f"the backward pass draws {every(seen.sites.replays.redrawn.equal, 'mask')} as the forward pass did"
     bases = {site.base for site in seen.named.values()} - set(compared)
     if bases:
         message += f"; not compared: {listed(sorted(bases))}"
     return Result("gradient", "pass", None, None, 0.0, 0.0, None, message)
 
 
+def _against(found: Gradients, site: str) -> str:
+    """Say how gradients that are zero go against the mask, and what gives just that."""
+    inferred = found.wrong[site] == found.blank[site] == found.inferred[site]
+    kept = "though the mask keeps, just where the output is 0: the mask is inferred from the output"
+    return kept if inferred else "or not, against the mask"
+
+
 def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
     """No two sites share masks or stretches of them, call by call or at any other place: `audit_streams`."""
-    groups = _comparable(seen.recordings)
+    groups = comparable.groups(seen.recordings)
     if not groups:
         return Result("sites", "not applicable", message="there are no two sites of enough neurons")
     found = [
@@ -325,38 +337,12 @@ def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
     worst = min(failing, key=lambda r: 0.0 if r.adjusted_pvalue is None else r.adjusted_pvalue) if failing else None
     adjusted = min(pvalues) if pvalues else None
     if worst is not None:
-        text = "; ".join(dict.fromkeys(f"{result.name}: {result.message}" for result in failing))
+        told = [result for result in failing if not result.explained_by] or failing
+        text = "; ".join(dict.fromkeys(f"{result.name}: {result.message}" for result in told))
         return replace(worst, name="sites", adjusted_pvalue=adjusted, message=text)
     names = {name for group in groups for name in group}
     text = f"the masks of {len(names):,} sites are independent of one another"
     return Result("sites", "pass", None, adjusted, None, None, None, text)
-
-
-def _comparable(recordings: Mapping[str, Recording]) -> list[dict[str, Recording]]:
-    """Return groups of recordings that can be held against each other: of one width, and all as single long masks."""
-    whole = {name: one for name, one in recordings.items() if one.known is None and one.p not in (0.0, 1.0)}
-    groups: list[dict[str, Recording]] = []
-    for n in dict.fromkeys(one.n for one in whole.values()):
-        members = {name: _first(one, max(1, _COMPARED // one.trials)) for name, one in whole.items() if one.n == n}
-        if len(members) > 1:
-            groups.append(members)
-    long = {name: one for name, one in whole.items() if one.trials * one.n >= _SHORTEST}
-    if len({one.n for one in long.values()}) > 1:
-        size = min(_COMPARED, *(one.trials * one.n for one in long.values()))
-        groups.append({name: _stream(one, size) for name, one in long.items()})
-    return groups
-
-
-def _first(recording: Recording, width: int) -> Recording:
-    if recording.n <= width:
-        return recording
-    return Recording.from_masks(recording.masks()[:, :width], recording.p, recording.source)
-
-
-def _stream(recording: Recording, size: int) -> Recording:
-    """Return the first neurons of all masks, one after the other, as one long mask."""
-    calls = -(-size // recording.n)
-    return Recording.from_masks(recording.masks(0, calls).reshape(1, -1)[:, :size], recording.p, recording.source)
 
 
 def _summary(name: str) -> Callable[[Seen, float, int], Result]:

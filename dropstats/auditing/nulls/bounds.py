@@ -123,6 +123,4 @@ def product_bound(total: float, before: Floats, times: Ints, square: float, vari
     moved = np.minimum(most * np.abs(np.multiply.outer(slopes, before)), 700.0)
     log = slopes * total - variance / most**2 * (_bennett(moved) @ times)
     largest = float(log.max())
-    if largest <= 0:
-        return 1.0
     return math.exp(min(0.0, -largest - math.log(float(np.mean(np.exp(log - largest))))))

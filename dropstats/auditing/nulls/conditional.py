@@ -24,15 +24,12 @@ def paired_tails(pairs: int, drops: int, both: int) -> tuple[float, float]:
     J. B. S. Haldane (1954). An exact test for randomness of mating. Journal of Genetics 52, 631-635.
     doi:10.1007/BF02985085
     """
-    lowest, highest = max(0, drops - pairs), drops // 2
-    if lowest == highest:
-        return 1.0, 1.0
     rate = drops / (2 * pairs)
-    centre = pairs * rate * rate
     # 40 standard deviations to each side of the centre leave less than 1e-300 outside
-    reach = int(40 * math.sqrt(pairs) * rate * (1 - rate)) + 60
-    first, last = max(lowest, int(centre) - reach), min(highest, int(centre) + reach)
-    c = np.arange(first, last + 1, dtype=np.float64)
+    centre, reach = int(pairs * rate * rate), int(40 * math.sqrt(pairs) * rate * (1 - rate)) + 60
+    first = centre - reach
+    c = np.arange(first, centre + reach + 1, dtype=np.float64)
+    # gamma is infinite at 0, -1, ...: what is impossible has weight 0
     log = (drops - 2 * c) * math.log(2) - (
         special.gammaln(c + 1) + special.gammaln(drops - 2 * c + 1) + special.gammaln(pairs - drops + c + 1)
     )

@@ -60,14 +60,15 @@ def detectable_correlation(mean: float, variance: float, most: float, level: flo
     return (found - mean) / room if count < most else math.inf
 
 
-def detectable_variance(terms: int, excess: float, level: float) -> float | None:
+def detectable_variance(terms: int, excess: float, level: float, most: float = math.inf) -> float | None:
     """Return by what share a variance must be larger for its two-sided test to see it with power 0.9.
 
     The sum of squared deviations of `terms` counts, of kurtosis 1 + excess, is taken to follow the gamma law of its
-    mean and variance.
+    mean and variance. None where that is nowhere near, or more than `most`, the largest squared deviation in variances.
     """
     shape = terms / excess if excess > 0 else math.inf
     reached = float(special.gammaincinv(shape, 1 - POWER)) if math.isfinite(shape) else 0.0
     if reached < 1e-3 * shape or not reached:
         return None
-    return float(special.gammainccinv(shape, level / 2)) / reached - 1
+    ratio = float(special.gammainccinv(shape, level / 2)) / reached
+    return ratio - 1 if ratio <= most else None

@@ -90,6 +90,5 @@ def _tails(law: Floats, at: int, terms: int) -> tuple[float, float]:
     """Return both tails of a convolution from its probabilities, which may not reach as far as `at`."""
     # the transform's powers carry a relative error of a few units in the last place times the exponent
     error = 1e-12 + 1e-15 * terms
-    if not 0 <= at < law.size:
-        return (error, 1.0) if at < 0 else (1.0, error)
+    at = min(max(at, 0), law.size - 1)
     return min(1.0, float(law[: at + 1].sum()) + error), min(1.0, float(law[at:].sum()) + error)

@@ -167,7 +167,8 @@ class Recorder:
             node = drawn.place.node if drawn.place.node is not None else result.grad_fn
             if node is not None:
                 kept = (drawn.tensor != 0) == (keeps == drawn.keeps)
-                node.register_hook(partial(_hold, self.sites.gradients, drawn.place.site, kept))
+                blank = kept & (result == 0) if result.shape == kept.shape else None
+                node.register_hook(partial(_hold, self.sites.gradients, drawn.place.site, kept, blank))
 
     def _end(self, drawn: Drawn) -> None:
         self.sites.unread[drawn.place.site, drawn.operation] += 1
@@ -175,6 +176,8 @@ class Recorder:
 
 def hidden(output: Any) -> str:
     """Return why the values of tensors cannot be read, or nothing."""
+    if any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors(output)):
+        return "inside a transform of torch.func"
     if any(tensor.is_meta or isinstance(tensor, FakeTensor) for tensor in tensors(output)):
         return "without data"
     # to read is not permitted, and what is read would be no draw
@@ -207,7 +210,9 @@ def prefix(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().reshape(-1)[: Site.VALUES].clone().cpu()
 
 
-def _hold(gradients: Gradients, site: str, kept: torch.Tensor, inputs: Any, outputs: Any) -> None:
+def _hold(
+    gradients: Gradients, site: str, kept: torch.Tensor, blank: torch.Tensor | None, inputs: Any, outputs: Any
+) -> None:
     """Compare where the gradient of an input is zero with where the mask dropped, where the output's is not zero."""
     if not outputs:  # the node was already being run when it was first seen
         return
@@ -220,6 +225,9 @@ def _hold(gradients: Gradients, site: str, kept: torch.Tensor, inputs: Any, outp
     gradients.compared[site] += 1
     gradients.neurons[site] += int(shown.sum())
     gradients.wrong[site] += int(wrong.sum())
+    if blank is not None:
+        gradients.blank[site] += int((blank & shown).sum())
+        gradients.inferred[site] += int((wrong & blank).sum())
 
 
 def _drawn(place: Place, name: str, args: Any, kwargs: Any, result: Any) -> tuple[Drawn | None, float | None]:

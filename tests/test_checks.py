@@ -1,0 +1,337 @@
+"""What single checks measure, held against their definitions by hand, and words that no broken generator reaches."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dropstats import DropBlock, FixedCount, Layer
+from dropstats.auditing import audit, evidence, nulls, order
+from dropstats.auditing.checks import dispersion, drift, lags, pairs, positions, rate, serial, tiles
+from dropstats.auditing.evidence import Evidence
+from dropstats.auditing.finding import Case
+from dropstats.auditing.order import Spread
+from dropstats.recording import Recording
+
+WIDE = DropBlock(24, 24, 5, p=0.1)  # the law of its count has no closed form
+MEAN = float(WIDE.rates.sum())
+
+
+def case_of(kept, law, **fields):
+    return Case(Evidence(Recording.from_masks(kept)), law, **fields)
+
+
+def with_counts(counts, n):
+    """Return masks that drop so many neurons, the first ones."""
+    return np.arange(n) >= np.asarray(counts)[:, None]
+
+
+def bounds(total, terms, most, mean, variance):
+    """Return Cantelli's and Bernstein's bound on both tails of a sum, by their formulas."""
+    t, v, found = total - terms * mean, terms * variance, []
+    for beyond, reach in ((-t, mean), (t, most - mean)):
+        both = v / (v + t * t), math.exp(-t * t / (2 * v + 2 * reach * abs(t) / 3))
+        found.append(min(both) if beyond > 0 else 1.0)
+    return min(1.0, 2 * min(found))
+
+
+# --- dispersion -----------------------------------------------------------------------------------------------------
+
+
+def dispersed(counts):
+    """Return the p-value of counts of `WIDE` by their squares, that by empty masks, and the finding."""
+    counts = np.asarray(counts)
+    most = max(MEAN, WIDE.n - MEAN) ** 2
+    squares = float(((counts - MEAN) ** 2).sum())
+    by_squares = bounds(squares, counts.size, most, WIDE.variance, most * WIDE.variance - WIDE.variance**2)
+    chance = (1 - WIDE.gamma) ** 400  # none of the 20 x 20 seeds
+    by_empty = float(nulls.binomial(int((counts == 0).sum()), counts.size, chance))
+    return by_squares, by_empty, dispersion.measure(case_of(with_counts(counts, WIDE.n), WIDE))
+
+
+@pytest.mark.parametrize("counts", [[57, 58] * 2000, [0, 115] * 500, [0, 10, 57, 100, 120] * 60])
+def test_spread_of_counts_by_bounds(counts):
+    by_squares, by_empty, finding = dispersed(counts)
+    assert finding.pvalue == pytest.approx(min(1.0, 2 * min(by_squares, by_empty)), rel=1e-9)
+    assert finding.observed == pytest.approx(np.mean((np.array(counts) - MEAN) ** 2) / WIDE.variance)
+    assert finding["expected_empty"] == pytest.approx(len(counts) * (1 - WIDE.gamma) ** 400)
+
+
+def test_words_of_counts_judged_by_bounds():
+    case = case_of(with_counts([0] * 40 + [30, 60, 90] * 20, WIDE.n), WIDE)
+    finding = dispersion.measure(case)
+    assert dispersion.explain(finding, case, True).startswith("40 masks drop nothing, where 9.9 are expected; ")
+    assert dispersion.explain(finding, case, False).startswith(
+        "100 masks are too few to judge the spread of their counts by"
+    )
+    balanced = case_of(with_counts([57, 58] * 2000, WIDE.n), WIDE)
+    finding = dispersion.measure(balanced)
+    assert finding.pvalue < 1e-3
+    assert dispersion.explain(finding, balanced, False).startswith("judged by a bound from the exact variance")
+    assert dispersion.explain(finding, balanced, True).startswith("0 masks drop nothing, where 396.8 are expected")
+    mixed = case_of(with_counts([0] * 40 + [200] * 360, WIDE.n), WIDE)
+    assert dispersion.explain(dispersion.measure(mixed), mixed, True).startswith(
+        "the variance of the counts is 16.6 times"
+    )
+
+
+def test_words_of_counts():
+    masks = with_counts(np.random.default_rng(5).normal(50, 3, 200).round(), 100)
+    assert audit(masks, p=0.5, tests="dispersion")["dispersion"].message.endswith("the counts are balanced")
+    for trials, words in ((1, "1 mask is too few"), (7, "7 masks are too few")):
+        message = audit(Layer(64, 0.5).sample(trials, rng=1), p=0.5, tests="dispersion")["dispersion"].message
+        assert message == f"{words} to judge the spread of their counts"
+
+
+# --- rate -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [0.03, 0.97])
+def test_a_rate_is_not_judged_by_fewer_than_five_neurons_of_the_rarer_kind(p):
+    for n, state in ((160, "too small"), (170, "judged")):
+        assert rate.measure(case_of(Layer(n, p).sample(1, rng=1), Layer(n, p), level=1e-3)).state == state
+        dependent = case_of(Layer(n, p).sample(20, rng=1), Layer(n, p), level=1e-3, design_effect=20.0)
+        assert rate.measure(dependent).state == state
+
+
+@pytest.mark.parametrize("level", [1e-2, 1e-5])
+@pytest.mark.parametrize("trials", [20, 100, 5000])
+def test_the_shift_that_bounds_see_is_beyond_their_own_limit(level, trials):
+    neurons = trials * WIDE.n
+    stated = rate.measure(case_of(np.ones((trials, WIDE.n), bool), WIDE, level=level)).detectable
+    totals = np.arange(int(trials * MEAN), neurons)
+    alarms = nulls.bounded_tails(totals, trials, WIDE.n, MEAN, WIDE.variance)[1] <= level / 2
+    limit = float(totals[np.argmax(alarms)]) / neurons
+    # nine in ten totals of a higher rate are above the limit, if they vary as much more as those of a layer do
+    p, there = MEAN / WIDE.n, MEAN / WIDE.n + stated
+    spread = math.sqrt(trials * WIDE.variance * limit * (1 - limit) / (p * (1 - p))) / neurons
+    assert there - 1.2816 * spread == pytest.approx(limit, rel=1e-3)
+
+
+# --- positions ------------------------------------------------------------------------------------------------------
+
+
+def test_the_neuron_whose_shift_is_hardest_to_see():
+    rates = np.array([0.95, 0.5, 0.95, 0.2])
+    found = positions.measure(case_of(Layer(4, rates).sample(400, rng=1), Layer(4, rates), level=1e-3))
+    assert found.detectable == nulls.detectable_rate(0.5, 400, 1e-3 / 20)  # five parts, four neurons
+
+
+def test_a_neuron_that_is_rarely_known_is_hardest_to_see():
+    rng = np.random.default_rng(1)
+    inputs = np.ones((400, 8))
+    inputs[100:, 5] = 0
+    recording = Recording.from_outputs(inputs * (rng.random((400, 8)) >= 0.5) * 2, p=0.5, inputs=inputs)
+    found = positions.measure(Case(Evidence(recording), Layer(8, 0.5), level=1e-3))
+    alone = nulls.detectable_rate(0.5, 100, 1e-3 / 32)  # four parts, without the chi-square
+    assert found.detectable == pytest.approx(alone * math.sqrt(8 / 7))
+
+
+def test_dependence_widens_the_counts_of_runs():
+    counts, trials = np.array([120, 60, 100]), np.array([200, 200, 200])
+    exact = nulls.binomial(counts, trials, 0.5)
+    assert (positions.widened(exact, counts, trials, 0.5, 1.0) == exact).all()
+    normal = 2 * stats.norm.sf(np.abs(counts - 100) / math.sqrt(50 * 4))
+    np.testing.assert_allclose(positions.widened(exact, counts, trials, 0.5, 4.0), np.maximum(exact, normal))
+
+
+def test_words_of_positions():
+    kept = np.random.default_rng(1).random((300, 400)) >= np.tile([0.26, 0.34], 200)
+    said = audit(kept, p=0.3, tests="positions")["positions"].message
+    ratio = float((((~kept).sum(axis=0) - 90) ** 2).sum()) / (400 * 63)
+    assert said == f"the neurons' rates differ more than expected by chance ({ratio:.3g} times the variance)"
+    even = np.stack([np.roll(np.arange(400) % 10 < 7, k) for k in range(300)])
+    said = audit(even, p=0.3, tests="positions")["positions"].message
+    assert said == "the neurons' rates differ less than expected by chance (0 times the variance)"
+    frozen = np.repeat(Layer(64, 0.5).sample(1, rng=1), 100, axis=0)
+    said = audit(frozen, p=0.5, tests="positions")["positions"].message
+    assert said == "every neuron is always or never dropped: the masks do not change"
+    for trials, words in ((1, "1 mask is"), (3, "3 masks are")):
+        said = audit(Layer(64, 0.5).sample(trials, rng=1), p=0.5, tests="positions")["positions"].message
+        assert said == f"{words} too few to see even a neuron that is always dropped"
+
+
+# --- pairs ----------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_under_a_law_of_dependent_neurons_are_those_of_its_own_covariance():
+    law = FixedCount(12, 4)
+    together = 4 * 3 / (12 * 11)
+    for seed in range(12):
+        kept = law.sample(60, rng=seed)
+        drops = ~kept
+        both = (drops.T.astype(int) @ drops)[np.triu_indices(12, 1)]
+        least = nulls.binomial(both, 60, together).min()
+        finding = pairs.measure(case_of(kept, law))
+        assert finding.pvalue == pytest.approx(min(1.0, 66 * float(least)))
+        assert finding.expected == pytest.approx(60 * together)
+    rare = np.ones((200, 12), bool)  # neurons 2 and 9 never drop together
+    rng = np.random.default_rng(1)
+    halves = np.array([rng.permutation([2] + [k for k in range(12) if k not in (2, 9)])[:4] for _ in range(100)])
+    others = np.array([rng.permutation([9] + [k for k in range(12) if k not in (2, 9)])[:4] for _ in range(100)])
+    for row, dropped in zip(rare, [*halves, *others], strict=True):
+        row[dropped] = False
+    finding = pairs.measure(case_of(rare, law))
+    assert (finding["worst"].first, finding["worst"].second, finding["worst"].both) == (2, 9, 0)
+    few = audit(law.sample(19, rng=1), law, tests="pairs")["pairs"]
+    assert few.verdict == "inconclusive"
+    assert few.message == "19 masks are too few to see even two neurons that always drop together"
+    assert audit(law.sample(400, rng=1), law, tests="pairs")["pairs"].message.endswith(", by the law's own covariance")
+
+
+@pytest.mark.parametrize("p", [0.5, 0.3])
+def test_sum_of_squared_correlations_has_the_moments_of_its_law(monkeypatch, p):
+    monkeypatch.setattr(pairs, "_TOTAL_NEURONS", 2)
+    monkeypatch.setattr(pairs, "_TOTAL_EXPECTED", 0)
+    n, trials = 4, 4
+    drops = ((np.arange(2 ** (n * trials))[:, None] >> np.arange(n * trials)) & 1).reshape(-1, trials, n)
+    chance = np.prod(np.where(drops, p, 1 - p), axis=(1, 2))
+    off = drops - p
+    correlations = (off.transpose(0, 2, 1) @ off)[:, *np.triu_indices(n, 1)] / (trials * p * (1 - p))
+    total = trials * (correlations**2).sum(axis=1)
+    mean = float(chance @ total)
+    z = (total - mean) / math.sqrt(float(chance @ (total - mean) ** 2))
+    for one in np.argsort(z)[[0, 1000, -2000, -300, -1]]:
+        gram = drops[one].T @ drops[one]
+        found = pairs._total(gram, np.diagonal(gram), p, trials)
+        assert found == pytest.approx(min(1.0, 60 / max(abs(z[one]), 1) ** 6), rel=1e-9)
+
+
+def test_equal_histories_are_as_rare_as_markovs_bound_says():
+    for rates in (np.full(20, 0.3), np.repeat([0.3, 0.9], 10)):
+        kept = np.random.default_rng(1).random((25, 20)) >= rates
+        kept[:, 4] = kept[:, 7] = kept[:, 1]
+        kept[:, 10:12] = True  # never dropped: those are for the test of positions
+        classes, pvalue = pairs._equal_histories(case_of(kept, Layer(20, rates)), rates)
+        same = [
+            (j, k) for j in range(20) for k in range(j) if (kept[:, j] == kept[:, k]).all() and not kept[:, j].all()
+        ]
+        most = max(max(rates), 1 - min(rates))
+        assert pvalue == pytest.approx(min(1.0, 190 * (most**2 + (1 - most) ** 2) ** 25 / len(same)))
+        assert classes[1] == classes[4] == classes[7] >= 0
+        assert classes[10] == -1
+
+
+@pytest.mark.parametrize("p", [0.05, 0.2, 0.5, 0.7, 0.9])
+def test_two_equal_neurons_are_found_nine_times_in_ten_where_the_test_says_so(p):
+    what = "dropped" if p < 0.25 else "kept" if p > 0.75 else "agree"
+    chance, together = {
+        "dropped": (p * p, p), "kept": ((1 - p) ** 2, 1 - p), "agree": (p * p + (1 - p) ** 2, 1.0),
+    }[what]  # fmt: skip
+    for trials in (5, 10, 20, 40, 80, 160, 320):
+        count = np.arange(trials + 1)
+        alarms = nulls.binomial(count, trials, chance) <= 1e-6
+        power = float(stats.binom.pmf(count, trials, together)[alarms].sum())
+        assert pairs._sees_equal(p, trials, 1e-6) == (power >= 0.9)
+    assert pairs._sees_equal(0.0, 5, 1e-6)
+
+
+def test_few_masks_of_many_neurons_show_no_pair():
+    for trials, hopeless in ((2, True), (19, True), (20, False), (40, False)):
+        assert pairs._hopeless(case_of(np.ones((trials, 5000), bool), Layer(5000, 0.5), level=1e-5)) == hopeless
+
+
+# --- serial ---------------------------------------------------------------------------------------------------------
+
+
+def test_words_of_streams(monkeypatch):
+    short = audit(Layer(20, 0.5).sample(10, rng=1), p=0.5, tests="serial")["serial"]
+    assert (short.verdict, short.message) == ("inconclusive", "a stream of 200 neurons is too short")
+    assert serial.measure(case_of(Layer(50, 0.5).sample(50, rng=1), Layer(50, 0.0))).state == "not applicable"
+    assert serial.measure(case_of(np.ones((50, 50), bool), Layer(50, 0.5))).state == "not applicable"
+    law = Layer(60, np.repeat([0.1, 0.4], [20, 40]))
+    said = audit(law.sample(100, rng=1), law, tests="serial")["serial"].message
+    assert said.endswith(
+        ("(40 neurons of rate 0.4, one after the other)", "(20 neurons of rate 0.1, one after the other)")
+    )
+    whole = audit(Layer(50, 0.5).sample(100, rng=1), p=0.5, tests="serial")["serial"].message
+    assert whole.endswith("(power 0.9)")
+    monkeypatch.setattr(evidence, "_STREAM", 2000)
+    part = audit(Layer(50, 0.5).sample(100, rng=1), p=0.5, tests="serial")["serial"].message
+    assert part.endswith("(power 0.9) (first 2,000 neurons of the stream)")
+
+
+# --- tiles ----------------------------------------------------------------------------------------------------------
+
+
+def test_balanced_tiles_are_found():
+    rng = np.random.default_rng(1)
+    tile = np.repeat([False, True], 4)
+    kept = np.stack([np.concatenate([rng.permutation(tile) for _ in range(16)]) for _ in range(60)])
+    case = case_of(kept, Layer(128, 0.5))
+    finding = tiles.measure(case)
+    assert finding.observed == 0
+    assert finding.pvalue < 1e-9
+    assert tiles.explain(finding, case, True).endswith("times the law's: the counts are balanced")
+    few = audit(kept[:1, :10], p=0.5, tests="tiles")["tiles"]
+    assert (few.verdict, few.message) == ("inconclusive", "10 neurons are too few to judge tiles of them")
+
+
+# --- drift ----------------------------------------------------------------------------------------------------------
+
+
+def test_drift_by_bounds_is_that_of_its_definition():
+    rng = np.random.default_rng(3)
+    for trials in (7, 40, 53):
+        counts = rng.integers(20, 90, trials)
+        counts[trials // 2 :] += 15
+        case = case_of(with_counts(counts, WIDE.n), WIDE)
+        each = [bounds(float(one), 1, WIDE.n, MEAN, WIDE.variance) for one in counts]
+        runs = {
+            (first, first + size): bounds(float(counts[first : first + size].sum()), size, WIDE.n, MEAN, WIDE.variance)
+            for size in (2**k for k in range(1, 10) if 2 ** (k + 1) <= trials)
+            for offset in {0, trials % size}
+            for first in range(offset, trials - size + 1, size)
+        }
+        run_p = min(1.0, len(runs) * min(runs.values()))
+        spread = Spread(MEAN, WIDE.variance, max(MEAN, WIDE.n - MEAN))
+        ordered = [one.pvalue for one in (order.trend(counts, spread), *order.waves(counts, spread))]
+        finding = drift.measure(case)
+        assert finding.pvalue == pytest.approx(
+            nulls.bonferroni(each[0], min(1.0, trials * min(each)), run_p, *ordered), rel=1e-9
+        )
+        assert finding["worst"] == int(np.argmin(each))
+        assert runs[finding["run"]] == pytest.approx(min(runs.values()))
+
+
+def test_a_correct_law_of_squares_does_not_drift():
+    finding = drift.measure(case_of(WIDE.sample(60, rng=4), WIDE))
+    assert finding.pvalue > 0.01
+    case = case_of(np.ones((1, 576), bool), WIDE)
+    assert drift.explain(drift.measure(case), case, False) == "a single mask shows no drift"
+
+
+# --- lags -----------------------------------------------------------------------------------------------------------
+
+
+def test_neurons_of_very_many_rates_are_sampled(monkeypatch):
+    monkeypatch.setattr(lags, "_CONVOLVED", 1000)
+    law = Layer(100, np.linspace(0.1, 0.9, 100))
+    found = audit(law.sample(50, rng=1), law, tests="lags")["lags"]
+    assert found.message.endswith("(judged on 20 neurons)")
+    assert found.verdict == "pass"
+    sticky = np.repeat(law.sample(25, rng=1), 2, axis=0)
+    assert audit(sticky, law, tests="lags")["lags"].verdict == "fail"
+
+
+def test_neurons_dropped_in_both_calls_by_either_law(monkeypatch):
+    law = Layer(60, np.repeat([0.1, 0.4, 0.7], 20))
+    kept = law.sample(80, rng=2)
+    kept[1::2, :3] = kept[::2, :3]
+    whole = lags.measure(case_of(kept, law)).pvalue
+    monkeypatch.setattr(lags, "_CONVOLVED", 60)
+    assert lags.measure(case_of(kept, law)).pvalue == pytest.approx(whole, rel=1e-6)
+
+
+def test_wrong_rates_are_no_dependence_of_calls():
+    rates = np.repeat([0.1, 0.4, 0.7], 20)
+    wrong = Layer(60, rates * 1.25).sample(200, rng=3)
+    assert lags.measure(case_of(wrong, Layer(60, rates))).pvalue > 0.01
+
+
+def test_where_masks_cannot_depend_on_each_other():
+    assert lags.measure(case_of(np.ones((5, 8), bool), Layer(8, 0.5))).state == "not applicable"
+    assert lags.measure(case_of(np.ones((5, 8), bool), Layer(8, 0.0))).state == "not applicable"
+    single = audit(Layer(64, 0.5).sample(1, rng=1), p=0.5, tests="lags")["lags"]
+    assert (single.verdict, single.message) == ("inconclusive", "a single mask has no other to compare with")
