@@ -20,7 +20,7 @@ from torch import nn  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from dropstats.models.torch import attention, generators, operations  # noqa: E402
+from dropstats.models.torch import attention, compiled, generators, operations  # noqa: E402
 
 ATEN = torch.ops.aten
 NONE = torch.empty(0)
@@ -382,6 +382,15 @@ def test_a_module_that_replays_a_graph_is_named():
         watched(model[0], x)
 
 
+def test_copies_in_other_threads_are_named():
+    model = nn.DataParallel(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.2)))
+    assert compiled.out_of_sight(model) == {}  # without devices it calls the module itself
+    model.device_ids = [0, 1]
+    ((path, why),) = compiled.out_of_sight(model).items()
+    assert path == "module.1"
+    assert why == "DataParallel runs copies of it in other threads: watch it on one device, or by ranks"
+
+
 # Memory, random states
 
 
@@ -504,6 +513,29 @@ def test_inference_mode_and_autocast_show_the_same_sites(mode):
     assert report["scale"].observed >= 3
     if mode != "inference":
         assert report.sites["drop"].dtype == mode
+
+
+def test_dropout_inside_a_transform_is_seen():
+    class Mapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.drop = nn.Linear(16, 64), nn.Dropout(0.3)
+
+        def forward(self, x):
+            return torch.func.vmap(lambda row: self.drop(self.first(row)), randomness="different")(x)
+
+    report = ds.audit_model(Mapped(), torch.randn(32, 16), calls=16)
+    assert report.passed, str(report)
+    assert {name: (site.p, site.n) for name, site in report.sites.items()} == {"drop": (0.3, 32 * 64)}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about itself
+def test_torchscript_is_refused():
+    model = nn.Sequential(nn.Linear(4, 4), torch.jit.script(nn.Dropout(0.2)))
+    with pytest.raises(
+        TypeError, match=r"model must not be TorchScript, .*: give the module that was scripted; got '1' as"
+    ):
+        ds.audit_model(model, torch.ones(4, 4))
 
 
 @pytest.mark.slow

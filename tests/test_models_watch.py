@@ -10,7 +10,6 @@ import pytest
 
 import dropstats as ds
 from dropstats.cli import main
-from dropstats.models.sites import Masks
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytestmark = pytest.mark.framework
@@ -112,19 +111,6 @@ def test_memory_is_bounded_by_the_first_positions_of_each_mask():
         assert site.trials == site.draws == 40
         assert 2**11 <= site.trials * site.n <= 2**12
     assert f"drop: the first {report.sites['drop'].n} of 512 neurons of a mask" in report.notes
-
-
-def test_bits_are_kept_in_call_order_from_the_first_position_on():
-    rng = np.random.default_rng(0)
-    given = [rng.random(1000) >= 0.5 for _ in range(300)]
-    masks = Masks(2**13)
-    for bits in given:
-        masks.add(bits, None)
-    kept, known = masks.matrix()
-    assert known is None
-    assert (len(masks), kept.shape[0], masks.left_out) == (300, 128, 172)
-    assert kept.shape[1] == 64
-    assert np.array_equal(kept, np.stack(given)[:128, :64])
 
 
 def test_evaluation_inside_the_block_is_told_apart():

@@ -5,16 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dropstats.models import comparable
 from dropstats.models.judging import Result, streams_share
 from dropstats.models.replays import Counts
 from dropstats.models.sites import READ, Declared, Gradients, Site, Sites
 from dropstats.recording import Recording
 from dropstats.rendering.text import counted
 
-# Neurons of each site that are held against other sites'.
-_COMPARED = 2**20
-# Sites of fewer neurons are not held against sites of another width: no stretch of theirs is long enough.
-_SHORTEST = 2**10
 # Two rates are one: 1 - (1 - p) differs from p by rounding.
 _SAME = 1e-6
 
@@ -329,7 +326,7 @@ def _against(found: Gradients, site: str) -> str:
 
 def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
     """No two sites share masks or stretches of them, call by call or at any other place: `audit_streams`."""
-    groups = _comparable(seen.recordings)
+    groups = comparable.groups(seen.recordings)
     if not groups:
         return Result("sites", "not applicable", message="there are no two sites of enough neurons")
     found = [
@@ -346,33 +343,6 @@ def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
     names = {name for group in groups for name in group}
     text = f"the masks of {len(names):,} sites are independent of one another"
     return Result("sites", "pass", None, adjusted, None, None, None, text)
-
-
-def _comparable(recordings: Mapping[str, Recording]) -> list[dict[str, Recording]]:
-    """Return groups of recordings that can be held against each other: of one width, and all as single long masks."""
-    whole = {name: one for name, one in recordings.items() if one.known is None and one.p not in (0.0, 1.0)}
-    groups: list[dict[str, Recording]] = []
-    for n in dict.fromkeys(one.n for one in whole.values()):
-        members = {name: _first(one, max(1, _COMPARED // one.trials)) for name, one in whole.items() if one.n == n}
-        if len(members) > 1:
-            groups.append(members)
-    long = {name: one for name, one in whole.items() if one.trials * one.n >= _SHORTEST}
-    if len({one.n for one in long.values()}) > 1:
-        size = min(_COMPARED, *(one.trials * one.n for one in long.values()))
-        groups.append({name: _stream(one, size) for name, one in long.items()})
-    return groups
-
-
-def _first(recording: Recording, width: int) -> Recording:
-    if recording.n <= width:
-        return recording
-    return Recording.from_masks(recording.masks()[:, :width], recording.p, recording.source)
-
-
-def _stream(recording: Recording, size: int) -> Recording:
-    """Return the first neurons of all masks, one after the other, as one long mask."""
-    calls = -(-size // recording.n)
-    return Recording.from_masks(recording.masks(0, calls).reshape(1, -1)[:, :size], recording.p, recording.source)
 
 
 def _summary(name: str) -> Callable[[Seen, float, int], Result]:

@@ -13,6 +13,7 @@ from dropstats.models.report import ModelReport, SiteReport
 from dropstats.models.sites import Declared, Site, Sites, values_of
 from dropstats.power import neurons_needed
 from dropstats.recording import Recording
+from dropstats.rendering.text import counted
 
 # Types in which noise is fine enough to be held against a normal law.
 _PRECISE = ("float32", "float64")
@@ -85,9 +86,10 @@ def report(
         name, most = max(audits.items(), key=lambda item: item[1].trials * item[1].n)
         p_most = most.p or 0.5
         needed = neurons_needed(p_most, -p_most / 2, false_alarm / shares, 0.9)
+        drew = f"{counted(most.draws, 'call')} drew {most.trials * most.n:,} neurons at {name}"
         raise ValueError(
-            f"calls are too few to judge any site: {most.draws:,} calls drew {most.trials * most.n:,} neurons at {name}"
-            f"; p = {p_most:.4g} needs {needed:,} at least, calls={-(-needed // most.n):,}"
+            f"calls are too few to judge any site: {drew}; p = {p_most:.4g} needs {needed:,} at least, "
+            f"calls={-(-needed // most.n):,}"
         )
     return report
 

@@ -1,5 +1,6 @@
 """Draws of a model, gathered by the place that makes them: the only thing that recorders and checks share."""
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from dropstats.models.replays import Replays, Seen
 from dropstats.recording import Recording
+from dropstats.recording.packing import Rows, unpack
 
 Bits = NDArray[np.bool_]
 Phase = Literal["forward", "recomputed", "backward"]
@@ -20,7 +22,7 @@ NEURONS = 2**24
 _FEWEST = 64
 # Neurons of a mask by which masks drawn again are recognised and which a monitor sees: they are read in any case.
 READ = 2**16
-# Calls whose values are kept.
+# Calls whose values and hashes are kept.
 _CALLS = 64
 
 
@@ -78,51 +80,45 @@ class Masks:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._rows: list[tuple[NDArray[np.uint8], NDArray[np.uint8] | None, int]] = []
-        self._neurons = 0
+        self._rows: Rows | None = None
+        self._sizes = array("q")
         self.width = limit
         self.left_out = 0
 
     def add(self, bits: Bits, known: Bits | None) -> None:
         """Keep the first positions of one more mask."""
-        if self._neurons >= self._limit and self.width <= _FEWEST:
+        row, longest = len(self._sizes), 0 if self._rows is None else self._rows.n
+        n = max(min(bits.size, self.width), longest)
+        while (row + 1) * n > self._limit and n > _FEWEST:
+            n = self.width = max(_FEWEST, -(-n // 16) * 8)
+        if (row + 1) * n > self._limit:
             self.left_out += 1
             return
-        bits = bits[: self.width]
-        packed = None if known is None or known.all() else np.packbits(known[: self.width])
-        self._rows.append((np.packbits(bits), packed, bits.size))
-        self._neurons += bits.size
-        while self._neurons > self._limit and self.width > _FEWEST:
-            longest = max(size for _, _, size in self._rows)
-            self._cut(max(_FEWEST, -(-longest // 16) * 8))
-
-    def _cut(self, width: int) -> None:
-        stop = -(-width // 8)
-        self.width = width
-        self._rows = [
-            (bits[:stop].copy(), None if known is None else known[:stop].copy(), min(size, width))
-            for bits, known, size in self._rows
-        ]
-        self._neurons = sum(size for _, _, size in self._rows)
+        if self._rows is None:
+            self._rows = Rows(n, 1)
+        elif n != longest:
+            self._rows.resize(n)
+        bits = bits[:n]
+        sure = np.ones((1, 1), bool) if known is None else known[None, :n]
+        self._rows.write(slice(row, row + 1), slice(0, bits.size), bits[None], sure)
+        self._sizes.append(bits.size)
 
     def __len__(self) -> int:
-        return len(self._rows) + self.left_out
+        return len(self._sizes) + self.left_out
 
     def matrix(self) -> tuple[Bits, Bits | None]:
         """Return the masks as booleans (calls, width) and where they are known (None: everywhere).
 
         Of masks of unlike length the width is the one that loses the fewest neurons; shorter ones are left out.
         """
-        sizes = np.array([size for _, _, size in self._rows])
+        if self._rows is None:
+            return np.empty((0, 0), bool), None
+        sizes = np.minimum(self._sizes, self._rows.n)
         widths = np.unique(sizes)
         width = int(widths[np.argmax([size * np.count_nonzero(sizes >= size) for size in widths])])
-        rows = [(bits, known) for bits, known, size in self._rows if size >= width]
-        kept = np.stack([np.unpackbits(bits, count=width) for bits, _ in rows]).view(np.bool_)
-        if all(known is None for _, known in rows):
-            return kept, None
-        every = np.packbits(np.ones(width, bool))
-        sure = np.stack([np.unpackbits(every if known is None else known, count=width) for _, known in rows])
-        return kept, sure.view(np.bool_)
+        packed, known = self._rows.read(sizes.size)
+        sure = None if known is None else unpack(known[sizes >= width], width)
+        return unpack(packed[sizes >= width], width), None if sure is None or sure.all() else sure
 
 
 @dataclass
@@ -130,7 +126,7 @@ class Site:
     """What was seen at one place of the model.
 
     `ones` counts the probabilities of a 1 that its calls asked for, `keeps` how often a 1 was seen to keep (True) or
-    to drop (False); `digests` are hashes of the masks in call order.
+    to drop (False); `digests` are hashes of the first masks in call order.
     """
 
     # values of a call that are kept, factors of a call, and calls whose factors are
@@ -329,7 +325,8 @@ class Sites:
         site.training[draw.training] += 1
         site.ones[draw.one] += 1
         site.masks.add(draw.bits, draw.known)
-        site.digests.append(seen.digest)
+        if len(site.digests) < _CALLS:
+            site.digests.append(seen.digest)
         if draw.factors is not None:
             if len(site.factors) < site.NOISY:
                 site.factors.append(draw.factors)

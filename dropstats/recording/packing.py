@@ -58,6 +58,17 @@ class Rows:
                 new[: old.shape[0]] = old
                 setattr(self, name, new)
 
+    def resize(self, n: int) -> None:
+        """Keep the first n neurons of each mask; those that it did not have are zeros, and known if all are."""
+        self.n = n
+        for name in ("_packed", "_known"):
+            old = getattr(self, name)
+            if old is not None:
+                new = self._room(old.shape[0])
+                stop = min(old.shape[1], new.shape[1])
+                new[:, :stop] = old[:, :stop]
+                setattr(self, name, new)
+
     def read(self, trials: int) -> tuple[Packed, Packed | None]:
         """Return the first masks and where they are known (None: everywhere), both read-only."""
         packed = _frozen(self._packed[:trials])

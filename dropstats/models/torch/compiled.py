@@ -40,16 +40,23 @@ def inside(model: torch.nn.Module) -> set[int]:
     return {id(module) for _, _, part in parts for module in part.modules()} | {id(holder) for holder, _, _ in parts}
 
 
-def graphed(model: torch.nn.Module) -> dict[str, str]:
-    """Return the modules with a rate in parts that replay a CUDA graph, as `make_graphed_callables` makes them."""
-    parts = [part for part in model.modules() if getattr(vars(part).get("forward"), "__module__", "") == _GRAPHS]
-    inside = {id(module) for part in parts for module in part.modules()}
-    why = "it is replayed by a CUDA graph, which shows no draw: watch the model before it is captured"
+def out_of_sight(model: torch.nn.Module) -> dict[str, str]:
+    """Return the modules with a rate whose draws no look at operations shows, and why."""
+    parts = [(part, why) for part in model.modules() if (why := _why_hidden(part))]
+    reasons = {id(module): why for part, why in parts for module in part.modules()}
     return {
-        plain(path): why
+        plain(path): reasons[id(module)]
         for path, module in model.named_modules()
-        if id(module) in inside and any(p for _, p in declares.attributes(module))
+        if id(module) in reasons and any(p for _, p in declares.attributes(module))
     }
+
+
+def _why_hidden(part: torch.nn.Module) -> str:
+    if getattr(vars(part).get("forward"), "__module__", "") == _GRAPHS:  # as make_graphed_callables leaves it
+        return "it is replayed by a CUDA graph, which shows no draw: watch the model before it is captured"
+    if isinstance(part, torch.nn.DataParallel) and len(part.device_ids) > 1:
+        return "DataParallel runs copies of it in other threads: watch it on one device, or by ranks"
+    return ""
 
 
 def _seen(module: torch.nn.Module) -> bool:

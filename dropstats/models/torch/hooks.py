@@ -120,8 +120,14 @@ def _around(step: Any, model: torch.nn.Module, hooks: _Hooks) -> Any:
 @contextmanager
 def watching(model: torch.nn.Module, sites: Sites, always: bool = False) -> Iterator[Recorder]:
     """See every draw that a model makes; with `always`, look at operations between the calls of the model, too."""
+    scripted = [name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)]
+    if scripted:
+        raise TypeError(
+            f"model must not be TorchScript, which shows no draw: give the module that was scripted; got "
+            f"{scripted[0] or 'the model'!r} as one"
+        )
     recorder = Recorder(Places(model), sites)
-    recorder.unseen.update(compiled.graphed(model))
+    recorder.unseen.update(compiled.out_of_sight(model))
     with ExitStack() as stack:
         hooks = _Hooks(recorder, always)
         stack.callback(hooks.close)

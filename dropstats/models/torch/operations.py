@@ -176,6 +176,8 @@ class Recorder:
 
 def hidden(output: Any) -> str:
     """Return why the values of tensors cannot be read, or nothing."""
+    if any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors(output)):
+        return "inside a transform of torch.func"
     if any(tensor.is_meta or isinstance(tensor, FakeTensor) for tensor in tensors(output)):
         return "without data"
     # to read is not permitted, and what is read would be no draw
