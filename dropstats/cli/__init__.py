@@ -12,6 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 
 import dropstats
+from dropstats import _progress
 from dropstats.cli.common import Parser, add_command, one_line
 
 _PROG = "dropstats"
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.check_names(words)
         arguments = parser.parse_args(words or ["--help"])
         prog = f"{_PROG} {arguments.command}"
-        status: int | None = arguments.run(arguments)
+        shown = getattr(arguments, "progress", None)
+        with _progress.asked(sys.stderr.isatty() if shown is None else shown):
+            status: int | None = arguments.run(arguments)
         print(end="", flush=True)  # an error of writing shows now; unlike sys.stdout.flush(), fine without a stdout
     except SystemExit as end:  # argparse has printed help, the version or an error
         return end.code if isinstance(end.code, int) else 2

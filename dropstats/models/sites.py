@@ -204,8 +204,10 @@ class Site:
         return with_values(recording, self.values)
 
 
-_OF_VALUES = ("scales", "scale_tolerance", "dtype", "other_scales", "unscaled", "moved", "nonzero")
-_OF_VALUES += ("nans", "nans_of_infs", "infs")
+_OF_VALUES = (
+    "scales", "scale_tolerance", "dtype", "other_scales", "unscaled", "moved", "nonzero", "nans", "nans_of_infs",
+    "infs",
+)  # fmt: skip
 
 
 def values_of(recording: Recording) -> dict[str, Any]:
