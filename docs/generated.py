@@ -136,7 +136,7 @@ def tests(names) -> str:
     lines = [
         "# The tests of the audit",
         "",
-        "Each test has a page: its null hypothesis, its p-value, what it catches, what it",
+        "Each test has a page: its null hypothesis, its p-value, what it catches and",
     ]
     lines += ["needs, and a broken generator that it rejects. [The audit](../audit.md) says how they are combined.", ""]
     lines += ["| test | what it checks |", "|---|---|"]
