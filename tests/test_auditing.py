@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import threading
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from cases import FALSE_ALARM, LAWS
 from scipy import stats
 
 from dropstats import AttentionDropout, Channels, DropBlock, FixedCount, GaussianDropout, Layer, Network, plots
-from dropstats.auditing import TESTS, Report, Result, audit, audit_streams, causes, nulls
+from dropstats.auditing import TESTS, Report, Result, audit, audit_streams, causes, checks, nulls
 from dropstats.auditing.checks import OF_MASKS, duplicates
 from dropstats.auditing.checks.serial import alternate
 from dropstats.auditing.evidence import Evidence
@@ -229,12 +230,42 @@ def test_plot_of_a_report_without_masks():
         ({"p": 0.5, "scaling": "none"}, ValueError, "scaling must be 'inverted' or 'direct'; got 'none'"),
         ({"p": 0.5, "tests": ["rate", "rats"]}, ValueError, "tests must be among rate, .*; got 'rats'"),
         ({"p": 0.5, "tests": []}, ValueError, "tests must name at least one test; got none"),
+        ({"p": 0.5, "workers": 0}, ValueError, "workers must be at least 1; got 0"),
+        ({"p": 0.5, "workers": 1.5}, ValueError, "workers must be an integer; got 1.5"),
         ({"p": 0.5, "tolerance": -1}, ValueError, r"tolerance must be in \[0, 1\]; got -1.0"),
     ],
 )
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         audit(np.ones((4, 8), bool), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("masks", "law"),
+    [
+        (Layer(300, 0.2).sample(200, rng=1), Layer(300, 0.2)),
+        (Layer(300, 0.2).sample(200, rng=1), Layer(300, 0.3)),  # fails
+        (Layer(60, np.repeat([0.1, 0.3], 30)).sample(500, rng=2), Layer(60, np.repeat([0.1, 0.3], 30))),
+        (DropBlock(6, 6, 3, p=0.1).sample(300, rng=3), DropBlock(6, 6, 3, p=0.1)),
+        (Channels(16, 9, 0.2).sample(100, rng=4), Channels(16, 9, 0.2)),
+    ],
+)
+def test_threads_change_nothing(masks, law):
+    alone = audit(masks, law).to_dict()
+    for workers in (2, 5):
+        assert audit(masks, law, workers=workers).to_dict() == alone
+
+
+def test_an_error_in_a_thread_is_raised_and_ends_the_audit(monkeypatch):
+    def broken(case):
+        raise ZeroDivisionError("in a thread")
+
+    whole = [replace(check, measure=broken) if check.name == "lags" else check for check in checks.OF_MASKS]
+    monkeypatch.setattr(checks, "OF_MASKS", whole)
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError, match="in a thread"):
+        audit(Layer(300, 0.2).sample(200, rng=1), Layer(300, 0.2), workers=2)
+    assert threading.active_count() == before
 
 
 def test_an_empty_recording():

@@ -23,6 +23,14 @@ def test_a_section_runs(section):
 
 
 @pytest.mark.slow
+def test_the_section_of_unlike_neurons_runs():
+    command = [sys.executable, str(SCRIPT), "--quick", "--section", "unlike"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.count("'dropstats, workers=2':") == 4
+    assert result.stdout.count("'dropstats':") == 5
+
+
+@pytest.mark.slow
 def test_the_section_of_the_monitor_runs():
     command = [sys.executable, str(SCRIPT), "--quick", "--section", "monitor"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
@@ -63,6 +71,10 @@ def test_the_table_gives_times_and_ratios():
     sizes = [{**row, "section": "growth", "what": f"law, n = {n}", "times": {"dropstats": n**1.5}} for n in (10, 1000)]
     assert run.exponents(sizes) == ["- law: from n = 1e+01 to 1e+03 as n^1.50"]
     assert "as n^1.50" in run.markdown(run.machine(3), sizes)
+    generator = {"section": "sampling", "what": "words", "unit": "ns/bit", "times": {"SFC64": 0.5}}
+    drawn = {"section": "sampling", "what": "simulate", "unit": "ns/neuron", "times": {"dropstats": 2.0, "numpy": 30.0}}
+    filled = run.markdown(run.machine(3), [generator, drawn])
+    assert "| simulate | ns/neuron | dropstats | 2 |  | 4 |\n|  |  | numpy | 30 | 15 | 60 |" in filled
     assert "| pmf | us | dropstats | 2 |  |\n|  |  | scipy | 30 | 15 |\n|  |  | jax | 3 | 1.5 |" in text
 
 

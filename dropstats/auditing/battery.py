@@ -1,6 +1,8 @@
 """The audit: evidence, findings, the judge, the report."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +33,8 @@ _SHARE = 0.2
 _BEYOND = 20
 # Masks repeat themselves plainly where fewer than this share of them are new.
 _FRESH = 0.75
+# Threads take up first what takes longest.
+_LONGEST = ("serial", "lags", "pairs", "overlaps", "tiles", "duplicates")
 # p-values above this are not judged at the observed rate as well.
 _UNEXCUSED = 0.05
 
@@ -45,6 +49,7 @@ def audit(
     tests: Iterable[str] | None = None,
     tolerance: float | None = None,
     progress: Any = None,
+    workers: int = 1,
 ) -> Report:
     """Decide whether recorded masks follow the declared law.
 
@@ -77,6 +82,9 @@ def audit(
     progress : bool or callable, optional
         True shows a progress bar if the tests take more than a second; a callable such as ``tqdm.notebook.tqdm``
         wraps the iterable of tests.
+    workers : int
+        Number of threads among which the tests are shared; 1 by default. Each needs working memory of its own. The
+        report does not depend on it.
 
     Returns
     -------
@@ -101,6 +109,7 @@ def audit(
     """
     false_alarm = _validate.open_probability(false_alarm, "false_alarm")
     _progress.check(progress)
+    workers = _validate.integer(workers, "workers", minimum=1, maximum=2**10)
     if getattr(law, "is_noise", False):
         if p is not None or tolerance is not None or scaling != "inverted":
             raise TypeError(f"audit against {law!r} takes neither p= nor scaling= nor tolerance=")
@@ -114,7 +123,7 @@ def audit(
     chosen = _chosen(tests, [check for check in checks.OF_MASKS if grouped or check.name != _GROUPS])
     whole = Case(Evidence(recording), declared, false_alarm / len(chosen), scaling, tolerance)
     case, notes = _reduced(whole) if grouped else (whole, ())
-    judged, about = _judged(case, chosen, false_alarm, progress)
+    judged, about = _judged(case, chosen, false_alarm, progress, workers)
     notes += about if grouped else (*about, *_hint(case, judged, false_alarm))
     return _report(whole, judged, false_alarm, notes, pictures.of_audit(whole))
 
@@ -175,14 +184,13 @@ def _complete(case: Case) -> tuple[Case | None, tuple[str, ...]]:
 
 
 def _judged(
-    case: Case, chosen: Sequence[Check], false_alarm: float, progress: Any = None
+    case: Case, chosen: Sequence[Check], false_alarm: float, progress: Any = None, workers: int = 1
 ) -> "tuple[list[Said], tuple[str, ...]]":
     """Measure, judge once, and only then put into words."""
     complete, notes = _complete(case)
     asked = [(check, complete if check.whole_masks else case) for check in chosen]
-    found = [
-        _measured(check, part) for check, part in _progress.shown(asked, len(asked), "auditing", "test", progress, 1)
-    ]
+    with closing(_findings(asked, workers)) as findings:
+        found = list(_progress.shown(findings, len(asked), "auditing", "test", progress, 1))
     pvalues = [one.finding.pvalue for one in found if one.check.dependence]
     doubtful = any(p is not None and p <= case.level for p in pvalues)
     if doubtful and complete is not None and case.law.independent:
@@ -198,6 +206,33 @@ def _judged(
     if failing & {"positions", "drift"}:
         said = [one._replace(case=one.case and one.case.but(even=False)) for one in said]
     return said, notes
+
+
+def _findings(asked: "Sequence[tuple[Check, Case | None]]", workers: int) -> "Generator[_Measured, None, None]":
+    """Yield the finding of each test in turn, measured by so many threads."""
+    if workers == 1:
+        for check, case in asked:
+            yield _measured(check, case)
+        return
+    for case in {id(case): case for _, case in asked if case is not None}.values():
+        _share(case)
+    # NumPy and SciPy let other threads run while they transform, multiply, sort and count
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="dropstats-audit")
+    try:
+        order = sorted(range(len(asked)), key=lambda place: asked[place][0].name not in _LONGEST)
+        futures = {place: pool.submit(_measured, *asked[place]) for place in order}
+        for place in range(len(asked)):
+            yield futures[place].result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _share(case: Case) -> None:
+    """Form what several tests look at, so that no two threads form it at the same time."""
+    seen = case.seen
+    if seen.whole:
+        seen.drops  # noqa: B018
+    seen.mask_drops, seen.neuron_drops, seen.mask_hashes, case.streams, case.law.has_counts  # noqa: B018
 
 
 def facts(case: Case) -> frozenset[str]:

@@ -14,6 +14,7 @@ from dropstats.counts.binomial import Binomial
 from dropstats.counts.contour import LEAST_SD, Contour
 from dropstats.counts.convolution import Pmf, convolve, product, scaled, trim, work
 from dropstats.counts.frozen import Count
+from dropstats.counts.mixture import mixture
 from dropstats.counts.odds import Rates
 from dropstats.counts.table import LOG_FLOOR, Logs, Scaled, Table, Tabulated, log_sums
 from dropstats.counts.terms import Binomials, Counted, Term, tilt
@@ -373,11 +374,8 @@ def _merged(p: Floats, number: Floats) -> tuple[Floats, Floats]:
 
 
 def _flat(counts: Iterable[Count]) -> Iterator[Count]:
-    for count in counts:
-        if isinstance(count, Sum) and not isinstance(count, PoissonBinomial):
-            yield from count.counts
-        else:
-            yield count
+    for count in counts:  # those of a sum, or of a mixture
+        yield from getattr(count, "counts", (count,))
 
 
 def add(*counts: Count) -> Count:
@@ -397,4 +395,4 @@ def add(*counts: Count) -> Count:
     if binomials and (not others or any(count.n for count in binomials)):
         groups = _groups(binomials)
         others.append(of_groups(*groups) if groups[0].size else Binomial(0, binomials[0].parts[0][0]))
-    return others[0] if len(others) == 1 else Sum(others)
+    return others[0] if len(others) == 1 else mixture(others) or Sum(others)

@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dropstats import _validate, bits
 from dropstats.laws.base import Floats, Ints, LawMethods, Masks, frozen, sampling
@@ -210,7 +211,9 @@ class DropBlock(LawMethods):
             return counts.Binomial(self.n, self.gamma)
         return counts.Table(counts.squares(self.height, self.width, self.block, self.gamma, self._margin))
 
-    def prob(self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False) -> float:
+    def prob(
+        self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False, progress: Any = None
+    ) -> float:
         """Return the probability of a count, a fraction or an interval of dropped (or kept) neurons.
 
         See `Layer.prob`. The probability that nothing is dropped, (1 - gamma)^m for m seed positions, and that of the
@@ -238,7 +241,7 @@ class DropBlock(LawMethods):
             if low == 1 and high >= self.n and 0 < self.gamma < 1:
                 something = -math.expm1(nothing)
                 return math.log(something) if log else something
-        return super().prob(dropped=dropped, kept=kept, fraction=fraction, log=log)
+        return super().prob(dropped=dropped, kept=kept, fraction=fraction, log=log, progress=progress)
 
     @cached_property
     def apart(self) -> Ints | None:
@@ -273,11 +276,12 @@ class DropBlock(LawMethods):
             return super()._log_prob_mask(kept)
         dropped = ~kept.reshape(-1, self.height, self.width)
         # beyond the map all may be covered
-        seeds = _square_sums(np.pad(dropped, ((0, 0), self._margin, self._margin), constant_values=True), self.block)
-        seeds = seeds == self.block**2
+        beyond = np.pad(dropped, ((0, 0), self._margin, self._margin), constant_values=True)
+        seeds = _over_squares(beyond, self.block, np.bitwise_and)
         around = (self.block - 1 - self._margin[0], self.block - 1 - self._margin[1])
-        reach = _square_sums(np.pad(seeds, ((0, 0), around, around)), self.block)
-        alone = _square_sums(np.pad(reach == 1, ((0, 0), self._margin, self._margin)), self.block) > 0
+        number = np.min_scalar_type(self.block**2)
+        reach = _over_squares(np.pad(seeds, ((0, 0), around, around)).astype(number), self.block, np.add)
+        alone = _over_squares(np.pad(reach == 1, ((0, 0), self._margin, self._margin)), self.block, np.bitwise_or)
         forced, allowed = (np.count_nonzero(which, axis=(1, 2)) for which in (seeds & alone, seeds))
         logs = forced * math.log(self.gamma) + (self._places - allowed) * self._log_q
         return np.where(((reach > 0) == dropped).all(axis=(1, 2)), logs, -np.inf)
@@ -316,11 +320,21 @@ class DropBlock(LawMethods):
         return self.height, self.width, self.block, None, self.gamma, self.seeds
 
 
-def _square_sums(cells: Masks, block: int) -> Ints:
-    """Return the sums over all squares of block x block cells of each map."""
-    sums = np.pad(cells, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1, dtype=np.int64).cumsum(axis=2)
-    rows = sums[:, block:] - sums[:, :-block]
-    return np.asarray(rows[:, :, block:] - rows[:, :, :-block])
+def _over_squares(cells: NDArray[Any], block: int, join: np.ufunc) -> NDArray[Any]:
+    """Return what joins the cells of each square of block x block cells of each map: their sum, any of them, or all."""
+    for axis in (1, 2):
+        length, joined, run, size = cells.shape[axis], cells, cells, 0
+        at: tuple[Any, ...] = (slice(None),) * axis
+        # runs of 1, 2, 4, ... cells, put together by the binary digits of block
+        for span in (1 << digit for digit in range(block.bit_length())):
+            if block & span:
+                places = length - size - span + 1
+                joined = join(joined[(*at, slice(places))], run[(*at, slice(size, None))]) if size else run
+                size += span
+            if 2 * span <= block:
+                run = join(run[(*at, slice(-span))], run[(*at, slice(span, None))])
+        cells = joined
+    return cells
 
 
 def _shape(height: Any, width: Any, block: Any) -> tuple[int, int, int]:

@@ -29,6 +29,8 @@ Floats = NDArray[np.float64]
 _TOTAL_EXPECTED, _TOTAL_NEURONS = 5, 32
 # Fewest masks on which pairs of neurons that depend on each other are judged.
 _FEWEST_MASKS = 20
+# Pairs of neurons that depend on each other are looked at so many at a time.
+_ENTRIES = 2**18
 # Parts of the test, for which its p-value is corrected.
 _PARTS = 3
 
@@ -146,18 +148,22 @@ def _of_dependent(case: Case, gram: Gram, columns: Ints, trials: int) -> Finding
     """Judge pairs of neurons that depend on each other by the chance that the law's covariance gives them."""
     law = case.law
     rates = law.rates[columns]
-    best = Worst(1.0, 0, 1, 0, 0.0, 0)
-    for j in range(columns.size - 1):
-        later = np.arange(j + 1, columns.size)
-        chance = np.clip(law.covariance(columns[j], columns[later]) + rates[j] * rates[later], 0, 1)
-        both = gram[j, later].astype(np.float64)
+    found = []
+    for start in range(0, columns.size - 1, step := max(1, _ENTRIES // columns.size)):
+        first, second = np.arange(start, min(start + step, columns.size - 1)), np.arange(start + 1, columns.size)
+        chance = law.covariance(columns[first, None], columns[second]) + rates[first, None] * rates[second]
+        chance = np.clip(chance, 0, 1)
+        both = gram[first[0] : first[-1] + 1, start + 1 :].astype(np.float64)
         # the pair that stands out most by the normal distribution is judged exactly, as for independent neurons
         z = np.abs(both - trials * chance) / (np.sqrt(trials * chance * (1 - chance)) + 0.5)
-        at = int(np.argmax(z))
-        p = float(nulls.binomial(both[at], trials, chance[at]))
-        if p < best.pvalue or j == 0:
-            first, second = int(columns[j]), int(columns[later[at]])
-            best = Worst(p, first, second, int(both[at]), trials * float(chance[at]), 0)
+        z[second <= first[:, None]] = -1
+        row, at = np.arange(first.size), np.argmax(z, axis=1)
+        found.append(np.stack([first, second[at], both[row, at], chance[row, at]]))
+    first, second, both, chance = np.concatenate(found, axis=1)
+    p = nulls.binomial(both, trials, chance)
+    k = int(np.argmin(p))
+    places = int(columns[int(first[k])]), int(columns[int(second[k])])
+    best = Worst(float(p[k]), *places, int(both[k]), trials * float(chance[k]), 0)
     tested = columns.size * (columns.size - 1) // 2
     pvalue = min(1.0, best.pvalue * tested)
     typical = float(np.median(rates))
