@@ -142,8 +142,8 @@ def exact_law(terms: Array, rates: Array, progress: Any = None) -> LatticeLaw:
     found = span_of(np.where(rates < 1, terms, 0.0))
     if found is None:
         raise ValueError(
-            "the terms w x of this sum lie on no common lattice, so its law has no table; "
-            "cdf, sf and pdf answer by saddlepoint, expect by enumeration up to 20 neurons"
+            "the terms w x of this sum lie on no common lattice, so it has no table of probabilities; use cdf, sf and "
+            "pdf (saddlepoint approximation), or expect (enumeration, up to 20 neurons)"
         )
     span, multiples = found
     random = (rates > 0) & (rates < 1) & (multiples != 0)
@@ -159,8 +159,8 @@ def exact_law(terms: Array, rates: Array, progress: Any = None) -> LatticeLaw:
         size += step * number
     if size > _POINTS or additions > _ADDITIONS:
         raise ValueError(
-            f"the exact law of this sum has {size} lattice points and takes {additions:.1e} additions; at most "
-            f"{_POINTS} and {_ADDITIONS:.0e} are done: use cdf, sf and pdf, which answer by saddlepoint"
+            f"the exact law of this sum needs {size} lattice points and {additions:.1e} additions, more than the "
+            f"limits {_POINTS} and {_ADDITIONS:.0e}; use cdf, sf and pdf (saddlepoint approximation)"
         )
     masses, work, filled = np.zeros(size), np.empty(size), 1
     masses[0] = 1.0

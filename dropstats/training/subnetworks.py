@@ -69,7 +69,7 @@ def classes(pieces: Pieces, steps: float) -> Classes:
         if (high - low + 1) * mass.size > _CLASSES:
             raise ValueError(
                 f"masks of this law fall into more than {_CLASSES} classes of equal probability, too many for an exact "
-                "answer; dropstats.simulate answers approximately, and a layer of one rate exactly"
+                "answer; use dropstats.simulate, or a layer with a single rate"
             )
         j = np.arange(low, high + 1, dtype=np.float64)
         log_one = j * math.log(p) + (number - j) * math.log1p(-p)
@@ -251,7 +251,7 @@ def steps_until_every(pieces: Pieces) -> float:
         return math.inf  # beyond 1e304 steps
     if (size := math.prod(number + 1 for _, number in free)) > _CLASSES:
         many = f"masks of this law fall into {size} classes of equal probability"
-        raise ValueError(f"{many}; at most {_CLASSES} are done")
+        raise ValueError(f"{many}; the limit is {_CLASSES}")
     found = classes(pieces, math.inf)
     log_number = np.log(found.mass) - found.log_mask
     end = math.exp(-rarest) * (masks + 60)
