@@ -11,6 +11,7 @@ from walk import compare, number, reference
 
 import dropstats as ds
 from dropstats import Layer, Network, Neuron, TrainingRun, passes_needed
+from dropstats.training import run as training_run
 from dropstats.training.longest_run import LongestRun
 
 DYNAMICS = reference("dynamics")
@@ -280,6 +281,19 @@ def test_waits_of_many_unequal_rates(what, low, high):
     median = wait.median()
     assert wait.cdf(median - 1) < 0.5 <= wait.cdf(median)
     assert wait.mean() == pytest.approx(median, rel=0.6)
+
+
+def test_similarity_of_many_unequal_rates(monkeypatch):
+    rng = np.random.default_rng(0)
+    for p in (rng.random(9000), 10 ** rng.uniform(-9, -1e-6, 9000), rng.uniform(1e-5, 2e-5, 9000)):
+        run = TrainingRun(Layer(p.size, p), 1)
+        fast = run.jaccard_kept, run.jaccard_dropped
+        with monkeypatch.context() as patch:
+            patch.setattr(training_run, "_MANY_RATES", math.inf)
+            run = TrainingRun(Layer(p.size, p), 1)
+            for got, wanted in zip(fast, (run.jaccard_kept, run.jaccard_dropped), strict=True):
+                assert got.mean == pytest.approx(wanted.mean, rel=1e-12)
+                assert got.std == pytest.approx(wanted.std, rel=1e-9)
 
 
 def test_waits_that_never_end():

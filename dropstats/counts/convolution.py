@@ -182,7 +182,7 @@ def _fours(tables: Floats) -> Floats:
     quarter = tables.shape[1] // 4
     pairs = (tables[:, None, : 2 * quarter] * tables[:, 2 * quarter :]).reshape(4, 2 * quarter)
     every = (pairs[:, None, :quarter] * pairs[:, quarter:]).reshape(16, quarter)
-    return _DROPPED_OF_FOUR @ every
+    return np.asarray(_DROPPED_OF_FOUR @ every)
 
 
 def _columns(tables: Floats) -> Floats:
