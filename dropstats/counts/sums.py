@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 # Sums of more binomials than this are sampled by inversion of the cdf rather than by adding binomial variates.
 _ADDED_VARIATES = 16
 # Multiplications up to which a table is convolved: beyond, windows are faster (measured, of 3 to 100,000 rates).
-_DIRECT = 1.2e8
+_DIRECT = 4e7
 # Standard deviation beyond which numbers are at first answered without a table: so many, and one more for each so many
 # standard deviations, take about as long as the table, which is made for the next.
 _LONG, _FIRST, _MORE = 20.0, 8, 40.0
