@@ -183,7 +183,7 @@ def one_by_one(p: Any) -> Any:
 def queries(_: int) -> Iterator[Line]:
     ours, theirs = ds.Layer(NEURONS, 0.5).dropped, stats.binom(NEURONS, 0.5)
     every = np.arange(NEURONS + 1)
-    for name, k in (("pmf", 512), ("sf", 560), ("logsf", 560), ("ppf", 0.99)):
+    for name, k in (("pmf", 512), ("sf", 560), ("logsf", 560), ("ppf", 0.99), ("isf", 0.01)):
         contenders = {
             "dropstats": (partial(getattr(ours, name), k), 1.0),
             "scipy": (partial(getattr(theirs, name), k), 1.0),
@@ -200,6 +200,33 @@ def queries(_: int) -> Iterator[Line]:
     )
 
 
+def many_rates(size: int) -> Iterator[Line]:
+    """Measure what sums over a million different rates, or over ten thousand terms, and takes a while."""
+    rng = np.random.default_rng(0)
+    own, steps = 0.5 * rng.random(10**6 // size), 10_000
+    # a run, or a sum, is made anew each time: what it has found it keeps
+    run = partial(lambda law, call: call(ds.TrainingRun(law, steps)), ds.Layer(own.size, own))
+    calls = {
+        "the longest run of any, its mean": lambda run: run.longest_run_of_any().mean(),
+        "steps until all are dropped, the mean": lambda run: run.steps_until_all().mean(),
+        "whether a mask comes twice": lambda run: run.any_repeat,
+    }
+    for what, call in calls.items():
+        what = f"{own.size:,} different rates, {steps:,} steps: {what}"
+        yield Line("many rates", what, "s", {"dropstats": (partial(run, call), 1e9)})
+    weights, inputs = rng.standard_normal((2, 10_000 // size))
+    law = ds.Layer(weights.size, 0.5)
+    points = np.linspace(-300, 300, 100)
+    call = partial(lambda: ds.PreActivation(weights, inputs, law).training.cdf(points))
+    what = f"tails of a sum of {weights.size:,} masked inputs at 100 points, by saddlepoint"
+    yield Line("many rates", what, "s", {"dropstats": (call, 1e9)})
+    coarse, ones = np.round(weights[:1000], 3), np.ones(weights[:1000].size)
+    some = ds.Layer(ones.size, 0.5)
+    call = partial(lambda: ds.PreActivation(coarse, ones, some, scaling=None).training.lattice())
+    what = f"exact law of a sum of {ones.size:,} masked weights of three decimals, on its lattice"
+    yield Line("many rates", what, "s", {"dropstats": (call, 1e9)})
+
+
 def growth(largest: float) -> Iterator[Line]:
     """Measure how times grow: with the neurons of a sum, its different rates, and the neurons of an audit."""
     fast_poibin = optional("fast_poibin")
@@ -214,6 +241,8 @@ def growth(largest: float) -> Iterator[Line]:
         if fast_poibin:  # its tails are lost: of 5,000 rates on, what is below 1e-16 of the largest is rounding
             contenders["fast-poibin"] = (lambda own=own: fast_poibin.PoiBin(own).pmf, 1e6)
         yield Line("growth", f"law of n different rates, all of its pmf, n = {size:.0e}", "ms", contenders)
+        first = {"dropstats": (lambda own=own: ds.Layer(own.size, own).prob(dropped=own.size // 2), 1e6)}
+        yield Line("growth", f"law of n different rates, one probability, n = {size:.0e}", "ms", first)
     for n in (n for n in (10**4, 10**5, 10**6) if n <= largest):
         recording = ds.Recording.from_masks(ds.Layer(n, 0.1).sample(50, rng=0), p=0.1)
         contenders = {"dropstats": (partial(ds.audit, recording), 1e9)}
@@ -463,6 +492,7 @@ def main() -> None:
         "layer counts": partial(counts, 10**4 if options.quick else 10**6),
         "network totals": partial(totals, 16 if options.quick else 1),
         "queries": partial(queries, 0),
+        "many rates": partial(many_rates, 100 if options.quick else 1),
         "growth": partial(growth, 2e4 if options.quick else 1e8),
         "audit": partial(audits, 2 if options.quick else 1),
         "unlike": partial(unlike, 64 if options.quick else 1),

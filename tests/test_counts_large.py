@@ -3,14 +3,15 @@
 import json
 import math
 import pickle
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dropstats import Channels, Layer, Network
-from dropstats.counts import PoissonBinomial, of_rates, sums
-from dropstats.counts.odds import Rates, nodes
+from dropstats.counts import PoissonBinomial, convolution, of_rates, sums
+from dropstats.counts.odds import Rates, compensated_sum, nodes
 
 CASES = json.loads((Path(__file__).parent / "reference" / "sum_large.json").read_text())["cases"]
 TIERS = ("direct", "windows", "contour")
@@ -91,6 +92,63 @@ def test_many_rates(tier):
     assert law.sf(middle) == pytest.approx(math.fsum(pmf[middle + 1 :]), rel=1e-12)
     assert law.logpmf(0) == -math.inf
     assert law.logpmf(1) == pytest.approx(math.fsum(np.log1p(-rates[rates < 1])), rel=1e-14)
+
+
+@pytest.mark.parametrize("n", [2, 8, 9, 16, 17, 33, 100, 257, 600, 2100])
+@pytest.mark.parametrize("kind", ["uniform", "tiny", "next to 1", "alike"])
+def test_tables_of_any_number_of_rates(n, kind):
+    """Products of many tables together, of pairs and of matrices, beside one neuron after the other."""
+    rng = np.random.default_rng(n)
+    small = 10 ** rng.uniform(-12, -0.1, n)
+    rates = np.sort({"uniform": rng.random(n), "tiny": small, "next to 1": 1 - small, "alike": 0.3 + small / 99}[kind])
+    law, pmf = Layer(n, rates).dropped, np.full(1, 2.0**140)
+    for rate in rates:
+        pmf = np.convolve(pmf, [1 - rate, rate])
+    pmf *= 2.0**-140
+    (k,) = np.nonzero(pmf > 1e-290)
+    np.testing.assert_allclose(law.pmf(k), pmf[k], rtol=1e-12)
+    np.testing.assert_allclose(law.sf(k[:-1]), np.cumsum(pmf[::-1])[::-1][k[:-1] + 1], rtol=1e-12)
+    assert np.all(law.pmf(np.setdiff1d(np.arange(n + 1), k)) < 2e-290)
+    assert law.pmf(int(k[0])) == law.pmf(k)[0] == law.pmf(k.astype(float))[0]
+
+
+def test_long_products_are_sums_of_positive_terms():
+    rng = np.random.default_rng(0)
+    a, b = (10 ** rng.uniform(-100, 0, size) for size in (1100, 40_000))
+    got = convolution._multiply(a, b)
+    assert got.size == a.size + b.size - 1
+    for at in (0, 1, 63, 64, 1099, 1100, 16_400, 39_999, 41_097, 41_098):
+        low, high = max(0, at - b.size + 1), min(at, a.size - 1)
+        wanted = math.fsum(a[low : high + 1] * b[at - high : at - low + 1][::-1])
+        assert got[at] == pytest.approx(wanted, rel=1e-14, abs=0)
+
+
+def test_compensated_sums_hold_twice_the_digits():
+    rng = np.random.default_rng(1)
+    for size in (0, 1, 2, 7, 1000, 4097):
+        x = rng.standard_normal(size) * 10.0 ** rng.integers(-8, 9, size)
+        exact = sum(map(Fraction, x.tolist()), Fraction(0))
+        high, low = compensated_sum(x)
+        assert abs(Fraction(high) + Fraction(low) - exact) <= Fraction(1e-20)
+
+
+def test_some_numbers_are_answered_before_the_table_is_made():
+    groups = [(0.1, 20_000), (0.2, 20_000), (0.3, 20_000)]
+    law, plain = of_rates(groups), of_rates(groups)
+    plain.pmf([12_000])
+    k = [12_000, 11_000, 12_345, 13_000, 12_100, 9_000, 14_500, 12_001, 12_002, 12_003, 11_999, 12_500]
+    first = [(law.pmf(x), law.sf(x)) for x in k[:3]]
+    assert "_table" not in law.__dict__
+    rest = [(law.pmf(x), law.sf(x)) for x in k[3:]]
+    assert "_table" in law.__dict__
+    np.testing.assert_allclose(first + rest, [(plain.pmf(x), plain.sf(x)) for x in k], rtol=1e-12)
+    deep = of_rates(groups)
+    assert deep.logpmf(3) == pytest.approx(plain.logpmf(3), rel=1e-13)
+    assert deep.logsf(3) == plain.logsf(3) == 0
+    assert (deep.pmf(-1), deep.pmf(3), deep.pmf(60_000), deep.sf(59_999)) == (0, 0, 0, 0)
+    assert "_table" not in deep.__dict__
+    assert of_rates(groups).ppf(0.3) == plain.ppf(0.3)
+    assert of_rates(groups).isf(1e-30) == plain.isf(1e-30)
 
 
 def test_nodes_stand_for_many_rates():

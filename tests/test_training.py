@@ -11,6 +11,7 @@ from walk import compare, number, reference
 
 import dropstats as ds
 from dropstats import Layer, Network, Neuron, TrainingRun, passes_needed
+from dropstats.training import run as training_run
 from dropstats.training.longest_run import LongestRun
 
 DYNAMICS = reference("dynamics")
@@ -261,6 +262,38 @@ def test_waits_of_a_thousand_million_neurons():
         low, high = wait.interval(0.9)
         assert wait.cdf(low) >= 0.05 > wait.cdf(low - 1)
         assert wait.sf(high) <= 0.05 < wait.sf(high - 1)
+
+
+@pytest.mark.parametrize("what", ["dropped", "kept", "both"])
+@pytest.mark.parametrize(("low", "high"), [(1e-4, 0.9), (0.2, 0.21), (1e-7, 1 - 1e-7)])
+def test_waits_of_many_unequal_rates(what, low, high):
+    """Ten thousand rates, whose sums are had from nodes where these are fewer, beside the sum over the rates."""
+    rng = np.random.default_rng(0)
+    p = rng.uniform(low, high, 10_000) if low > 1e-6 else 10 ** rng.uniform(-7, -1e-7, 10_000)
+    wait = TrainingRun(Layer(p.size, p), 1).steps_until_all(what)
+    for t in (2, 3, 7, 30, 1000, 50_000, 10**6):
+        never, always = np.exp(t * np.log1p(-p)), np.exp(t * np.log(p))
+        missing = {"dropped": never, "kept": always, "both": never + always}[what]
+        log = math.fsum(np.log1p(-missing))
+        assert wait.cdf(t) == pytest.approx(math.exp(log), rel=1e-11 * max(1, -log), abs=1e-300)
+        assert wait.sf(t) == pytest.approx(-math.expm1(log), rel=1e-11, abs=1e-300)
+    assert wait.cdf(1) == (0 if what == "both" else pytest.approx(0, abs=1e-300))
+    median = wait.median()
+    assert wait.cdf(median - 1) < 0.5 <= wait.cdf(median)
+    assert wait.mean() == pytest.approx(median, rel=0.6)
+
+
+def test_similarity_of_many_unequal_rates(monkeypatch):
+    rng = np.random.default_rng(0)
+    for p in (rng.random(9000), 10 ** rng.uniform(-9, -1e-6, 9000), rng.uniform(1e-5, 2e-5, 9000)):
+        run = TrainingRun(Layer(p.size, p), 1)
+        fast = run.jaccard_kept, run.jaccard_dropped
+        with monkeypatch.context() as patch:
+            patch.setattr(training_run, "_MANY_RATES", math.inf)
+            run = TrainingRun(Layer(p.size, p), 1)
+            for got, wanted in zip(fast, (run.jaccard_kept, run.jaccard_dropped), strict=True):
+                assert got.mean == pytest.approx(wanted.mean, rel=1e-12)
+                assert got.std == pytest.approx(wanted.std, rel=1e-9)
 
 
 def test_waits_that_never_end():

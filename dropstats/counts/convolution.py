@@ -32,6 +32,8 @@ _SINGLES = 8
 # Tables of so many neurons are had first. Tables are multiplied many at a time where they are no longer than this and
 # there are enough pairs, or more pairs than they are long. Measured from 20 to 20,000 rates.
 _GROUP, _TOGETHER, _PAIRS = 16, 34, 8
+# Which of the 16 products of four probabilities are of so many dropped, divided by 2^420.
+_DROPPED_OF_FOUR = UNSCALE**3 * (np.add.outer([0, 1, 1, 2], [0, 1, 1, 2]).ravel() == np.arange(5)[:, None])
 # Tables of many neurons are cut at their ends from this length on.
 _CUT = 256
 # Where the shorter of two tables is so long, the product is had as one of matrices, with rows of so many.
@@ -73,8 +75,13 @@ def work(n: Floats, p: Floats) -> float:
 
 def convolve(n: Floats, p: Floats, q: Floats) -> Pmf:
     """Return the table of the sum of independent binomials; q = 1 - p is held apart, for p may be next to 1."""
+    if n.size and n.max() == 1:
+        return _multiply_many(p, q)
     few = n <= _SINGLES
-    tables = [_multiply_many(*_repeated(n[few], p[few], q[few]))] if few.any() else []
+    tables = []
+    if few.any():
+        number = n[few].astype(np.intp)
+        tables.append(_multiply_many(np.repeat(p[few], number), np.repeat(q[few], number)))
     if not few.all():
         groups = [Group(int(size), *pair) for size, *pair in zip(*(x[~few].tolist() for x in (n, p, q)), strict=True)]
         large = [(group, *_window(group)) for group in groups]
@@ -135,11 +142,6 @@ def trim(table: Pmf) -> Pmf:
     return Pmf(table.start + first, table.pmf[first : last + 1])
 
 
-def _repeated(n: Floats, p: Floats, q: Floats) -> tuple[Floats, Floats]:
-    """Return p and q of each neuron."""
-    return (p, q) if n.max() == 1 else (np.repeat(p, n.astype(np.intp)), np.repeat(q, n.astype(np.intp)))
-
-
 def _multiply_many(p: Floats, q: Floats) -> Pmf:
     """Return the table of the number of dropped among neurons, by products of pairs, all pairs of a step together.
 
@@ -147,10 +149,11 @@ def _multiply_many(p: Floats, q: Floats) -> Pmf:
     """
     groups = 1 << ((p.size - 1) // _GROUP).bit_length()
     size = -(-p.size // groups)
-    tables = np.zeros((2, groups << (size - 1).bit_length()))
+    tables = np.zeros((2, groups << max((size - 1).bit_length(), 2)))
     tables[0] = SCALE  # who is missing in a group is kept for certain
     np.multiply(q, SCALE, out=tables[0, : p.size])
     np.multiply(p, SCALE, out=tables[1, : p.size])
+    tables = _fours(tables)
     while tables.shape[1] > groups:
         tables = _columns(tables)
     tables = tables[: size + 1]
@@ -172,6 +175,14 @@ def _multiply_many(p: Floats, q: Floats) -> Pmf:
             (large,) = np.nonzero(rows.max(axis=0) >= _TINY)
             start, rows = start + int(large[0]), rows[:, large[0] : large[-1] + 1]
     return trim(Pmf(start, rows[0, : p.size + 1 - start]))
+
+
+def _fours(tables: Floats) -> Floats:
+    """Return the products of four columns of two probabilities each, one from each quarter."""
+    quarter = tables.shape[1] // 4
+    pairs = (tables[:, None, : 2 * quarter] * tables[:, 2 * quarter :]).reshape(4, 2 * quarter)
+    every = (pairs[:, None, :quarter] * pairs[:, quarter:]).reshape(16, quarter)
+    return np.asarray(_DROPPED_OF_FOUR @ every)
 
 
 def _columns(tables: Floats) -> Floats:

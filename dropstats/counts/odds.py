@@ -1,7 +1,9 @@
 """Sums over many unlike rates: of tilted means, variances, and logs of characteristic functions."""
 
 import math
+from collections.abc import Iterable
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,8 @@ Floats = NDArray[np.float64]
 
 # Sums over more rates than this are had from nodes.
 _MANY = 400
+# Up to this many pairs (p, n) are merged one by one.
+_FEW_PAIRS = 16
 # Nodes for each unit of the log odds.
 _NODES = 16
 # Rates, and entries of an array, at a time.
@@ -195,3 +199,31 @@ def _less_arctan(x: Floats) -> Floats:
     for order in range(17 if largest > 1e-6 else 7, 1, -2):
         series = 1 / order - square * series
     return x * square * series
+
+
+def merged(parts: Iterable[tuple[float, int]]) -> tuple[tuple[float, int], ...]:
+    """Return pairs (p, n) with each p once, rising, and without those of no neurons."""
+    pairs = list(parts)
+    if all(a < b for (a, _), (b, _) in pairwise(pairs)) and all(n for _, n in pairs):
+        return tuple(pairs)
+    if len(pairs) > _FEW_PAIRS:
+        p, number = gathered(*columns(pairs))
+        return tuple(zip(p.tolist(), number.astype(np.int64).tolist(), strict=True))
+    together: dict[float, int] = {}
+    for rate, n in pairs:
+        together[rate] = together.get(rate, 0) + n
+    return tuple(sorted((rate, n) for rate, n in together.items() if n))
+
+
+def columns(pairs: list[tuple[float, int]]) -> tuple[Floats, Floats]:
+    """Return the probabilities and the numbers of neurons of pairs (p, n), at least one."""
+    p, number = (np.array(x, dtype=np.float64) for x in zip(*pairs, strict=True))
+    return p, number
+
+
+def gathered(p: Floats, number: Floats) -> tuple[Floats, Floats]:
+    """Return the different probabilities, rising, and how many neurons have each; those of none are left out."""
+    values, where = np.unique(p, return_inverse=True)
+    together = np.bincount(where, number, minlength=values.size)
+    some = together > 0
+    return values[some], np.asarray(together[some], dtype=np.float64)

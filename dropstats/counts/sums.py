@@ -15,7 +15,7 @@ from dropstats.counts.contour import LEAST_SD, Contour
 from dropstats.counts.convolution import Pmf, convolve, product, scaled, trim, work
 from dropstats.counts.frozen import Count
 from dropstats.counts.mixture import mixture
-from dropstats.counts.odds import Rates
+from dropstats.counts.odds import Rates, columns, gathered, merged
 from dropstats.counts.table import LOG_FLOOR, Logs, Scaled, Table, Tabulated, log_sums
 from dropstats.counts.terms import Binomials, Counted, Term, tilt
 
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 # Sums of more binomials than this are sampled by inversion of the cdf rather than by adding binomial variates.
 _ADDED_VARIATES = 16
 # Multiplications up to which a table is convolved: beyond, windows are faster (measured, of 3 to 100,000 rates).
-_DIRECT = 1.2e8
+_DIRECT = 4e7
 # Standard deviation beyond which numbers are at first answered without a table: so many, and one more for each so many
 # standard deviations, take about as long as the table, which is made for the next.
 _LONG, _FIRST, _MORE = 20.0, 8, 40.0
@@ -312,32 +312,15 @@ def tabulate(count: Count) -> Table:
     return Table(count.logpmf(np.arange(count.n + 1.0)), count.n)
 
 
-def merged(parts: Iterable[tuple[float, int]]) -> tuple[tuple[float, int], ...]:
-    """Return pairs (p, n) with each p once, rising, and without those of no neurons."""
-    pairs = list(parts)
-    if len(pairs) > _ADDED_VARIATES:
-        p, number = _merged(*_columns(pairs))
-        return tuple(zip(p.tolist(), number.astype(np.int64).tolist(), strict=True))
-    together: dict[float, int] = {}
-    for rate, n in pairs:
-        together[rate] = together.get(rate, 0) + n
-    return tuple(sorted((rate, n) for rate, n in together.items() if n))
-
-
 def of_rates(parts: Iterable[tuple[float, int]]) -> Count:
     """Return the law of the number dropped, from pairs (p, n) of groups of neurons that share a probability."""
     pairs = list(parts)
     if len(pairs) > _ADDED_VARIATES:
-        return of_groups(*_merged(*_columns(pairs)))
+        return of_groups(*gathered(*columns(pairs)))
     groups = merged(pairs)
     if len(groups) == 1:  # of any number of neurons, also beyond 2^53
         return Binomial(groups[0][1], groups[0][0])
     return of_groups(*np.array(groups).T) if groups else Binomial(0, pairs[0][0] if pairs else 0.0)
-
-
-def _columns(pairs: list[tuple[float, int]]) -> tuple[Floats, Floats]:
-    p, number = (np.array(x, dtype=np.float64) for x in zip(*pairs, strict=True))
-    return p, number
 
 
 def of_each(rates: Floats) -> Count:
@@ -362,15 +345,7 @@ def _groups(counts: "Iterable[Binomial | PoissonBinomial]") -> tuple[Floats, Flo
         for count in counts
     ]
     p, number = map(np.concatenate, zip(*binomials, strict=True))
-    return _merged(p, number)
-
-
-def _merged(p: Floats, number: Floats) -> tuple[Floats, Floats]:
-    """Return the different probabilities, rising, and how many neurons have each; those of none are left out."""
-    values, where = np.unique(p, return_inverse=True)
-    together = np.bincount(where, number, minlength=values.size)
-    some = together > 0
-    return values[some], np.asarray(together[some], dtype=np.float64)
+    return gathered(p, number)
 
 
 def _flat(counts: Iterable[Count]) -> Iterator[Count]:

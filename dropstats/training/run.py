@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from dropstats import _numerics, _progress, _validate, counts
 from dropstats._numerics import log1mexp
@@ -17,6 +18,9 @@ from dropstats.training.longest_run import LongestRun
 from dropstats.training.times import WaitingTime, log_rates
 
 Array = NDArray[np.float64]
+
+# Sums over more different rates than this are had from nodes.
+_MANY_RATES = 2**13
 
 
 class Similarity(NamedTuple):
@@ -297,6 +301,7 @@ class TrainingRun:
         with np.errstate(divide="ignore"):
             some = -math.expm1(float(np.sum(2 * m * np.log1p(-r))))
         y, s, weights, minus_log_s = _unit_nodes(float(np.sum(m * r * (2 - r))))
+        r, m = _as_nodes(r, m)
         size = max(1, 2**18 // y.size)
         blocks = [(r[i : i + size, None], m[i : i + size]) for i in range(0, r.size, size)]  # of bounded memory
         log_generating, hits = np.zeros(y.size), np.zeros(y.size)
@@ -351,6 +356,22 @@ class TrainingRun:
             return counts.of_rates([(both, self.steps)])
         # the chance to be missed, p + p' - p p', keeps the digits that 1 - q q' would lose
         return counts.of_rates([(p + other * (1 - p), self.steps)]).mirror()
+
+
+def _as_nodes(r: Array, number: Array) -> tuple[Array, Array]:
+    """Return nodes and weights for sums over many rates; few rates as they are.
+
+    The summands are functions of the log odds whose nearest singularities, the zeros of (1 - r)^2 + r (2 - r) s, are
+    pi / 2 or more away from the real axis: on a width of 1/2 the nodes err by 12^-16 of them.
+    """
+    if r.size <= _MANY_RATES or r.max() == 1:
+        return r, number
+    order = np.argsort(r)
+    odds = np.log(r[order]) - np.log1p(-r[order])
+    if 16 * (odds[-1] - odds[0]) / 0.5 > r.size / 4:
+        return r, number
+    odds, number = counts.nodes(odds, number[order], 0.5)
+    return expit(odds), number
 
 
 def _unit_nodes(union: float) -> tuple[Array, Array, Array, Array]:
