@@ -262,7 +262,7 @@ def tally(masks: Any, law: Law | None = None) -> Tally:
         raise ValueError(f"masks must have the law's {law.n} neurons; got shape {shape}")
     if recorded and given.judged < given.trials * given.n:
         raise ValueError(
-            f"a tally needs masks of which every neuron is known; got {given.trials * given.n - given.judged:,} of "
+            f"a tally needs masks whose neurons are all known; got {given.trials * given.n - given.judged:,} of "
             f"{given.trials * given.n:,} of which it is not known whether they were dropped (inputs of 0 or NaN)"
         )
     return _recorded(given, law) if recorded else _tally(given, law)

@@ -5,6 +5,8 @@ seen of it is what is seen of the kernel.
 """
 
 import math
+import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -54,20 +56,39 @@ def watched(model, x, calls=30):
 # Stand-ins
 
 
+def weights(query, key, causal):
+    found = query.float() @ key.float().transpose(-1, -2) / math.sqrt(query.shape[-1])
+    if causal:
+        found = found.masked_fill(torch.ones(found.shape[-2:], dtype=torch.bool).triu(1), -math.inf)
+    return torch.softmax(found, -1)
+
+
+def kept(shape, p, seed):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(int(seed))) >= p
+
+
 def attend(query, key, value, p, causal):
     """Attention whose mask is drawn from a number that the generator gives, as of a seed and an offset."""
     seed = torch.empty((), dtype=torch.int64).random_()
-    weights = query.float() @ key.float().transpose(-1, -2) / math.sqrt(query.shape[-1])
-    if causal:
-        weights = weights.masked_fill(torch.ones(weights.shape[-2:], dtype=torch.bool).triu(1), -math.inf)
-    kept = torch.rand(weights.shape, generator=torch.Generator().manual_seed(int(seed))) >= p
-    weights = torch.softmax(weights, -1) * kept / (1 - p)
-    return (weights @ value.float()).to(query.dtype), torch.empty(weights.shape[:-1]), seed
+    plain = weights(query, key, causal)
+    output = plain * kept(plain.shape, p, seed) / (1 - p) @ value.float()
+    return output.to(query.dtype), torch.empty(plain.shape[:-1]), seed
 
 
 def flash(query, key, value, dropout_p=0.0, is_causal=False, return_debug_mask=False, *, scale=None):
     output, sums, seed = attend(query, key, value, dropout_p, is_causal)
     return output, sums, NONE, NONE, query.shape[-2], key.shape[-2], seed, torch.zeros(()), NONE
+
+
+def flash_backward(
+    grad_out, query, key, value, out, logsumexp, cum_seq_q, cum_seq_k, max_q, max_k, dropout_p, is_causal, seed, offset,
+    *, scale=None, other=0,
+):  # fmt: skip
+    plain = weights(query, key, is_causal)
+    scaled = kept(plain.shape, dropout_p, seed + other) / (1 - dropout_p)
+    inner = grad_out @ value.transpose(-1, -2) * scaled
+    inner = plain * (inner - (inner * plain).sum(-1, keepdim=True)) / math.sqrt(query.shape[-1])
+    return inner @ key, inner.transpose(-1, -2) @ query, (plain * scaled).transpose(-1, -2) @ grad_out
 
 
 def efficient(query, key, value, attn_bias, compute_log_sumexp, dropout_p=0.0, is_causal=False, *, scale=None):
@@ -112,6 +133,7 @@ def lstm(
 
 KERNELS = {
     "_scaled_dot_product_flash_attention": flash,
+    "_scaled_dot_product_flash_attention_backward": flash_backward,
     "_scaled_dot_product_efficient_attention": efficient,
     "_scaled_dot_product_cudnn_attention": cudnn,
     "_flash_attention_forward": flash_forward,
@@ -188,13 +210,28 @@ def test_the_mask_of_fused_attention_is_the_one_that_was_used(kernels, call):
     state = torch.get_rng_state()
     output = func.default(*given)[0]
     used, after = (output.transpose(1, 2) if turned else output) != 0, torch.get_rng_state()
-    kept, known, shape = attention.mask(func.default, tuple(given), {}, state)
-    assert torch.equal(kept[..., :8], used)
+    call = attention.Call(func.default, tuple(given), {}, state)
+    mask, known, shape = attention.mask(call)
+    assert torch.equal(mask[..., :8], used)
     assert known.all()
-    assert shape == kept.shape == (2, 3, 20, 20)
+    assert shape == mask.shape == (2, 3, 20, 20)
     # as much of the batch as is asked for
-    assert torch.equal(attention.mask(func.default, tuple(given), {}, state, 900)[0], kept[:1])
+    assert torch.equal(attention.mask(call, 900)[0], mask[:1])
     assert torch.equal(torch.get_rng_state(), after)
+
+
+@pytest.mark.parametrize("other", [0, 1])
+def test_the_gradient_of_fused_attention_is_held_against_its_mask(kernels, other):
+    # a backward pass that draws its mask from another seed
+    kernels["_scaled_dot_product_flash_attention_backward"] = partial(flash_backward, other=other)
+    model = nn.Sequential(nn.Linear(8, 8), Function(call_flash))
+    report = ds.audit_model(model, torch.randn(2, 3, 20, 8), calls=16)
+    assert report.passed is not bool(other), str(report)
+    message = report["gradient"].message
+    if other:
+        assert re.fullmatch(r"0\.3\d* of the gradients at 1 are zero, or not, against the mask", message)
+    else:
+        assert message == "gradients are zero just where 1 place dropped"
 
 
 def test_packed_sequences_are_listed_with_their_rate(kernels):

@@ -91,7 +91,8 @@ def test_the_blocks_of_a_page_run_one_after_the_other(name, tmp_path, monkeypatc
 
 
 @pytest.mark.framework
-def test_modules_are_asserted():
+def test_modules_are_asserted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     pytest.importorskip("torch", reason="torch is not installed")
     names = {}
     for block in blocks(ROOT / "docs" / "recording.md"):

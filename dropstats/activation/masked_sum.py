@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtr
 
+from dropstats import _progress
 from dropstats._numerics import panels, scalar
 from dropstats.activation import lattice, saddlepoint
 
@@ -140,20 +141,23 @@ class MaskedSum:
         weights, rates, factor = (each.reshape(self.n, outputs).T[output] for each in of_weights)
         return saddlepoint.Rows(weights * np.atleast_2d(self.inputs)[batch] * factor, rates)
 
-    def _by_row(self, function: Callable[[saddlepoint.Rows, Array], tuple[Array, ...]], y: Any) -> tuple[Any, ...]:
+    def _by_row(
+        self, function: Callable[[saddlepoint.Rows, Array], tuple[Array, ...]], y: Any, progress: Any
+    ) -> tuple[Any, ...]:
         """Apply a function of rows and thresholds to y broadcast against the sum's shape, some rows at a time."""
         points, cells = np.broadcast_arrays(np.asarray(y, dtype=np.float64), self._cells)
         flat, cells, shape = points.ravel(), cells.ravel(), points.shape
         size = max(1, _CHUNK // max(self.n, 1))
         one = self._rows(cells[:1]) if math.prod(self.shape) == 1 and cells.size else None  # shared by all points
+        starts = range(0, max(flat.size, 1), size)
         parts = [
             function(one or self._rows(cells[start : start + size]), flat[start : start + size])
-            for start in range(0, max(flat.size, 1), size)
+            for start in _progress.shown(starts, len(starts), "saddlepoints", "block", progress, delay=1)
         ]
         columns = (np.where(np.isnan(flat), np.nan, np.concatenate(column)) for column in zip(*parts, strict=True))
         return tuple(scalar(column.reshape(shape)) for column in columns)
 
-    def cdf(self, y: ArrayLike, span: float | None = None) -> Any:
+    def cdf(self, y: ArrayLike, span: float | None = None, progress: Any = None) -> Any:
         """Return P(z <= y) by the saddlepoint approximation, with y broadcast against the sum's shape.
 
         Parameters
@@ -163,6 +167,8 @@ class MaskedSum:
         span : float, optional
             Spacing of the lattice on which z and y lie; the second continuity correction of Daniels (1987) is then
             used. Without it an atom at y counts half.
+        progress : bool or callable, optional
+            True shows a progress bar after a second; a callable such as ``tqdm.notebook.tqdm`` wraps the blocks.
 
         Returns
         -------
@@ -174,9 +180,9 @@ class MaskedSum:
         of 1e-5 is below 3%, where the normal approximation is 18 times too large. The approximation is poor if fewer
         than about one neuron is expected to be dropped (or kept); use `lattice` then.
         """
-        return self._tails(y, span)[0]
+        return self._tails(y, span, progress)[0]
 
-    def sf(self, y: ArrayLike, span: float | None = None) -> Any:
+    def sf(self, y: ArrayLike, span: float | None = None, progress: Any = None) -> Any:
         """Return P(z > y) by the saddlepoint approximation; see `cdf`.
 
         Examples
@@ -187,16 +193,16 @@ class MaskedSum:
         >>> float(f"{pre.training.sf(800 / 28):.3g}"), float(f"{pre.training.normal().sf(800 / 28):.3g}")
         (2.41e-05, 0.000459)
         """
-        return self._tails(y, span)[1]
+        return self._tails(y, span, progress)[1]
 
-    def _tails(self, y: ArrayLike, span: float | None) -> tuple[Any, ...]:
+    def _tails(self, y: ArrayLike, span: float | None, progress: Any) -> tuple[Any, ...]:
         if span is not None and not (np.isfinite(span) and span > 0):
             raise ValueError(f"span must be a positive number; got {span!r}")
-        return self._by_row(lambda rows, at: saddlepoint.tails(rows, at, span or 0.0), y)
+        return self._by_row(lambda rows, at: saddlepoint.tails(rows, at, span or 0.0), y, progress)
 
-    def pdf(self, y: ArrayLike) -> Any:
+    def pdf(self, y: ArrayLike, progress: Any = None) -> Any:
         """Return the saddlepoint density (Daniels 1954); on a lattice, density times span approximates the pmf."""
-        return self._by_row(lambda rows, at: (saddlepoint.density(rows, at),), y)[0]
+        return self._by_row(lambda rows, at: (saddlepoint.density(rows, at),), y, progress)[0]
 
     @property
     def _cells(self) -> NDArray[np.intp]:
@@ -245,7 +251,7 @@ class MaskedSum:
 
     # --- expectations of functions -------------------------------------------------------------------------------
 
-    def expect(self, function: Callable[[Array], Array]) -> Any:
+    def expect(self, function: Callable[[Array], Array], progress: Any = None) -> Any:
         """Return the exact expectation of function(z), of shape ``shape``.
 
         Up to 20 neurons with 0 < p < 1, all masks are enumerated; beyond, the terms must lie on a lattice (see
@@ -255,6 +261,8 @@ class MaskedSum:
         ----------
         function : callable
             Takes an array of values of z and returns an array of that shape.
+        progress : bool or callable, optional
+            As for `cdf`, over the sums.
 
         Examples
         --------
@@ -264,7 +272,8 @@ class MaskedSum:
         >>> pre.training.expect(lambda z: np.maximum(z, 0)), pre.inference.expect(lambda z: np.maximum(z, 0))
         (0.5, 0.0)
         """
-        values = (self._expect_cell(cell, function) for cell in np.ndindex(*self.shape))
+        cells = _progress.shown(np.ndindex(*self.shape), math.prod(self.shape), "enumerating", "sum", progress, delay=1)
+        values = (self._expect_cell(cell, function) for cell in cells)
         return scalar(np.fromiter(values, np.float64).reshape(self.shape))
 
     def _expect_cell(self, index: tuple[int, ...], function: Callable[[Array], Array]) -> float:
@@ -278,10 +287,10 @@ class MaskedSum:
             weights = np.concatenate([weights * p, weights * (1 - p)])
         return float(np.sum(function(values) * weights))
 
-    def mean_relu(self, method: Literal["exact", "normal"] = "exact") -> Any:
+    def mean_relu(self, method: Literal["exact", "normal"] = "exact", progress: Any = None) -> Any:
         """Return E max(z, 0): exact (see `expect`), or of the normal approximation, mu Phi(mu/s) + s phi(mu/s)."""
         if method == "exact":
-            return self.expect(lambda z: np.maximum(z, 0.0))
+            return self.expect(lambda z: np.maximum(z, 0.0), progress)
         if method != "normal":
             raise ValueError(f"method must be 'exact' or 'normal'; got {method!r}")
         mean, deviation = self.cumulants[0], np.sqrt(self.cumulants[1])
@@ -290,32 +299,48 @@ class MaskedSum:
             value = mean * ndtr(ratio) + deviation * np.exp(-0.5 * ratio**2) / np.sqrt(2 * np.pi)
         return scalar(np.where(deviation == 0, np.maximum(mean, 0.0), value))
 
-    def mean_sigmoid(self, method: Literal["exact", "normal", "mackay"] = "exact") -> Any:
+    def mean_sigmoid(self, method: Literal["exact", "normal", "mackay"] = "exact", progress: Any = None) -> Any:
         """Return E 1/(1 + exp(-z)): exact (see `expect`), of the normal approximation, or MacKay's approximation.
 
         MacKay's is sigmoid(mu / sqrt(1 + pi s^2 / 8)): D. MacKay (1992). The evidence framework applied to
         classification networks. Neural Computation 4, 720-736. doi:10.1162/neco.1992.4.5.720
         """
         if method == "exact":
-            return self.expect(expit)
+            return self.expect(expit, progress)
         mean, variance = self.cumulants[0], self.cumulants[1]
         if method == "mackay":
             return scalar(expit(mean / np.sqrt(1 + np.pi * variance / 8)))
         if method != "normal":
             raise ValueError(f"method must be 'exact', 'normal' or 'mackay'; got {method!r}")
-        return scalar(_normal_sigmoid(mean, np.sqrt(variance)))
+        return scalar(_normal_sigmoid(mean, np.sqrt(variance), progress))
 
 
-def _normal_sigmoid(mean: Array, deviation: Array) -> Array:
-    """E sigmoid(mean + deviation Z) for a standard normal Z."""
-    # Narrow laws by the trapezoidal rule: sigmoid is analytic up to pi/deviation, so that with deviation <= 4 a step
-    # of 0.05 errs by exp(-98); beyond 16 deviations nothing is left even where exp(z) shifts the weight by 4.
+def _normal_sigmoid(mean: Array, deviation: Array, progress: Any = None) -> Array:
+    """E sigmoid(mean + deviation Z) for a standard normal Z, some at a time."""
+    flat, spread, size = np.ravel(mean), np.ravel(deviation), 2**11
+    result = np.full(flat.shape, np.nan)
+    starts = range(0, flat.size, size)
+    for start in _progress.shown(starts, len(starts), "sigmoids", "block", progress, delay=1):
+        part = slice(start, start + size)
+        for chosen, of in ((spread[part] <= 4, _narrow_sigmoid), (spread[part] > 4, _wide_sigmoid)):
+            (where,) = np.nonzero(chosen)
+            if where.size:
+                result[start + where] = of(flat[part][where], spread[part][where, None])
+    return result.reshape(np.shape(mean))
+
+
+def _narrow_sigmoid(mean: Array, deviation: Array) -> Array:
+    # by the trapezoidal rule: sigmoid is analytic up to pi/deviation, so that with deviation <= 4 a step of 0.05 errs
+    # by exp(-98); beyond 16 deviations nothing is left even where exp(z) shifts the weight by 4
     z = np.arange(-320, 321) * 0.05
     weights = 0.05 * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    narrow = expit(mean[..., None] + np.minimum(deviation, 4)[..., None] * z) @ weights
-    # Wide laws: the step function, plus what is left of the sigmoid within 40 of 0 (beyond, it is below 1e-17).
+    return np.asarray(expit(mean[:, None] + deviation * z) @ weights)
+
+
+def _wide_sigmoid(mean: Array, deviation: Array) -> Array:
+    # the step function, plus what is left of the sigmoid within 40 of 0 (beyond, it is below 1e-17)
     x, weights = panels(np.arange(41.0))
-    s = np.maximum(deviation, 4)[..., None]
-    above, below = (np.exp(-0.5 * ((x + sign * mean[..., None]) / s) ** 2) for sign in (1, -1))
-    wide = ndtr(mean / s[..., 0]) + ((above - below) / s) @ (weights * expit(-x)) / np.sqrt(2 * np.pi)
-    return np.asarray(np.where(deviation <= 4, narrow, wide))
+    above, below = (np.exp(-0.5 * ((x + sign * mean[:, None]) / deviation) ** 2) for sign in (1, -1))
+    return np.asarray(
+        ndtr(mean / deviation[:, 0]) + ((above - below) / deviation) @ (weights * expit(-x)) / np.sqrt(2 * np.pi)
+    )

@@ -3,10 +3,19 @@
 import math
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
 from dropstats.auditing import nulls
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 # A cause is named where the observed rate could come from it with at least this probability.
 _CONSISTENT = 0.001
+# Neurons at most among which stages are looked for, in time that grows with their square.
+_STAGED = 1024
 
 # Grids on which implementations compare, and what they compare with.
 _GRIDS = (
@@ -83,6 +92,48 @@ def _rates(p: float, dtype: str | None, bare: bool, n: int) -> Iterator[tuple[fl
             f"consistent with p (1 - 1/n), n = {n:,}: one neuron of each mask seems always to be kept",
         )
     yield p / 2, "consistent with p/2"
+
+
+def of_stages(counts: Ints, trials: Ints, rates: Floats) -> tuple[int, ...]:
+    """Return where the stages begin whose neurons all have the rate of their first one; empty if there are none.
+
+    Rates must differ from neuron to neuron. Among all divisions into stages, the most likely one is taken, and named
+    where its stages have three neurons on average at least and its deviance is that of chance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rates = np.linspace(0, 0.5, 6)
+    >>> of_stages(np.array([0, 0, 0, 301, 290, 305]), np.full(6, 1000), rates)
+    (0, 3)
+    """
+    n = rates.size
+    if not 4 <= n <= _STAGED or (np.diff(rates) == 0).any():
+        return ()
+    dropped, judged = (np.concatenate(([0], np.cumsum(one))) for one in (counts, trials))
+    # a stage more must be worth its parameters, its begin and its rate (Schwarz's criterion)
+    penalty = math.log(max(int(judged[-1]), 1))
+    best, begun = np.full(n + 1, -np.inf), np.zeros(n + 1, np.int64)
+    best[0] = 0.0
+    for first, rate in enumerate(rates.tolist()):
+        drops, kept = dropped[first + 1 :] - dropped[first], judged[first + 1 :] - judged[first]
+        likelihood = special.xlogy(drops, rate) + special.xlog1py(kept - drops, -rate) - penalty
+        better = best[first] + likelihood > best[first + 1 :]
+        best[first + 1 :] = np.where(better, best[first] + likelihood, best[first + 1 :])
+        begun[first + 1 :] = np.where(better, first, begun[first + 1 :])
+    starts = [int(begun[n])]
+    while starts[-1]:
+        starts.append(int(begun[starts[-1]]))
+
+    def likelihood_of(shares: Floats) -> float:
+        return float((special.xlogy(counts, shares) + special.xlog1py(trials - counts, -shares)).sum())
+
+    # rates that are all wrong by one factor, or one place off, are steps to the eye only
+    factor = float(counts.sum() / max(float(trials @ rates), 1e-300))
+    others = (np.minimum(rates * factor, 1.0), np.roll(rates, 1), np.roll(rates, -1))
+    deviance = 2 * (likelihood_of(counts / np.maximum(trials, 1)) - float(best[n]) - len(starts) * penalty)
+    named = 3 * len(starts) <= n and special.chdtrc(n, deviance) >= _CONSISTENT
+    return tuple(reversed(starts)) if named and best[n] > max(map(likelihood_of, others)) else ()
 
 
 def of_scale(value: float, p: float, observed_rate: float) -> str:

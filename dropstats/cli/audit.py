@@ -21,7 +21,7 @@ from dropstats.cli.common import (
 if TYPE_CHECKING:
     from dropstats.laws import Law
 
-SUMMARY = "decide whether recorded masks follow the law they declare"
+SUMMARY = "test whether recorded masks follow the law that they declare"
 EXAMPLES = f"""\
   dropstats audit masks.npz
   dropstats audit masks.npy --p 0.1 --plot audit.png
@@ -38,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
     """Take recordings, what they declare, and how they are judged."""
     add_recording_arguments(parser, nargs="+")
     add_default(parser, "--false-alarm", 1e-3, "A", "probability that a correct implementation fails")
-    scaling = "whether kept values are divided by 1 - P in training; %(default)s by default"
+    scaling = "inverted: kept values are divided by 1 - P in training; direct: they are not; %(default)s by default"
     parser.add_argument("--scaling", choices=("inverted", "direct"), default="inverted", help=scaling)
     tests = "names of the tests to run, separated by commas; all by default"
     parser.add_argument("--tests", type=_names, metavar="TEST,...", help=tests)

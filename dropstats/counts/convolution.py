@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _validate
+from dropstats import _progress, _validate
 from dropstats.counts.binomial_logs import BinomialLogs
 
 Floats = NDArray[np.float64]
@@ -104,7 +104,7 @@ def product(a: Pmf, b: Pmf) -> Pmf:
     if 8 * points.size < a.pmf.size:
         _check_work(points.size, b.pmf.size)
         out = np.zeros(a.pmf.size + b.pmf.size - 1)
-        for point in points.tolist():
+        for point in _progress.shown(points.tolist(), points.size, "convolving", "point", delay=1):
             out[point : point + b.pmf.size] += a.pmf[point] / SCALE * b.pmf
         return trim(Pmf(a.start + b.start, out))
     _check_work(a.pmf.size, b.pmf.size)
@@ -200,12 +200,12 @@ def _multiply(a: Floats, b: Floats) -> Floats:
     if a.size < _LONG:
         return np.correlate(b, a[::-1], "full")
     width, number = _ROW, -(-a.size // _ROW)
-    rows = np.zeros(number * width)
-    rows[rows.size - a.size :] = a[::-1]
-    rows = rows.reshape(number, width)
+    rows = np.zeros((number, width))
+    rows.reshape(-1)[rows.size - a.size :] = a[::-1]
     out = np.zeros((number - 1) * width + b.size + width - 1)
-    step = max(_ENTRIES // number, width)
-    for begin in range(0, b.size, step):
+    step = _ENTRIES // max(number, width)
+    begins = range(0, b.size, step)
+    for begin in _progress.shown(begins, len(begins), "convolving", "block", delay=1):
         part = b[begin : begin + step]
         padded = np.zeros(part.size + 2 * width - 2)
         padded[width - 1 : width - 1 + part.size] = part

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dropstats import _progress
+
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
@@ -174,7 +176,7 @@ def _covered(grid: _Grid, states: Codes, gamma: float, logs: bool) -> Floats:
     nothing = -np.inf if logs else 0.0
     table = np.full((states.size, grid.height * grid.width + 1), nothing)
     table[0, 0] = 0.0 if logs else 1.0
-    for row in grid.rows:
+    for row in _progress.shown(grid.rows, len(grid.rows), "covering rows", "row", delay=1):
         # of each step, the last count of the counts before: a covered column adds one to it
         before = [np.full(uncovered.shape[1], nothing) for uncovered, _ in matrices]
         most = grid.width * max(row + 1, 0)

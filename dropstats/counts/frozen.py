@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr
 
+from dropstats import _progress
 from dropstats._numerics import log1mexp
 from dropstats.counts import likeness, search
 
@@ -273,10 +275,7 @@ class Count:
 
     def entropy(self) -> Any:
         """Shannon entropy of the count, in nats."""
-        k = self._window()
-        probability = self.pmf(k)
-        probability = probability[probability > 0]
-        return np.float64(0.0 - np.sum(probability * np.log(probability)))  # 0.0 - x: never -0.0
+        return np.float64(np.sum(entr(self.pmf(self._window()))) + 0.0)  # + 0.0: never -0.0
 
     def _window(self) -> Floats:
         """Return the counts outside which less than 1e-300 lies on either side."""
@@ -293,10 +292,10 @@ class Count:
     ) -> Any:
         """Expectation of func(X) over lb <= X <= ub, by summation over the support.
 
-        `func` is called with arrays of counts. For n above 1e7, counts in tails of probability below 1e-300 are left
-        out. scipy's `maxcount`, `tolerance` and `chunksize` are accepted and ignored.
+        `func` is called with arrays of counts; `progress=True` shows a bar. For n above 1e7, counts in tails of
+        probability below 1e-300 are left out. scipy's `maxcount`, `tolerance` and `chunksize` are accepted and ignored.
         """
-        if unknown := sorted(set(kwds) - {"maxcount", "tolerance", "chunksize"}):
+        if unknown := sorted(set(kwds) - {"maxcount", "tolerance", "chunksize", "progress"}):
             raise TypeError(f"expect() got an unexpected keyword argument {unknown[0]!r}")
         low, high = 0, self.n
         if self.n > 10**7:
@@ -307,7 +306,8 @@ class Count:
         if high - low >= _EXPECT_MAX:
             raise ValueError(f"expect would sum {high - low + 1} terms; it sums at most {_EXPECT_MAX}")
         total = np.float64(0.0)
-        for start in range(low, high + 1, _EXPECT_CHUNK):
+        starts = range(low, high + 1, _EXPECT_CHUNK)
+        for start in _progress.shown(starts, len(starts), "summing", "block", kwds.get("progress"), delay=1):
             k = search.counts_between(start, min(start + _EXPECT_CHUNK - 1, high))
             total = total + np.sum((k if func is None else func(k)) * self.pmf(k))
         if conditional:

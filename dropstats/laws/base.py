@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _validate
+from dropstats import _progress, _validate
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
@@ -86,7 +86,9 @@ class LawMethods:
             return False
         return True
 
-    def prob(self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False) -> float:
+    def prob(
+        self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False, progress: Any = None
+    ) -> float:
         """Return the probability of a count, a fraction or an interval of dropped (or kept) neurons.
 
         Parameters
@@ -98,6 +100,9 @@ class LawMethods:
             decimal number that was written: 0.07 of 100 neurons is exactly 7.
         log : bool
             Return the natural logarithm, which stays finite for probabilities below 1e-308. False by default.
+        progress : bool or callable, optional
+            True shows a progress bar after a second (the distribution of some laws, such as `DropBlock`, takes long to
+            compute); a callable such as ``tqdm.notebook.tqdm`` wraps the steps.
 
         Returns
         -------
@@ -121,13 +126,14 @@ class LawMethods:
         """
         if (dropped is None) + (kept is None) + (fraction is None) != 2:
             raise TypeError("prob takes one of dropped=, kept= and fraction=, a number or an interval (low, high)")
-        if kept is not None:
-            return self.kept.between(*_validate.closed_interval(kept, "kept"), log=log)
-        if dropped is not None:
-            return self.dropped.between(*_validate.closed_interval(dropped, "dropped"), log=log)
-        return self.dropped.between(*_validate.share_of(fraction, self.n, "fraction"), log=log)
+        with _progress.asked(progress):
+            if kept is not None:
+                return self.kept.between(*_validate.closed_interval(kept, "kept"), log=log)
+            if dropped is not None:
+                return self.dropped.between(*_validate.closed_interval(dropped, "dropped"), log=log)
+            return self.dropped.between(*_validate.share_of(fraction, self.n, "fraction"), log=log)
 
-    def quantile(self, q: Any, of: str = "dropped") -> Any:
+    def quantile(self, q: Any, of: str = "dropped", progress: Any = None) -> Any:
         """Return the smallest k such that at most k neurons are dropped (or kept) with probability q or more.
 
         Parameters
@@ -136,6 +142,8 @@ class LawMethods:
             Probabilities in [0, 1].
         of : {'dropped', 'kept'}
             Which neurons are counted; 'dropped' by default.
+        progress : bool or callable, optional
+            As for `prob`.
 
         Returns
         -------
@@ -154,10 +162,10 @@ class LawMethods:
         >>> Channels(64, 8 * 8, 0.2).quantile(0.95)
         1152
         """
-        count = getattr(self, _validate.choice(of, "of", ("dropped", "kept")))
-        levels = _validate.unit_interval(q, "q")
-        # the smallest count is 0, where scipy has -1 for q = 0
-        found = np.maximum(count.ppf(levels), 0).astype(np.int64)
+        name, levels = _validate.choice(of, "of", ("dropped", "kept")), _validate.unit_interval(q, "q")
+        with _progress.asked(progress):
+            # the smallest count is 0, where scipy has -1 for q = 0
+            found = np.maximum(getattr(self, name).ppf(levels), 0).astype(np.int64)
         return found if levels.ndim else int(found)
 
     def covariance(self, i: Any, j: Any) -> Any:

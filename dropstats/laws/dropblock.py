@@ -211,7 +211,9 @@ class DropBlock(LawMethods):
             return counts.Binomial(self.n, self.gamma)
         return counts.Table(counts.squares(self.height, self.width, self.block, self.gamma, self._margin))
 
-    def prob(self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False) -> float:
+    def prob(
+        self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False, progress: Any = None
+    ) -> float:
         """Return the probability of a count, a fraction or an interval of dropped (or kept) neurons.
 
         See `Layer.prob`. The probability that nothing is dropped, (1 - gamma)^m for m seed positions, and that of the
@@ -239,7 +241,7 @@ class DropBlock(LawMethods):
             if low == 1 and high >= self.n and 0 < self.gamma < 1:
                 something = -math.expm1(nothing)
                 return math.log(something) if log else something
-        return super().prob(dropped=dropped, kept=kept, fraction=fraction, log=log)
+        return super().prob(dropped=dropped, kept=kept, fraction=fraction, log=log, progress=progress)
 
     @cached_property
     def apart(self) -> Ints | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dropstats.models.judging import Result, streams_share
 from dropstats.models.replays import Counts
-from dropstats.models.sites import READ, Declared, Site, Sites
+from dropstats.models.sites import READ, Declared, Gradients, Site, Sites
 from dropstats.recording import Recording
 from dropstats.rendering.text import counted
 
@@ -39,6 +39,7 @@ class Seen:
 
     `rates` are the drop probabilities that the sites' calls asked for, by name. `again` are the draws after evaluation
     and back in training, `seeds` those of three passes, two of one seed and one of another; None where not tried.
+    `modeless` says why the model cannot be put into evaluation mode.
     """
 
     sites: Sites
@@ -50,6 +51,7 @@ class Seen:
     again: Sites | None = None
     seeds: tuple[Sites, Sites, Sites] | None = None
     trained_in_evaluation: int = 0
+    modeless: str = ""
     scored: Mapping[str, Sequence[Result]] = field(default_factory=dict)
 
 
@@ -177,7 +179,7 @@ def evaluation(seen: Seen, false_alarm: float, shares: int) -> Result:
     """In evaluation mode nothing is drawn, two passes are equal, and the model stays as it is. Exact."""
     found = seen.evaluation
     if found is None or not found.passes:
-        return Result("evaluation", "not applicable", message="no pass in evaluation mode")
+        return Result("evaluation", "not applicable", message=seen.modeless or "no pass in evaluation mode")
     wrong = []
     if found.draws:
         wrong.append(f"draws in evaluation mode at {listed(found.draws)}")
@@ -200,7 +202,8 @@ def state(seen: Seen, false_alarm: float, shares: int) -> Result:
         text = f"{counted(count, 'pass')} with gradients in evaluation mode after training began: dropout was left off"
         return Result("state", "fail", None, None, float(count), 0.0, None, text)
     if seen.again is None:
-        return Result("state", "not applicable", message="the model was not put from evaluation back into training")
+        text = seen.modeless or "the model was not put from evaluation back into training"
+        return Result("state", "not applicable", message=text)
     after = seen.again.named()
     lost = [name for name, site in seen.named.items() if name not in after and _expected(seen, site, seen.again)]
     other = [name for name, site in after.items() if name in seen.named and _rate_changed(seen.named[name], site)]
@@ -235,7 +238,8 @@ def seeds(seen: Seen, false_alarm: float, shares: int) -> Result:
     first, same, other = (sites.named() for sites in seen.seeds)
     unlike = [name for name in first if name not in same or first[name].digests != same[name].digests]
     if unlike or first.keys() != same.keys():
-        text = f"the same seed gives other masks at {listed(unlike or sorted(set(first) ^ set(same)))}"
+        where = listed(unlike or sorted(set(first) ^ set(same)))
+        text = f"the same seed gives other masks at {where}: drawn from a generator that the seed does not set"
         return Result("seeds", "fail", None, None, float(len(unlike)), 0.0, None, text)
     chances = {
         name: _log_chance(seen, name, site) + math.log(len(first))
@@ -303,8 +307,7 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
         return Result("gradient", "not applicable", message=f"no gradient was held against a mask{why}")
     if wrong or drawn:
         text = [
-            f"{share:.3g} of the gradients at {site} are zero, or not, against the mask"
-            for site, share in wrong.items()
+            f"{share:.3g} of the gradients at {site} are zero, {_against(found, site)}" for site, share in wrong.items()
         ]
         message = "; ".join([*text[:3], *([drawn] if drawn else [])])
         return Result("gradient", "fail", None, None, float(sum(found.wrong.values())), 0.0, None, message)
@@ -315,6 +318,13 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
     if bases:
         message += f"; not compared: {listed(sorted(bases))}"
     return Result("gradient", "pass", None, None, 0.0, 0.0, None, message)
+
+
+def _against(found: Gradients, site: str) -> str:
+    """Say how gradients that are zero go against the mask, and what gives just that."""
+    inferred = found.wrong[site] == found.blank[site] == found.inferred[site]
+    kept = "though the mask keeps, just where the output is 0: the mask is inferred from the output"
+    return kept if inferred else "or not, against the mask"
 
 
 def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
@@ -330,7 +340,8 @@ def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
     worst = min(failing, key=lambda r: 0.0 if r.adjusted_pvalue is None else r.adjusted_pvalue) if failing else None
     adjusted = min(pvalues) if pvalues else None
     if worst is not None:
-        text = "; ".join(dict.fromkeys(f"{result.name}: {result.message}" for result in failing))
+        told = [result for result in failing if not result.explained_by] or failing
+        text = "; ".join(dict.fromkeys(f"{result.name}: {result.message}" for result in told))
         return replace(worst, name="sites", adjusted_pvalue=adjusted, message=text)
     names = {name for group in groups for name in group}
     text = f"the masks of {len(names):,} sites are independent of one another"

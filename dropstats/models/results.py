@@ -1,5 +1,6 @@
 """From the draws of a model to its report: each site is audited, the checks across them are made."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -54,6 +55,7 @@ def report(
     unjudged = _unread(sites)
     recordings: dict[str, Recording] = {}
     notes: list[str] = []
+    noises: dict[str, Any] = {}
     for site, one in named.items():
         if rates[site] is None and site not in laws:
             unjudged[site] = f"p is not known: give p={{{site!r}: ...}}"
@@ -69,9 +71,10 @@ def report(
         recordings[site] = recording
         notes += _left_out(site, one, recordings[site])
         if one.factors:
-            laws.setdefault(site, GaussianDropout(rates[site]))
+            noises[site] = GaussianDropout(rates[site])
     shares = len(recordings) + checks.SHARES
-    audits = {site: _site(named[site], one, laws.get(site), false_alarm, shares) for site, one in recordings.items()}
+    noises |= laws
+    audits = {site: _site(named[site], one, noises.get(site), false_alarm, shares) for site, one in recordings.items()}
     asked = {site: one.asked(rates[site]) for site, one in named.items()}
     everything = checks.Seen(
         sites, named, recordings, declared, asked, scored={site: audits[site].results for site in audits}, **seen
@@ -140,12 +143,14 @@ def _left_out(name: str, site: Site, recording: Recording) -> Iterator[str]:
         yield f"{name}: {recording.trials:,} of {draws:,} masks{shorter}"
 
 
-def _site(site: Site, recording: Recording, law: Law | None, false_alarm: float, shares: int) -> SiteReport:
+def _site(site: Site, recording: Recording, law: Any, false_alarm: float, shares: int) -> SiteReport:
     """Audit one site."""
     audited: Any = recording
     if law is not None:
         audited = site.noise() if site.factors else _stretches(site, recording, law)
     report: Report = audit_share(audited, law, recording.p, false_alarm, shares)
+    if site.factors:  # which are not dropped
+        report = replace(report, observed_rate=math.nan)
     mode = "evaluation" if site.training[False] else "training"
     return SiteReport.of(
         report, mode=mode, dtype=site.dtype, device=site.device, draws=len(site.masks), recorder=site.recorder

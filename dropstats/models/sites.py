@@ -205,8 +205,8 @@ class Site:
 
 
 _OF_VALUES = (
-    "scales", "scale_tolerance", "dtype", "other_scales", "unscaled", "nonzero", "nans", "nans_of_infs", "infs",
-    "moved",
+    "scales", "scale_tolerance", "dtype", "other_scales", "unscaled", "moved", "nonzero", "nans", "nans_of_infs",
+    "infs",
 )  # fmt: skip
 
 
@@ -229,13 +229,16 @@ def with_values(recording: Recording, pairs: list[tuple[Any, Any]]) -> Recording
 class Gradients:
     """Of how many applied masks the gradients were compared, and of each site how many were zero in other places.
 
-    `reason` says why the model has no gradient.
+    `reason` says why the model has no gradient. `blank` are kept neurons whose output is 0, for their input was;
+    `inferred` those of them whose gradient is zero.
     """
 
     compared: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
     neurons: Counter[str] = field(default_factory=Counter)
     reason: str = ""
+    blank: Counter[str] = field(default_factory=Counter)
+    inferred: Counter[str] = field(default_factory=Counter)
 
 
 class Sites:

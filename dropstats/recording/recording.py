@@ -45,24 +45,25 @@ class Recording:
         The distinct values of kept outputs on ones and how often each occurs; None for masks without values. For
         inputs other than ones it is their common factor, known to a relative `scale_tolerance`.
     scale_tolerance : float
-        Relative uncertainty of the common factor, from the rounding of outputs; 0 for inputs of ones or powers of two.
+        Relative uncertainty of that factor, from rounding of the outputs; 0 if the inputs were ones or powers of two.
     distinct_scales : int
         Number of distinct values of kept outputs on ones, counted up to 65,536.
     neuron_scales : ndarray of float64, shape (n,), or None
-        Each neuron's scale if scales differ: NaN if the neuron has several, 0 if never kept. Otherwise None.
+        The scale of each neuron if there are several scales: NaN for a neuron with several, 0 for one that was never
+        kept. None if there is one scale, or if every neuron has several.
     dtype : str or None
         dtype of the outputs, such as "bfloat16"; None for masks without values.
     other_scales : int
         Number of kept values that `scales` leaves out: it holds the first 1000 distinct ones.
     unscaled, nonzero : int
-        Number of kept values unlike scale * input beyond rounding; of outputs that are not 0 where the input is.
+        Number of kept values that differ from scale * input beyond rounding, and of nonzero outputs for an input of 0.
     nans, nans_of_infs, infs : int
         Number of outputs that are NaN where the input was not; of those whose input was infinite (0 * inf is NaN); of
-        outputs that are infinite where the input was a finite number.
+        outputs that are infinite where the input was finite.
     nan_inputs, nan_inputs_dropped : int
         Number of NaN inputs, and how many of them became exactly 0: none if dropout multiplies by the mask.
     input_bins : InputBins or None
-        Number of dropped neurons by input value, in 16 bins, 8 for each sign. None without inputs that differ.
+        Number of dropped neurons by the value of their input, in 16 bins; None without inputs, or if all were equal.
     moved : tuple (shape, axes) of tuples of int, or None
         Set if the kept outputs are the factor times `inputs.reshape(shape).transpose(axes)`, not their own input.
 
@@ -242,8 +243,7 @@ class Recording:
     def by_group(self, group_of: Ints) -> Self:
         """Return the recording with one bit per group, that of its first known neuron; masks have shape (groups,).
 
-        What is known of the values, such as `scales`, is kept; `nan_inputs` becomes the smallest number of groups that
-        can hold the NaN inputs.
+        What is known of the values is kept; `nan_inputs` becomes the smallest number of groups that can hold them.
 
         Parameters
         ----------

@@ -3,14 +3,15 @@
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from dropstats import _numerics, counts
+from dropstats import _numerics, _progress, counts
 from dropstats.training.interpolation import interpolant
 from dropstats.training.times import CHUNK, LOG_NOTHING, Pieces, Steps
 
@@ -43,6 +44,7 @@ class LongestRun(Steps):
 
     pieces: Pieces
     steps: int
+    progress: Any = field(default=None, compare=False, repr=False)
 
     @cached_property
     def _rates(self) -> tuple[Array, Array]:
@@ -75,7 +77,8 @@ class LongestRun(Steps):
                 columns = min(_LENGTHS, int(np.searchsorted(k[order[start:]], 2 * k[order[start]], side="right")))
             where = order[start : start + columns]
             part, (rates, number) = k[where], self._that_matter(k[where])
-            for first in range(0, rates.size, CHUNK):
+            firsts = range(0, rates.size, CHUNK)
+            for first in _progress.shown(firsts, len(firsts), "runs of each rate", "block", self.progress, delay=1):
                 some = rates[first : first + CHUNK, None]
                 below, reaching = _run_tails(np.broadcast_to(some, (some.size, part.size)), self.steps, part)
                 with np.errstate(divide="ignore"):

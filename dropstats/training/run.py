@@ -1,14 +1,14 @@
 """A training run: exact statistics of the masks of a law over a number of steps."""
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _numerics, _validate, counts
+from dropstats import _numerics, _progress, _validate, counts
 from dropstats._numerics import log1mexp
 from dropstats.laws import Law
 from dropstats.laws.foreign import independent_law
@@ -39,6 +39,9 @@ class TrainingRun:
         A law of independent neurons, such as `Neuron`, `Layer` or `Network`.
     steps : int
         Number of steps, at least 1.
+    progress : bool or callable, optional
+        True shows a progress bar of what takes more than a second: sums over a million different rates, or over many
+        classes of masks. A callable such as ``tqdm.notebook.tqdm`` wraps what is gone through.
 
     Examples
     --------
@@ -54,8 +57,11 @@ class TrainingRun:
 
     law: Law
     steps: int
+    progress: Any = field(default=None, compare=False, repr=False)
 
-    def __init__(self, law: Law, steps: int) -> None:
+    def __init__(self, law: Law, steps: int, progress: Any = None) -> None:
+        _progress.check(progress)
+        object.__setattr__(self, "progress", progress)
         object.__setattr__(self, "law", independent_law(law, "TrainingRun"))
         object.__setattr__(self, "steps", _validate.integer(steps, "steps", minimum=1, maximum=_validate.MAX_NEURONS))
 
@@ -159,7 +165,7 @@ class TrainingRun:
         """
         if what not in ("dropped", "kept", "both"):
             raise ValueError(f"what must be 'dropped', 'kept' or 'both'; got {what!r}")
-        return WaitingTime(self._pieces, what)
+        return WaitingTime(self._pieces, what, self.progress)
 
     # --- runs ----------------------------------------------------------------------------------------------------
 
@@ -178,7 +184,7 @@ class TrainingRun:
         >>> round(run.sf(19), 6)        # of a run of 20 or more
         0.379254
         """
-        return LongestRun(((self._rate(neuron), 1),), self.steps)
+        return LongestRun(((self._rate(neuron), 1),), self.steps, self.progress)
 
     def longest_run_of_any(self) -> LongestRun:
         """Return the distribution of the longest run of consecutive drops among all neurons.
@@ -189,7 +195,7 @@ class TrainingRun:
         >>> round(TrainingRun(Layer(1024, 0.5), 10_000).longest_run_of_any().mean(), 4)
         22.6174
         """
-        return LongestRun(self._pieces, self.steps)
+        return LongestRun(self._pieces, self.steps, self.progress)
 
     # --- subnetworks ---------------------------------------------------------------------------------------------
 
@@ -199,7 +205,8 @@ class TrainingRun:
 
         With many different rates it is available only if repeated masks are rare (T max P < 1e-3).
         """
-        return subnetworks.expected_distinct(self._pieces, self.steps)
+        with _progress.asked(self.progress):
+            return subnetworks.expected_distinct(self._pieces, self.steps)
 
     @property
     def prob_equal_pair(self) -> float:
@@ -214,7 +221,8 @@ class TrainingRun:
     @property
     def any_repeat(self) -> float:
         """Exact probability that some mask occurs at least twice; see `prob_all_distinct`."""
-        return subnetworks.any_repeat(self._pieces, self.steps)
+        with _progress.asked(self.progress):
+            return subnetworks.any_repeat(self._pieces, self.steps)
 
     @property
     def prob_all_distinct(self) -> float:
@@ -230,7 +238,8 @@ class TrainingRun:
         >>> round(run.prob_all_distinct, 6), round(float(np.exp(-run.expected_equal_pairs)), 6)
         (0.499381, 0.426696)
         """
-        return math.exp(subnetworks.log_all_distinct(self._pieces, self.steps))
+        with _progress.asked(self.progress):
+            return math.exp(subnetworks.log_all_distinct(self._pieces, self.steps))
 
     @property
     def steps_until_every_subnetwork(self) -> float:
@@ -238,7 +247,8 @@ class TrainingRun:
 
         For p = 1/2 it is N H_N with N = 2^n masks.
         """
-        return subnetworks.steps_until_every(self._pieces)
+        with _progress.asked(self.progress):
+            return subnetworks.steps_until_every(self._pieces)
 
     # --- two masks -----------------------------------------------------------------------------------------------
 
@@ -290,7 +300,8 @@ class TrainingRun:
         size = max(1, 2**18 // y.size)
         blocks = [(r[i : i + size, None], m[i : i + size]) for i in range(0, r.size, size)]  # of bounded memory
         log_generating, hits = np.zeros(y.size), np.zeros(y.size)
-        for rate, number in blocks:
+        shown = partial(_progress.shown, blocks, len(blocks), unit="block", progress=self.progress, delay=1)
+        for rate, number in shown(what="similarity, mean"):
             either = rate * (2 - rate)
             g = (1 - rate) ** 2 + either * s
             log_generating += number @ np.where(y <= 0.5, np.log1p(-either * np.minimum(y, 0.5)), np.log(g))
@@ -300,7 +311,7 @@ class TrainingRun:
         mean = float(np.sum(weights * generating * hits)) / some
         # of I - mean U, whose terms have these means and second moments, so that no digits cancel
         first, squares, second = np.zeros(y.size), np.zeros(y.size), np.zeros(y.size)
-        for rate, number in blocks:
+        for rate, number in shown(what="similarity, variance"):
             either, both = rate * (2 - rate), rate**2
             g = (1 - rate) ** 2 + either * s
             of_one = (both - mean * either) / g

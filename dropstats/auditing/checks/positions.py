@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from dropstats.auditing import nulls, words
+from dropstats.auditing import causes, nulls, words
 from dropstats.auditing.finding import Case, Check, Finding, too_small
 
 Ints = NDArray[np.int64]
@@ -181,6 +181,8 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
 
 def _departure(finding: Finding, case: Case) -> str:
     counts, trials, rates = case.seen.neuron_drops, case.seen.neuron_trials, case.law.rates
+    if case.law.independent and (stages := causes.of_stages(counts, trials, rates)):
+        return _of_stages(stages, rates, case)
     never = np.flatnonzero((counts == 0) & (rates > 0) & (trials > 0))
     always = np.flatnonzero((counts == trials) & (rates < 1) & (trials > 0))
     if case.n > 1 and case.trials > 1 and never.size + always.size == case.n:
@@ -209,6 +211,13 @@ def _departure(finding: Finding, case: Case) -> str:
         more = "more" if ratio > 1 else "less"
         return f"the {case.unit.many}' rates differ {more} than expected by chance ({ratio:.3g} times the variance)"
     return f"{case.unit.place} {worst} has drop rate {counts[worst] / trials[worst]:.4g} instead of {rates[worst]:.6g}"
+
+
+def _of_stages(starts: tuple[int, ...], rates: Floats, case: Case) -> str:
+    """Say that all neurons of a stage have the rate of its first one."""
+    ends = (*starts[1:], case.n)
+    said = [f"{first} to {end - 1} at {rates[first]:.4g}" for first, end in zip(starts, ends, strict=True)]
+    return f"{case.unit.places} drop at the rate of the first of their stage: {words.listed(said)}"
 
 
 def _another_law(case: Case) -> str:

@@ -1,5 +1,6 @@
 """Passes of a JAX function or module that an audit makes, and what they may change."""
 
+import inspect
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -18,14 +19,35 @@ _SEED = 20_140_615
 class _Keyed:
     """A function of a key, or an equinox module that takes one: each pass has a key of its own."""
 
-    def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any], evaluation: Any = None) -> None:
         self._model, self._inputs, self._keywords = model, inputs, keywords
+        self._evaluation = model if evaluation is None else evaluation
         self._passes = 0
+        for function in (self._model, self._evaluation):
+            self._check(function)
+
+    def _check(self, function: Any) -> None:
+        """Raise TypeError where a function cannot be called with a key and the inputs."""
+        equinox = modules.is_equinox(function)
+        inputs, keywords = self._inputs, self._keywords
+        given, names = (inputs, {**keywords, "key": None}) if equinox else ((None, *inputs), keywords)
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):  # of a function that has none
+            return
+        try:
+            signature.bind(*given, **names)
+        except TypeError as error:
+            name = type(function).__name__ if equinox else getattr(function, "__name__", type(function).__name__)
+            call = "(*inputs, key=key)" if equinox else "(key, *inputs)"
+            raise TypeError(
+                f"model is called as model{call}, with {len(inputs)} inputs; got {name}{signature}: {error}"
+            ) from None
 
     def trained(self, training: bool) -> Any:
         """Return the model in training or evaluation mode."""
         if not modules.is_equinox(self._model):
-            return self._model
+            return self._model if training else self._evaluation
         import equinox
 
         return equinox.nn.inference_mode(self._model, not training)
@@ -134,15 +156,16 @@ class Passes:
 
     has_modes: bool
 
-    def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any], *evaluation: Any) -> None:
         kind = _Stateful if modules.is_nnx(model) else _Keyed
-        self._kind: Any = kind(model, inputs, keywords)
+        self._kind: Any = kind(model, inputs, keywords, *evaluation)
         self._inputs = (inputs, keywords)
-        self.has_modes = modules.is_module(model)
+        self.has_modes = modules.is_module(model) or bool(evaluation)
         self._training = True
         self._known = modules.declared(model)
         self.called: list[Declared] = []  # rates of modules that are known once they are called
         self._traced: dict[bool, Traced] = {}
+        self._stale = False
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -157,15 +180,18 @@ class Passes:
 
     def set_mode(self, training: bool) -> None:
         """Put the module into training or evaluation mode."""
+        self._stale = training != self._training
         self._training = training
 
     def run(self, sites: Sites, *, gradient: bool = False, seed: int | None = None) -> list[Any]:
         """Run the function once and return the arrays of its output, in a fixed order."""
         argument = self._kind.argument(seed)
-        if self._training not in self._traced:
+        traced = self._traced.get(self._training)
+        if traced is None or self._stale:  # it may have become another function since
             function = self._kind.function(self._training, self.called)
-            self._traced[self._training] = Traced(function, argument, self.called, self._known)
-        traced = self._traced[self._training]
+            fresh = Traced(function, argument, self.called, self._known)
+            traced = traced if traced is not None and traced.does_as(fresh) else fresh
+            self._traced[self._training], self._stale = traced, False
         outs, masks, unread = traced(argument)
         output, state = jax.tree.unflatten(traced.tree, outs)
         if seed is None:

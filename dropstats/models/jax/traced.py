@@ -38,6 +38,12 @@ class Traced:
         self._run = jax.jit(self._evaluate)
         self._rounds: dict[Any, list[Any]] = defaultdict(list)
 
+    def does_as(self, other: "Traced") -> bool:
+        """Tell whether another trace is of the same operations, on the same values."""
+        pairs = zip(self._closed.consts, other._closed.consts, strict=False)
+        same = str(self._closed.jaxpr) == str(other._closed.jaxpr) and self.tree == other.tree
+        return same and all(one is two or np.array_equal(one, two) for one, two in pairs)
+
     def _round(self, loop: Any, *drawn: Any) -> None:
         self._rounds[loop].append(drawn)
 

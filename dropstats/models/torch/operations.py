@@ -39,7 +39,8 @@ class Recorder:
 
     `reruns` tells whether something was drawn that a backward pass may draw again. `generators` are those that the
     model draws from beside torch's own, each with its state before. `unseen` names modules whose draws cannot be seen,
-    `opaque` those that draw by no operation of torch, each with an input of ones.
+    `opaque` those that draw by no operation of torch, each with an input of ones; `fused` has a call of each site of
+    fused attention, where gradients are compared.
     """
 
     places: Places
@@ -52,6 +53,7 @@ class Recorder:
         self.generators: dict[torch.Generator, torch.Tensor] = {}
         self.unseen: dict[str, str] = {}
         self.opaque: dict[str, torch.Tensor] = {}
+        self.fused: dict[str, attention.Call] = {}
         self._state: torch.Tensor | None = None
         self.draws = 0
         self.compares = self.reruns = False
@@ -109,8 +111,9 @@ class Recorder:
         """Take the mask of fused attention; return why there is none, or None."""
         assert self._state is not None
         width = self.sites.width(place.site)
+        call = attention.Call(func, args, kwargs, self._state)
         try:
-            found = attention.mask(func, args, kwargs, self._state, width)
+            found = attention.mask(call, width)
         except torch.OutOfMemoryError:
             return "which there is no memory to run again"
         except (RuntimeError, NotImplementedError):  # a kernel that takes no such values
@@ -123,6 +126,8 @@ class Recorder:
         site = self.sites.add(draw._replace(known=read(known, width), shape=shape))
         if site is not None:
             site.keeps[True] += 1
+        if self.compares and task() < 0:
+            self.fused.setdefault(place.site, call._replace(kept=kept, known=known))
         return None
 
     def follow(self, name: str, args: tuple[Any, ...], result: Any) -> None:
@@ -162,7 +167,8 @@ class Recorder:
             node = drawn.place.node if drawn.place.node is not None else result.grad_fn
             if node is not None:
                 kept = (drawn.tensor != 0) == (keeps == drawn.keeps)
-                node.register_hook(partial(_hold, self.sites.gradients, drawn.place.site, kept))
+                blank = kept & (result == 0) if result.shape == kept.shape else None
+                node.register_hook(partial(_hold, self.sites.gradients, drawn.place.site, kept, blank))
 
     def _end(self, drawn: Drawn) -> None:
         self.sites.unread[drawn.place.site, drawn.operation] += 1
@@ -202,7 +208,9 @@ def prefix(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().reshape(-1)[: Site.VALUES].clone().cpu()
 
 
-def _hold(gradients: Gradients, site: str, kept: torch.Tensor, inputs: Any, outputs: Any) -> None:
+def _hold(
+    gradients: Gradients, site: str, kept: torch.Tensor, blank: torch.Tensor | None, inputs: Any, outputs: Any
+) -> None:
     """Compare where the gradient of an input is zero with where the mask dropped, where the output's is not zero."""
     if not outputs:  # the node was already being run when it was first seen
         return
@@ -215,6 +223,9 @@ def _hold(gradients: Gradients, site: str, kept: torch.Tensor, inputs: Any, outp
     gradients.compared[site] += 1
     gradients.neurons[site] += int(shown.sum())
     gradients.wrong[site] += int(wrong.sum())
+    if blank is not None:
+        gradients.blank[site] += int((blank & shown).sum())
+        gradients.inferred[site] += int((wrong & blank).sum())
 
 
 def _drawn(place: Place, name: str, args: Any, kwargs: Any, result: Any) -> tuple[Drawn | None, float | None]:

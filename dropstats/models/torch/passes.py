@@ -12,7 +12,7 @@ from torch.utils import _pytree
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from dropstats.models.sites import Sites
-from dropstats.models.torch import compiled, declares, generators
+from dropstats.models.torch import attention, compiled, declares, generators
 from dropstats.models.torch.hooks import watching
 from dropstats.models.torch.operations import tensors
 
@@ -139,6 +139,7 @@ class Passes:
         if gradient:
             sites.replays.finish()
             self._compare_opaque(sites)
+            self._compare_fused(sites)
             if self._compiled:
                 sites.unseen.update(self._hidden(sites))
         return [tensor.detach() for tensor in output]
@@ -154,6 +155,20 @@ class Passes:
             sites.gradients.neurons[path] += ones.numel()
             sites.gradients.wrong[path] += ones.numel() if inner is None else wrong
         self._recorder.sites = sites
+
+    def _compare_fused(self, sites: Sites) -> None:
+        """Hold the gradients of fused attention against its masks, in calls that show both."""
+        for site, call in self._recorder.fused.items():
+            try:
+                shown = attention.gradient(call)
+            except (RuntimeError, NotImplementedError):  # a kernel that has no gradient, or none for such values
+                continue
+            if shown is None or call.kept is None or call.known is None or shown.shape[1:] != call.kept.shape[1:]:
+                continue
+            sites.gradients.compared[site] += 1
+            sites.gradients.neurons[site] += int(call.known.sum())
+            sites.gradients.wrong[site] += int(((shown[: len(call.kept)] != call.kept) & call.known).sum())
+        self._recorder.fused.clear()
 
     def _hidden(self, sites: Sites) -> dict[str, str]:
         """Return the sites that draw when the model runs eagerly and were not seen in compiled code."""
