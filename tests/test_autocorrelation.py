@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dropstats.auditing import autocorrelation as of_series
+from dropstats.auditing.checks import serial
 
 
 def sums(series):
@@ -31,6 +32,13 @@ def test_a_long_series_repeats_itself_where_it_does():
     assert found.size == length // 2 + 1
     np.testing.assert_allclose(found[[0, 1, 1_234_567, length // 2]], expected, atol=2e-6 * expected[0])
     assert int(np.argmax(np.abs(found[1:]))) + 1 == 1_234_567
+
+
+@pytest.mark.parametrize("size", [4, 501, 4096, 4097, 3 * 4096, 50_000])
+def test_the_largest_lags_are_found(size):
+    values = np.random.default_rng(size).random(size).astype(np.float32)
+    values[size // 2] = values[-1] = 2
+    assert sorted(serial._largest(values).tolist()) == sorted(np.argsort(values)[-4:].tolist())
 
 
 @pytest.mark.parametrize(("size", "length"), [(1, 2), (2, 2), (7, 8), (2**20 + 1, 1049760), (52_428_800, 52_428_800)])

@@ -11,6 +11,8 @@ from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too
 
 # The lags that stand out most in the screen are judged exactly.
 _JUDGED = 4
+# They are looked for in the blocks of so many whose maxima are the largest.
+_BLOCK = 2**12
 # Neurons of the shortest stream that is judged.
 _SHORTEST = 1000
 
@@ -37,7 +39,7 @@ def _of_stream(case: Case, streams: int) -> Finding:
     flat = case.seen.stream
     correlation = np.abs(case.seen.stream_correlation)
     correlation[0] = 0
-    judged = np.argpartition(correlation, -_JUDGED)[-_JUDGED:]
+    judged = _largest(correlation)
     tested = 2 * (correlation.size - 1) * streams
     best, lag = min((_pvalue(flat, int(k)), int(k)) for k in judged if k)
     observed = float(case.seen.stream_correlation[lag])
@@ -49,16 +51,28 @@ def _of_stream(case: Case, streams: int) -> Finding:
     return Finding(min(1.0, best * tested), observed, 0.0, detectable, numbers=numbers)
 
 
+def _largest(correlation: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return where the few largest values are: they lie in as many blocks, those of the largest maxima."""
+    whole = correlation.size // _BLOCK * _BLOCK
+    blocks = correlation[:whole].reshape(-1, _BLOCK)
+    found = np.argsort(blocks.max(axis=1))[-_JUDGED:]
+    places = np.concatenate(
+        [*(block * _BLOCK + np.arange(_BLOCK) for block in found.tolist()), np.arange(whole, correlation.size)]
+    )
+    return np.asarray(places[np.argpartition(correlation[places], -_JUDGED)[-_JUDGED:]])
+
+
 def _pvalue(flat: NDArray[np.uint8], lag: int) -> float:
     """Return the smaller exact p-value of the two halves of disjoint pairs of neurons `lag` apart."""
-    both, drops = flat[:-lag] & flat[lag:], flat[:-lag] + flat[lag:]
-    best = 1.0
+    first, second = flat[:-lag], flat[lag:]
+    both, best = first & second, 1.0
     for side in (0, 1):
         # the pairs i with floor(i / lag) even, or odd
         whole, rest = divmod(both.size, 2 * lag)
         size = whole * lag + min(max(rest - side * lag, 0), lag)
         if size:
-            best = min(best, nulls.paired(size, alternate(drops, lag, side), alternate(both, lag, side)))
+            drops = alternate(first, lag, side) + alternate(second, lag, side)
+            best = min(best, nulls.paired(size, drops, alternate(both, lag, side)))
     return best
 
 
