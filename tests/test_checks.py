@@ -336,7 +336,10 @@ def test_streams_of_either_rate_are_searched_alike(p):
     seen = Streams(("a", "b"), (0, 1), tuple(map(Recording.from_masks, kept)), (100, 100), (Layer(100, p),) * 2)
     found = overlaps.measure_streams(seen)
     s = max(0.1, *((~one if p < 0.5 else one).mean() for one in kept))
-    assert (found.state, found["reach"]) == ("judged", math.ceil(Search(20_000, 1, s, 1e-3).window / s))
+    assert (found.state, found["reach"]) == ("judged", Search(20_000, 1, s, 1e-3).reach(1))
+    assert overlaps.explain_streams(found, seen, False).startswith(
+        f"detects a stretch of {found['reach']:,} neurons that"
+    )
     kept[1][40:60] = kept[0][10:30]
     assert overlaps.measure_streams(replace(seen, given=tuple(map(Recording.from_masks, kept)))).pvalue < 1e-9
 
