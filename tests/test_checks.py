@@ -338,7 +338,7 @@ def test_streams_of_either_rate_are_searched_alike(p):
     s = max(0.1, *((~one if p < 0.5 else one).mean() for one in kept))
     assert (found.state, found["reach"]) == ("judged", Search(20_000, 1, s, 1e-3).reach(1))
     assert overlaps.explain_streams(found, seen, False).startswith(
-        f"detects a stretch of {found['reach']:,} neurons that"
+        f"detects a stretch of {found['reach']:,} neurons in two streams"
     )
     kept[1][40:60] = kept[0][10:30]
     assert overlaps.measure_streams(replace(seen, given=tuple(map(Recording.from_masks, kept)))).pvalue < 1e-9

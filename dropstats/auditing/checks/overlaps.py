@@ -70,7 +70,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     if part.n < case.n:
         note += f" (judged on {words.counted(part.n, case.unit.one, case.unit.many)} of rate {part.law.rate:.4g})"
     if "longest" not in finding.numbers:
-        return f"detects a stretch of {finding['reach']:,} {case.unit.many} that occurs twice (power 0.9){note}"
+        return f"detects a repeated stretch of {finding['reach']:,} {case.unit.many} (power 0.9){note}"
     if failed:
         return _departure(finding, part) + note
     return f"the longest stretch that occurs twice has {finding['longest'].length:,} {case.unit.many}{note}"
@@ -177,7 +177,7 @@ def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     note = f" (one window in {finding['sampled']} looked at)" if finding["sampled"] > 1 else ""
     longest: Stretch | None = finding.numbers.get("longest")
     if longest is None:
-        return f"detects a stretch of {finding['reach']:,} neurons that is in two streams (power 0.9){note}"
+        return f"detects a stretch of {finding['reach']:,} neurons in two streams (power 0.9){note}"
     places = []
     for place in (longest.first, longest.second):
         stream = int(np.searchsorted(finding["ends"], place, side="right"))
