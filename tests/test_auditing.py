@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 import threading
 import tracemalloc
@@ -284,7 +285,7 @@ def test_what_cannot_be_judged_is_not_passed():
     assert report["rate"].verdict == "inconclusive"
     assert not report.passed
     assert not report.failures
-    assert "undecided, 1 of 12 tests had enough data" in str(report)
+    assert "nothing could be judged, the recording is too small" in str(report)
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
@@ -634,6 +635,29 @@ def kept(trials, n, p=0.1, seed=0):
 
 def failing(report):
     return {result.name: result.explained_by for result in report.failures}
+
+
+def test_cause_of_a_mask_that_is_never_full():
+    said = causes.of_rate(0.3 * 15 / 16, 0.3, neurons=1e7, n=16)
+    assert said == "consistent with p (1 - 1/n), n = 16: one neuron of each mask looks kept by force"
+    assert causes.of_rate(0.27, 0.3, neurons=1e7, n=16) == ""
+
+
+def test_cause_of_a_variance():
+    for variance, said in (
+        (0.3, "p"), (0.21, "p (1 - p)"), (0.09, "p^2"), (9 / 49, "(p/(1 - p))^2"), (7 / 3, "(1 - p)/p"),
+        (3 / 7, ""), (0.25, ""),
+    ):  # fmt: skip
+        assert causes.of_factor_variance(variance, 0.3, 10**6) == said
+    assert causes.of_factor_variance(0.5, 0.5, 10**6) == "p"
+    assert causes.of_factor_variance(0.32, 0.3, 10**6) == ""  # 10 standard errors off p
+    assert causes.of_factor_variance(0.32, 0.3, 5000) == "p"
+
+
+def test_scales_agree_to_half_a_unit_of_bfloat16():
+    assert causes.near(2 * (1 + 2**-8), 2.0)
+    assert not causes.near(2 * (1 + 2**-7), 2.0)
+    assert not causes.near(1.0, math.inf)
 
 
 def test_evaluation_mode_is_one_finding():

@@ -10,9 +10,9 @@ import pytest
 from scipy import special, stats
 
 from dropstats import Channels, DropBlock, FixedCount, Layer, Network
-from dropstats.auditing import audit, nulls, pictures
+from dropstats.auditing import audit, nulls, pictures, stretches
 from dropstats.auditing.battery import design_effect, mask_effect
-from dropstats.auditing.checks import agreement, inputs, lags, rate, tiles, transposed
+from dropstats.auditing.checks import agreement, inputs, lags, overlaps, rate, tiles, transposed
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case
 from dropstats.auditing.streams import Streams
@@ -293,6 +293,23 @@ def test_a_detectable_difference_of_inputs_is_found(p, neurons):
         return inputs.measure(Case(Evidence(replace(recording, input_bins=bins)), Layer(8, p), LEVEL))
 
     hold(measured(0.0).detectable, lambda by: measured(by).pvalue <= LEVEL)
+
+
+@pytest.mark.parametrize(("p", "windows"), [(0.02, 2**22), (0.3, 2**22), (0.5, 2**22), (0.9, 2**22), (0.3, 2**10)])
+def test_a_detectable_stretch_is_found_at_any_place(monkeypatch, p, windows):
+    monkeypatch.setattr(stretches, "_WINDOWS", windows)  # of few windows one in 8 is looked at
+    rng = np.random.default_rng(10)
+    law = Layer(100, p)
+
+    def measured(length):
+        stream = law.sample(200, rng=rng).reshape(-1)
+        first, second = rng.integers(0, 9000), rng.integers(10_000, 20_000 - length)
+        stream[second : second + length] = stream[first : first + length]
+        return overlaps.measure(Case(Evidence(Recording.from_masks(stream.reshape(200, 100))), law, LEVEL))
+
+    clean = measured(0)
+    assert clean["sampled"] == (1 if windows > 2**20 else 8)
+    hold(clean["reach"], lambda length: measured(int(length)).pvalue <= LEVEL)
 
 
 # --- several streams --------------------------------------------------------------------------------------------------

@@ -1,17 +1,33 @@
 """What single checks measure, held against their definitions by hand, and words that no broken generator reaches."""
 
+import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from dropstats import DropBlock, FixedCount, Layer
-from dropstats.auditing import audit, evidence, nulls, order
-from dropstats.auditing.checks import dispersion, drift, lags, pairs, positions, rate, serial, tiles
+from dropstats import Channels, DropBlock, FixedCount, Layer
+from dropstats.auditing import audit, audit_streams, covariation, evidence, nulls, order
+from dropstats.auditing.checks import (
+    dispersion,
+    drift,
+    duplicates,
+    lags,
+    linear,
+    overlaps,
+    pairs,
+    positions,
+    rate,
+    serial,
+    tiles,
+)
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case
 from dropstats.auditing.order import Spread
+from dropstats.auditing.streams import Agreement, Streams, design_effect
+from dropstats.auditing.stretches import Search, Stretch, equal_windows, within_one
 from dropstats.recording import Recording
 
 WIDE = DropBlock(24, 24, 5, p=0.1)  # the law of its count has no closed form
@@ -232,6 +248,113 @@ def test_few_masks_of_many_neurons_show_no_pair():
         assert pairs._hopeless(case_of(np.ones((trials, 5000), bool), Layer(5000, 0.5), level=1e-5)) == hopeless
 
 
+# --- duplicates -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 3, 8, 40])
+def test_repeats_that_are_expected_are_those_of_their_definition(n):
+    drops = np.random.default_rng(n).binomial(n, 0.2, 60)
+    seen, expected = np.zeros(n + 1, int), 0.0
+    for y in drops.tolist():
+        expected += min(1.0, seen[y] / math.comb(n, y))
+        seen[y] += 1
+    assert duplicates.expected_repeats(n, drops) == pytest.approx(expected, rel=1e-8)
+
+
+def test_equal_masks_of_two_streams_are_expected_by_the_second_ones_law():
+    one, other = Layer(12, np.repeat([0.2, 0.5], 6)), Layer(12, np.repeat([0.1, 0.4], 6))
+    laws = (one, other, one, None)
+    kept = [(law or one).sample(30, rng=k) for k, law in enumerate(laws)]
+    kept[2][4], kept[1][7], kept[2][5] = kept[0][3], kept[0][3], True
+    given = tuple(map(Recording.from_masks, kept))
+    seen = Streams(("a", "b", "c", "d"), (0, 1, 2, 3), given, (30,) * 4, laws)
+    rates = [law.rates if law else np.full(12, 1 - kept[3].mean()) for law in laws]
+    repeated, expected, met = 0, 0.0, set()
+    for masks, p in zip(kept, rates, strict=True):
+        chance = sum(float(np.prod(np.where(mask, 1 - p, p))) for mask in met)
+        ordinary = [tuple(mask) for mask in masks.tolist() if 0 < sum(mask) < 12]
+        repeated, expected = repeated + sum(mask in met for mask in ordinary), expected + 30 * min(1.0, chance)
+        met |= set(ordinary)
+    assert duplicates._across(seen) == (repeated, pytest.approx(expected))
+
+
+def test_equal_masks_of_streams_of_one_rate_are_expected_by_their_counts():
+    kept = [Layer(9, 0.3).sample(25, rng=k) for k in range(3)]
+    seen = Streams(("a", "b", "c"), (0, 1, 2), tuple(map(Recording.from_masks, kept)), (25,) * 3, (Layer(9, 0.3),) * 3)
+    counts = [9 - masks.sum(axis=1) for masks in kept]
+    expected = sum(
+        1 / math.comb(9, int(y))
+        for a in range(3)
+        for b in range(a)
+        for y in counts[a]
+        for other in counts[b]
+        if y == other
+    )
+    found = duplicates.measure_streams(seen)
+    assert found.expected == pytest.approx(expected)
+    assert duplicates.explain_streams(found, seen, False).startswith("masks of so few neurons are equal anyway: ")
+
+
+# --- overlaps -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("s", [0.02, 0.3, 0.5, 0.9])
+def test_windows_are_as_long_as_their_union_bound_says(s):
+    gap = np.arange(1, 5000)
+    agree = float((((1 - s) ** (gap - 1) * s) ** 2).sum())
+    for size, level in ((10**4, 1e-3), (10**7, 1e-6)):
+        search = Search(size, 1, s, level)
+        bound = [(size * s) ** 2 / 2 * agree**m for m in range(3000)]
+        assert bound[search.window] <= level < bound[search.window - 1]
+    kept = np.ones(100, bool)
+    kept[[3, 10, 14, 30, 31, 77]] = False
+    found = Search(100, 1, s, 1e-3).pvalue(Evidence(Recording.from_masks(kept[None])), Stretch(9, 50, 30))
+    assert found == pytest.approx(min(1.0, (100 * s) ** 2 / 2 * agree**3))  # gaps between the 10th, 14th, 30th and 31st
+
+
+def test_a_run_of_drops_is_no_repetition():
+    kept = np.random.default_rng(1).random((50, 100)) >= 0.3
+    kept[7, 20:51] = False  # 30 gaps of 1: its windows of 20 are equal, but overlap
+    seen = Evidence(Recording.from_masks(kept))
+    assert equal_windows(seen, 1, 20)[0].size == 0
+    kept[20, 20:51] = False
+    first, second, _ = equal_windows(Evidence(Recording.from_masks(kept)), 1, 20)
+    assert set(second - first) <= {1300 + k for k in range(-10, 11)}
+
+
+def test_a_stretch_is_cut_where_streams_end():
+    ends = np.array([100, 200, 300])
+    assert within_one(Stretch(99, 150, 20), ends) == Stretch(99, 150, 1)
+    assert within_one(Stretch(80, 290, 25), ends) == Stretch(80, 290, 10)
+    assert within_one(Stretch(100, 200, 30), ends) == Stretch(100, 200, 30)
+    assert within_one(Stretch(95, 195, 30), ends) == Stretch(100, 200, 25)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.9])
+def test_streams_of_either_rate_are_searched_alike(p):
+    kept = Layer(100, 0.1).sample(100, rng=1) ^ (p > 0.5), Layer(100, 0.1).sample(100, rng=2) ^ (p > 0.5)
+    seen = Streams(("a", "b"), (0, 1), tuple(map(Recording.from_masks, kept)), (100, 100), (Layer(100, p),) * 2)
+    found = overlaps.measure_streams(seen)
+    s = max(0.1, *((~one if p < 0.5 else one).mean() for one in kept))
+    assert (found.state, found["reach"]) == ("judged", Search(20_000, 1, s, 1e-3).reach(1))
+    assert overlaps.explain_streams(found, seen, False).startswith(
+        f"detects a stretch of {found['reach']:,} neurons in two streams"
+    )
+    kept[1][40:60] = kept[0][10:30]
+    assert overlaps.measure_streams(replace(seen, given=tuple(map(Recording.from_masks, kept)))).pvalue < 1e-9
+
+
+@pytest.mark.parametrize("p", [0.1, 0.9])
+def test_a_stream_of_few_windows_is_too_short(p):
+    # a window of 6 gaps, about 60 neurons, or of 5 where there are fewer, four times
+    for trials, state in ((4, "too small"), (12, "judged")):
+        case = case_of(Layer(40, p).sample(trials, rng=1), Layer(40, p), level=1e-3)
+        assert overlaps.measure(case).state == state
+    assert overlaps.measure(case_of(np.ones((30, 50), bool), Layer(50, 0.0))).state == "not applicable"
+    almost = case_of(np.zeros((30, 50), bool), Layer(50, 0.5))
+    assert overlaps.measure(almost).state == "not applicable"
+
+
 # --- serial ---------------------------------------------------------------------------------------------------------
 
 
@@ -335,3 +458,72 @@ def test_where_masks_cannot_depend_on_each_other():
     assert lags.measure(case_of(np.ones((5, 8), bool), Layer(8, 0.0))).state == "not applicable"
     single = audit(Layer(64, 0.5).sample(1, rng=1), p=0.5, tests="lags")["lags"]
     assert (single.verdict, single.message) == ("inconclusive", "a single mask has no other to compare with")
+
+
+# --- several streams ------------------------------------------------------------------------------------------------
+
+
+def test_dependence_within_streams_is_measured_between_their_calls():
+    def effect(law, trials):
+        given = tuple(Recording.from_masks(law.sample(trials, rng=k)) for k in (1, 2))
+        return design_effect(Streams(("a", "b"), (0, 1), given, (trials,) * 2, (Layer(law.n, 0.2),) * 2), (0, 1))
+
+    assert effect(Layer(160, 0.2), 200) == effect(Layer(160, 0.2), 10) == 1
+    assert effect(Channels(10, 16, 0.2), 200) == pytest.approx(16, rel=0.3)
+    assert effect(Channels(10, 16, 0.2), 10) == 1  # too few calls to tell
+
+
+def test_only_pairs_are_keys_of_layer_and_step():
+    masks = {(k, 1, 0): Layer(50, 0.2).sample(20, rng=k) for k in range(3)}
+    assert [one.name for one in audit_streams(masks, p=0.2)] == ["agreement", "duplicates", "overlaps", "linear"]
+
+
+def test_a_single_neuron_agrees():
+    assert Agreement((0, 1), 1, 1, 1, 1).expected_given == 1
+    assert Agreement((0, 1), 1, 0, 1, 0).expected_given == 0
+
+
+# --- counts of several streams --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("calls", "smooth"), [(3, 1), (40, 1), (300, 1), (300, 6)])
+def test_correlation_of_counts_is_judged_by_that_of_other_calls(calls, smooth):
+    rng = np.random.default_rng(calls)
+    noise = rng.normal(0, 30, (2, calls + smooth))
+    counts = np.stack([np.convolve(one, np.ones(smooth), "valid")[:calls] for one in noise]).round().astype(np.int64)
+    r = stats.pearsonr(*counts).statistic
+    off = counts - counts.mean(axis=1, keepdims=True)
+    lags = [off[0][k:] @ off[1][: calls - k] / np.sqrt((off**2).sum(axis=1).prod()) for k in range(1, calls // 2 + 1)]
+    wider = max(1.0, float(np.mean(np.square(lags[:64]))) * calls)
+    t = abs(r) * math.sqrt((calls - 2) / (1 - r * r)) / math.sqrt(wider)
+    assert covariation._of_correlation(counts) == pytest.approx(2 * stats.t.sf(t, calls - 2))
+    assert (wider > 1.5) == (smooth > 1)
+
+
+def test_counts_are_all_equal_as_rarely_as_in_a_random_order():
+    counts = np.array([3, 5, 3, 4, 5])
+    orders = [one for one in itertools.permutations(range(5)) if (counts[list(one)] == counts).all()]
+    assert covariation._all_equal(counts) == pytest.approx(len(orders) / 120)
+
+
+def test_the_pair_of_streams_whose_counts_vary_together_most():
+    law, drops = Layer(200, 0.3), np.random.default_rng(3).binomial(200, 0.3, (4, 50))
+    drops[3] += (drops[1] - 60) // 2
+    given = tuple(Recording.from_masks(with_counts(one, 200)) for one in drops)
+    seen = Streams(tuple("abcd"), (0, 1, 2, 3), given, (50,) * 4, (law,) * 4)
+    pairs_of = itertools.combinations(range(4), 2)
+    each = {pair: 12 * covariation._pvalue(seen, [law] * 4, drops, pair, 1e-3 / 12) for pair in pairs_of}
+    found = covariation.worst(seen)
+    assert found.pair == min(each, key=each.get) == (1, 3)
+    assert found.pvalue == pytest.approx(min(1.0, each[1, 3]))
+    assert found.correlation == pytest.approx(np.corrcoef(drops)[1, 3])
+
+
+# --- linear ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.04, 0.96])
+def test_a_rate_far_from_the_declared_one_is_no_linear_relation(rate):
+    kept = np.random.default_rng(1).random((200, 60)) >= rate
+    relations = linear.measure(case_of(kept, Layer(60, 0.5), level=1e-3))["relations"]
+    assert relations is None or relations.pvalue > 0.01

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from dropstats.auditing import nulls
 from dropstats.auditing.evidence import Evidence, mix
 
 Ints = NDArray[np.int64]
@@ -57,6 +58,12 @@ class Search:
     def window(self) -> int:
         """Number of gaps of a window at which the bound is the level."""
         return max(4, math.ceil((self.log_places - math.log(self.level)) / -self.log_agree))
+
+    def reach(self, one_in: int) -> int:
+        """Return of how many neurons a stretch must be to be found with power 0.9, by one window in `one_in`."""
+        windows = math.log(1 - nulls.POWER) / math.log1p(-1 / one_in) if one_in > 1 else 1.0
+        ends = self.window + windows  # so many neurons of the rarer kind hold so many windows
+        return math.ceil((ends + nulls.normal_quantile(1 - nulls.POWER) * math.sqrt(ends * (1 - self.s))) / self.s)
 
     def pvalue(self, seen: Evidence, stretch: Stretch) -> float:
         """Return the bound for a stretch that was found."""

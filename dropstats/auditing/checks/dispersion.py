@@ -74,10 +74,11 @@ def _by_bounds(case: Case) -> Finding:
     bounds = nulls.bounded_tails(float(squares.sum()), case.trials, most, spread, most * spread - spread**2)
     empty, chance = int((case.seen.mask_drops == 0).sum()), float(np.exp(law.log_prob_mask(np.ones((1, n), bool))[0]))
     empty_p = float(nulls.binomial(empty, case.trials, chance))
-    pvalue = nulls.bonferroni(float(nulls.two_sided(*bounds)), empty_p)
+    squares_p = float(nulls.two_sided(*bounds))
     ratio = float(squares.mean()) / spread
     sees_empty = float(nulls.binomial(0, case.trials, chance)) <= case.level / 2
-    numbers = {"empty": empty, "expected_empty": case.trials * chance, "by_empty": empty_p <= pvalue}
+    numbers = {"empty": empty, "expected_empty": case.trials * chance, "by_empty": empty_p <= squares_p}
+    pvalue = nulls.bonferroni(squares_p, empty_p)
     if case.trials < _FEWEST or not sees_empty:
         return too_small("masks", pvalue=pvalue, observed=ratio, expected=1.0, numbers=numbers)
     return Finding(pvalue, ratio, 1.0, numbers=numbers)

@@ -13,7 +13,8 @@ from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
 from dropstats.auditing.order import tabulated
 from dropstats.auditing.streams import Streams, equal_pairs
-from dropstats.laws import Layer
+from dropstats.laws import Law, Layer
+from dropstats.recording import Recording
 
 # Masks whose probability is formed at a time hold about this many neurons.
 _BLOCK = 2**24
@@ -167,19 +168,32 @@ def measure_streams(seen: Streams) -> Finding:
 def _across(seen: Streams) -> tuple[int, float]:
     """Return how many masks are those of an earlier stream, and the sum of the chances of that.
 
-    Masks that drop nothing, or everything, are left aside, as for one stream.
+    A mask equals one of the earlier streams' with the probability that its own law gives to all of these; a stream that
+    declares nothing has the rate that was observed. Masks that drop nothing, or everything, are left aside, as for one
+    stream.
     """
+    recordings = [recording for recording, _ in seen.reduced]
+    laws = [Layer(one.n, one.dropped / one.judged) if law is None else law for one, law in seen.reduced]
+    drops = np.stack([one.mask_drops() for one in recordings])
+    ordinary = (drops > 0) & (drops < recordings[0].n)
+    first = np.zeros(drops.size, bool)  # whether a mask occurs there for the first time
+    first[np.unique(seen.mask_hashes, return_index=True)[1]] = True
+    first = first.reshape(drops.shape) & ordinary
     repeated, expected = 0, 0.0
-    earlier: dict[int, float] = {}
-    for (recording, law), hashes in zip(seen.reduced, seen.mask_hashes, strict=True):
-        case = Case(Evidence(recording), law if law is not None else Layer(recording.n, 0.5))
-        drops = case.seen.mask_drops
-        ordinary = (drops > 0) & (drops < case.n)
-        chance = np.exp(np.concatenate([case.law.log_prob_mask(masks) for masks in _blocks(case)]))
-        repeated += sum(one in earlier for one in hashes[ordinary].tolist())
-        expected += case.trials * min(1.0, math.fsum(earlier.values()))
-        earlier |= dict(zip(hashes[ordinary].tolist(), chance[ordinary].tolist(), strict=True))
+    sums: dict[Any, list[float]] = {}  # of the chances that a law gives to the new masks of each stream
+    for place, law in enumerate(laws[1:], 1):
+        own, earlier = (seen.mask_hashes[rows][ordinary[rows]] for rows in (place, slice(0, place)))
+        repeated += int(np.isin(own, earlier).sum())
+        known = sums.setdefault(law, [])
+        known += [_chance(recordings[k], first[k], law) for k in range(len(known), place)]
+        expected += seen.trials * min(1.0, math.fsum(known))
     return repeated, expected
+
+
+def _chance(recording: Recording, some: NDArray[np.bool_], law: Law) -> float:
+    """Return the probability that a law gives to some of the masks of a recording, all together."""
+    case = Case(Evidence(recording), law)
+    return float(np.exp(np.concatenate([law.log_prob_mask(masks) for masks in _blocks(case)]))[some].sum())
 
 
 def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:

@@ -1,6 +1,5 @@
 """Test `overlaps`: no long stretch of the masks occurs again at another position."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -54,7 +53,7 @@ def _of_stream(case: Case, streams: int) -> Finding:
     if search.window / min(p, 1 - p) > search.size / 4:
         return too_small("short", numbers={"size": search.size})
     positions, partners, sampled = equal_windows(seen, kind, search.window)
-    numbers: dict[str, Any] = {"case": case, "sampled": sampled, "reach": math.ceil(search.window / min(p, 1 - p))}
+    numbers: dict[str, Any] = {"case": case, "sampled": sampled, "reach": search.reach(sampled)}
     if not positions.size:
         return Finding(1.0, 0.0, 0.0, numbers=numbers)
     longest = max(follow(seen, positions, partners), key=lambda stretch: stretch.length)
@@ -72,7 +71,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     if part.n < case.n:
         note += f" (tested on {words.counted(part.n, case.unit.one, case.unit.many)} of rate {part.law.rate:.4g})"
     if "longest" not in finding.numbers:
-        return f"no stretch of {finding['reach']:,} {case.unit.many} occurs twice{note}"
+        return f"detects a repeated stretch of {finding['reach']:,} {case.unit.many} (power 0.9){note}"
     if failed:
         return _departure(finding, part) + note
     return f"the longest stretch that occurs twice has {finding['longest'].length:,} {case.unit.many}{note}"
@@ -154,7 +153,7 @@ def _of_streams(recordings: Sequence[Recording], laws: Sequence[Law | None], lev
     positions, partners, sampled = equal_windows(evidence, kind, search.window)
     stream = np.searchsorted(ends, np.stack([positions, partners]), side="right")
     across = stream[0] != stream[1]
-    numbers: dict[str, Any] = {"sampled": sampled, "reach": math.ceil(search.window / s)}
+    numbers: dict[str, Any] = {"sampled": sampled, "reach": search.reach(sampled)}
     if not across.any():
         return Finding(1.0, 0.0, 0.0, numbers=numbers)
     found = (within_one(one, ends) for one in follow(evidence, positions[across], partners[across]))
@@ -180,7 +179,7 @@ def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     note = f" (1 in {finding['sampled']} windows examined)" if finding["sampled"] > 1 else ""
     longest: Stretch | None = finding.numbers.get("longest")
     if longest is None:
-        return f"no stretch of {finding['reach']:,} neurons is in two streams{note}"
+        return f"detects a stretch of {finding['reach']:,} neurons in two streams (power 0.9){note}"
     places = []
     for place in (longest.first, longest.second):
         stream = int(np.searchsorted(finding["ends"], place, side="right"))
