@@ -21,7 +21,7 @@ masks = cache(lambda: LAW.sample(10_000, rng=5))
 
 def figure() -> Figure:
     ax = plots.running_rates(LAW, masks(), Figure(figsize=(8, 4.2)))
-    plots.headline(ax, "A neuron's drop frequency approaches p as the binomial distribution predicts")
+    plots.headline(ax, "Drop frequencies approach p as the binomial distribution predicts")
     return ax.figure
 
 
