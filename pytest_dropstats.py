@@ -23,7 +23,7 @@ _REPORT, _SEED = "--dropout-report", "--dropout-seed"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take where the report goes, and a seed."""
     group = parser.getgroup("dropout", "audits of dropout (dropstats)")
-    group.addoption(_REPORT, metavar="FILE.html", help="write what the audits of dropout found as one HTML file")
+    group.addoption(_REPORT, metavar="FILE.html", help="write a report of all audits of dropout to one HTML file")
     words = "seed the global generators of random, NumPy and frameworks before each audit"
     group.addoption(_SEED, metavar="SEED", type=int, help=words)
 
@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def dropout_audit(request: pytest.FixtureRequest) -> Callable[..., "Report"]:
-    """Assert that an implementation drops as it declares, as `dropstats.testing.assert_dropout` does.
+    """Assert that an implementation drops as declared; takes the arguments of `dropstats.testing.assert_dropout`.
 
     Takes what `assert_dropout` takes, fails the test as it does and returns its report, which is shown in the summary
     of the run and in the file of ``--dropout-report``.

@@ -31,6 +31,8 @@ from scipy import stats  # noqa: E402
 
 import dropstats as ds  # noqa: E402
 from dropstats import bits  # noqa: E402
+from dropstats.bits import tiles  # noqa: E402
+from dropstats.counts import squares  # noqa: E402
 
 HERE = Path(__file__).parent
 NEURONS = 1024
@@ -86,6 +88,11 @@ def sampling(masks: int) -> Iterator[Line]:
             contenders["jax"] = (lambda draw=draw: draw(jax.random.key(1)).block_until_ready(), slow * NEURONS)
         label = "own p for each neuron" if name == "own" else f"p = {p}"
         yield Line("sampling", f"simulate: counts of masks, drops of neurons; {label}", "ns/neuron", contenders)
+    for n, p in ((8, 0.5), (8, 0.1), (16, 0.1), (32, 0.1)):
+        narrow = partial(ds.simulate, ds.Layer(n, p), masks, 1)
+        yield Line(
+            "sampling", f"simulate: layers of {n} neurons; p = {p}", "ns/neuron", {"dropstats": (narrow, masks * n)}
+        )
     for p in (0.5, 0.1):
         law = ds.Layer(NEURONS, p)
         draw_only = partial(drawn, law.rates, masks)
@@ -110,7 +117,7 @@ def fill(generator: np.random.Generator, masks: int) -> None:
 
 
 def drawn(p: Any, masks: int) -> None:
-    for _, chunk in bits._chunks(p, masks):
+    for _, chunk in tiles.chunks(p, masks):
         for _ in chunk.tiles(np.random.Generator(np.random.SFC64(1))):
             pass
 
@@ -247,6 +254,29 @@ def audits(size: int) -> Iterator[Line]:
             contenders["3 of its tests, by scipy.binomtest and numpy.corrcoef"] = (partial(by_hand, kept, p), 1e9)
         what = f"audit of {kept.shape[0]} masks of {kept.shape[1]:,} neurons, p = {p}: all tests"
         yield Line("audit", what, "s", contenders)
+
+
+def unlike(size: int) -> Iterator[Line]:
+    """Measure audits of neurons that differ in rate, or depend on each other, and what two threads bring."""
+    n, own = 131072 // size, np.random.default_rng(0).random(131072 // size) / 2
+    laws = {
+        "one rate": (ds.Layer(n, 0.1), 400), "rates of their own": (ds.Layer(n, own), 400),
+        "eight rates": (ds.Network(*[ds.Layer(n // 8, 0.1 + 0.05 * k) for k in range(8)]), 400),
+        "DropBlock, 56 x 56, blocks of 7": (ds.DropBlock(56, 56, 7, p=0.1), 16384 // size),
+    }  # fmt: skip
+    for name, (law, trials) in laws.items():
+        recording = ds.Recording.from_masks(law.sample(trials, rng=1))
+        contenders = {
+            "dropstats": (partial(ds.audit, recording, law), 1e9),
+            "dropstats, workers=2": (partial(ds.audit, recording, law, workers=2), 1e9),
+        }
+        yield Line("audit", f"audit of {trials:,} masks of {law.n:,} neurons, {name}", "s", contenders)
+
+    def count() -> None:
+        squares.cache_clear()
+        _ = ds.DropBlock(14 if size == 1 else 7, 14 if size == 1 else 7, 5, p=0.1).dropped
+
+    yield Line("audit", "law of the count of DropBlock, 14 x 14, blocks of 5", "s", {"dropstats": (count, 1e9)})
 
 
 # Draws, records and audits masks of one shape; prints the CPU time of the audit and the peak memory of all of it.
@@ -391,10 +421,16 @@ def markdown(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         "",
         f"Written by `python benchmarks/run.py` on {about['date']}: {about['cpu']} ({about['system']}), Python "
         f"{about['python']}, {versions}. One thread. Medians of {about['repeats']} turns; load average at the start "
-        f"{about['load']}. The ratio is the other's time by that of dropstats in the same run.",
+        f"{about['load']}. The ratio is the other's time by that of dropstats in the same run; of the fill: how many "
+        "times as long as the generator takes for one random bit a neuron.",
     ]
+    fill = next((row["times"]["SFC64"] for row in rows if "SFC64" in row["times"]), None)
     for section in dict.fromkeys(row["section"] for row in rows):
-        text += ["", f"## {section.capitalize()}", "", "| what | unit | by | time | ratio |", "|---|---|---|---:|---:|"]
+        # how far from what the generator takes for one random bit a neuron, below which no way of drawing goes
+        filled = fill if section == "sampling" else None
+        last, line = (" of the fill |", "---:|") if filled else ("", "")
+        head = f"| what | unit | by | time | ratio |{last}", f"|---|---|---|---:|---:|{line}"
+        text += ["", f"## {section.capitalize()}", "", *head]
         for row in (row for row in rows if row["section"] == section):
             for index, (name, value) in enumerate(row["times"].items()):
                 ours = row["times"].get("dropstats")
@@ -402,7 +438,8 @@ def markdown(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
                 if ratio and value / ours >= 10:
                     ratio = f"{value / ours:.0f}"
                 what, unit = (row["what"], row["unit"]) if index == 0 else ("", "")
-                text.append(f"| {what} | {unit} | {name} | {value:.3g} | {ratio} |")
+                times = f" {value / filled:.2g} |" if filled else ""
+                text.append(f"| {what} | {unit} | {name} | {value:.3g} | {ratio} |{times}")
     grown = exponents(rows)
     text += ["", "How times grow:", "", *grown] if grown else []
     if any("fast-poibin" in row["times"] for row in rows):
@@ -428,6 +465,7 @@ def main() -> None:
         "queries": partial(queries, 0),
         "growth": partial(growth, 2e4 if options.quick else 1e8),
         "audit": partial(audits, 2 if options.quick else 1),
+        "unlike": partial(unlike, 64 if options.quick else 1),
         "monitor": partial(monitors, 64 if options.quick else 1),
         "models": partial(models, 8 if options.quick else 1),
         "import": partial(imports, 0),

@@ -72,7 +72,7 @@ def needed(recording: ds.Recording, case: Case, report: ds.Report) -> int | None
 def table(results: list[dict[str, Any]]) -> str:
     """Return the page."""
     lines = [HEAD.format(calls=CALLS, n=N, false_alarm=FALSE_ALARM)]
-    lines += ["", "## Defects found", "", *defects(results), "", NOTES, "## All audits", ""]
+    lines += ["", "## Defects found", "", *defects(results), "", NOTES, "## All audits", "", COLUMNS]
     lines += [
         "| framework | function | device | dtype | p | neurons | observed | scale | dropped inf | needed | verdict |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -103,11 +103,8 @@ def defects(results: list[dict[str, Any]]) -> list[str]:
             alike = [one for one in wrong if tuple(sorted(one["findings"])) == tests]
             functions = ", ".join(dict.fromkeys(f"`{one['function']}`" for one in alike))
             lines.append(f"- **{framework}, {dtype}** ({functions}): {said(alike, tests)}.")
-    for framework in dict.fromkeys(one["framework"] for one in results if one["infinity"] == "NaN"):
-        lines.append(
-            f"- **{framework}**: a dropped infinity becomes NaN, not 0: the mask is multiplied with the input."
-        )
-    return lines
+    infinite = ", ".join(dict.fromkeys(f"**{one['framework']}**" for one in results if one["infinity"] == "NaN"))
+    return [*lines, f"- A dropped infinity becomes NaN instead of 0, because it is multiplied by 0: {infinite}."]
 
 
 def said(alike: list[dict[str, Any]], tests: tuple[str, ...]) -> str:
@@ -116,25 +113,33 @@ def said(alike: list[dict[str, Any]], tests: tuple[str, ...]) -> str:
         rates: dict[float, list[float]] = {}
         for one in alike:
             rates.setdefault(one["p"], []).append(one["observed"])
-        return "drops " + ", ".join(f"{math.fsum(v) / len(v):.4f} for {p:g}" for p, v in sorted(rates.items()))
+        return "drops " + ", ".join(f"{math.fsum(v) / len(v):.4f} instead of {p:g}" for p, v in sorted(rates.items()))
     return "; ".join(list(alike[0]["findings"].values())[:2])
 
 
 HEAD = """# Audits of current frameworks
 
-Written by `docs/frameworks.py` from real recordings: {calls} calls, mostly on {n} ones each, audited by all tests at
-false-alarm rate {false_alarm:g}. *Neurons* is calls times neurons of a call, *observed* the drop rate, *scale* what a
-kept 1 became, *dropped inf* what a dropped infinity became: an exact 0, or NaN where the mask is multiplied with the
-input; *needed* how many neurons a failure needs: the recording is halved until it passes. Defects have reports that can
-be pasted, in `docs/reports/`."""
+Which releases drop what they declare? This page lists the defects that audits found, and then all audits. Each is of a
+real recording: {calls} calls, mostly on {n} ones, all tests, false-alarm rate {false_alarm:g}. `docs/frameworks.py`
+writes the page; the reports on the defects are in `docs/reports/`."""
 
-NOTES = """The wrong rates of jax, tensorflow and keras are multiples of 1/128 in bfloat16 and of 1/1024 in float16, the
-steps of uniform numbers drawn in these dtypes: a comparison of such a number with p drops p rounded to a step. The
-scale is that of the declared p, so the mean is not preserved. `jax.random.bernoulli` draws in the dtype of the
-probability that it is given: give it in float32. The stochastic depth of transformers takes `floor(u + keep)`, both of
-them bfloat16. In bfloat16 the scale itself is rounded, 1.109375 for 1/0.9, which loses 0.16% of the mean in every
-framework; that is reported, not failed. The squares of timm and dropblock are held against `DropBlock(14, 14, 7, p)`,
-the paper's; against `DropBlock(..., gamma=..., seeds="map")` they can be audited for what they are.
+NOTES = """Explanations:
+
+- The wrong rates of jax, tensorflow and keras are multiples of 1/128 in bfloat16 and of 1/1024 in float16. Uniform
+  random numbers in these formats are multiples of these steps, so comparing them with p rounds p to a step. The scale
+  is that of the declared p, so the mean is not preserved. `jax.random.bernoulli` draws in the format of the probability
+  that it is given; give it in float32.
+- The stochastic depth of transformers computes `floor(u + keep)` in bfloat16.
+- In bfloat16 the scale is rounded too, 1/0.9 to 1.109375. This loses 0.16% of the mean in every framework and is
+  reported, but does not count as a failure.
+- The squares of timm and dropblock are compared with the paper's law, `DropBlock(14, 14, 7, p)`. Use
+  `DropBlock(..., gamma=..., seeds="map")` to audit them against the law that they have.
+"""
+
+COLUMNS = """*Neurons* is the number of calls times the neurons in a call. *Observed* is the drop rate. *Scale* is the
+value that a kept 1 became. *Dropped inf* is the value that a dropped infinity became: 0, or NaN if it is multiplied by
+0. *Needed* is the number of neurons in the shortest recording that still fails, where recordings are halved again and
+again.
 """
 
 

@@ -51,7 +51,12 @@ def api() -> str:
     known = [module for modules in SECTIONS.values() for module in modules]
     if missing := set(home.values()) - set(known):
         raise ValueError(f"docs/generated.py must name the section of {', '.join(sorted(missing))}")
-    lines = ["# API reference", "", "Every public name. `import dropstats as ds` is all that the examples assume.", ""]
+    lines = [
+        "# API reference",
+        "",
+        "Every public name. The examples assume `import dropstats as ds`. New here? [Start](../start.md) first.",
+        "",
+    ]
     for title, modules in SECTIONS.items():
         lines += [f"## {title}", "", *autosummary(f"dropstats.{name}" for name in home if home[name] in modules)]
     lines += ["## Pictures and tests of your own", "", *autosummary(f"dropstats.{name}" for name in ds._MODULES)]
@@ -65,7 +70,7 @@ def autosummary(names) -> list[str]:
 
 
 def one_sentence(check) -> str:
-    """Return what a test looks at: the docstring of its file."""
+    """Return what a test checks: the first line of its file."""
     text = " ".join(inspect.getmodule(check.measure).__doc__.split())
     text = re.sub(r"^Tests? [`a-z, and]+: ", "", text)
     return text[0].upper() + text[1:]
@@ -85,16 +90,16 @@ def page_of_test(name: str, faults) -> str:
     found = [(kind, check) for kind, group in KINDS.items() for check in group if check.name == name]
     lines = [f"# `{name}`", "", one_sentence(found[0][1]), ""]
     if cells := row(name):
-        for title, cell in zip(("Null", "p-value", "Catches", "Needs"), cells[1:], strict=True):
+        for title, cell in zip(("Null hypothesis", "p-value", "Catches", "Needs"), cells[1:], strict=True):
             lines += [f"**{title}:** {cell}", ""]
     for kind, check in found:
         text = inspect.getdoc(check.measure)
         null, _, rest = text.removeprefix("Null: ").partition("\n\n")
-        lines += [f"## {kind or 'What is computed'}", "", f"*Null hypothesis:* {null}", "", rest, ""]
+        lines += [f"## {kind or 'What is computed'}", "", f"*Null hypothesis, in detail:* {null}", "", rest, ""]
     if faults:
         lines += example(faults[0])
     if others := faults[1:]:
-        lines += ["## Also caught", "", "Each of these is a test of the suite, with its clean twin, which passes.", ""]
+        lines += ["## Also caught", "", "Each of these is tested, and its correct counterpart passes.", ""]
         lines += ["| fault | calls | neurons | p |", "|---|---|---|---|"]
         lines += [f"| {fault.name} | {fault.trials:,} | {fault.n:,} | {fault.p:.4g} |" for fault in others] + [""]
     return "\n".join(lines)
@@ -128,9 +133,13 @@ def example(fault) -> list[str]:
 
 def tests(names) -> str:
     """Return the list of all tests."""
-    lines = ["# The tests of the audit", "", "One page a test: its null, its p-value, what it catches, what it needs,"]
-    lines += ["and a broken generator that it rejects. [The audit](../audit.md) says how they are held together.", ""]
-    lines += ["| test | what it looks at |", "|---|---|"]
+    lines = [
+        "# The tests of the audit",
+        "",
+        "Each test has a page: its null hypothesis, its p-value, what it catches, what it",
+    ]
+    lines += ["needs, and a broken generator that it rejects. [The audit](../audit.md) says how they are combined.", ""]
+    lines += ["| test | what it checks |", "|---|---|"]
     first = {check.name: check for group in reversed(KINDS.values()) for check in group}
     lines += [f"| [`{name}`]({name}.md) | {one_sentence(first[name])} |" for name in names]
     return "\n".join([*lines, "", "```{toctree}", ":hidden:", "", *names, "```", ""])

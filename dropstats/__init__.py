@@ -1,7 +1,8 @@
 """Exact laws, simulation and audits of dropout masks.
 
-A law says what masks should look like, a tally what they did look like; everything else compares the two.
-In a mask 1 (True) keeps a neuron and 0 drops it; ``p`` is always the probability that a neuron is dropped.
+A law is the exact distribution of masks; a tally is what was counted in observed masks; plots, audits and tests
+compare the two. In a mask 1 (True) keeps a neuron and 0 drops it; ``p`` is always the probability that a neuron is
+dropped.
 
 >>> import dropstats as ds
 >>> layer = ds.Layer(1024, 0.5)

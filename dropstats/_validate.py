@@ -75,7 +75,8 @@ def _refuse(bad: NDArray[np.bool_], array: NDArray[np.float64], name: str, expec
 
 
 def _unit_interval(array: NDArray[np.float64], name: str) -> None:
-    _refuse(~((array >= 0) & (array <= 1)), array, name, "in [0, 1]")  # NaN compares False, so it is bad
+    if array.size and not (array.min() >= 0 and array.max() <= 1):  # NaN compares False, so it is bad
+        _refuse(~((array >= 0) & (array <= 1)), array, name, "in [0, 1]")
 
 
 def probability(value: Any, name: str = "p") -> float:
@@ -101,7 +102,7 @@ def below_one(p: Any) -> float:
     """Return a single probability in [0, 1)."""
     rate = probability(p)
     if rate == 1:
-        raise ValueError("p must be in [0, 1): at p = 1 nothing is left to scale; got 1.0")
+        raise ValueError("p must be in [0, 1), since at p = 1 no neuron is kept; got 1.0")
     return rate
 
 
@@ -116,7 +117,7 @@ def probabilities(values: Any, n: int, name: str = "p") -> float | NDArray[np.fl
         raise ValueError(f"{name} must be a number or an array of shape ({n},); got shape {array.shape}")
     _unit_interval(array, name)
     array = array + 0.0
-    if n and (array == array[0]).all():
+    if n and array[0] == array[-1] and (array == array[0]).all():
         return float(array[0])
     array.flags.writeable = False
     return array
@@ -219,7 +220,7 @@ def seed_sequence(rng: RNG) -> np.random.SeedSequence:
 
 
 def indices(values: Any, n: int, name: str) -> NDArray[np.int64]:
-    """Return places of neurons in a mask, integers from 0 to n - 1, as an array."""
+    """Return positions of neurons in a mask, integers from 0 to n - 1, as an array."""
     array = np.asarray(values)
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name} must be integers from 0 to {n - 1}; got {show(values)} of dtype {array.dtype}")

@@ -1,4 +1,4 @@
-"""Comparison of a tally with a law, in numbers: cells of counts, and residuals in standard errors.
+"""Comparison of a tally with a law: grouped counts, and residuals in standard errors.
 
 Standard errors are those that the law predicts, so that under the law residuals are near standard normal.
 """

@@ -1,8 +1,9 @@
-"""Power of the audit's rate test: neurons needed to see a shift of p, and the smallest shift that N neurons detect.
+"""Power of the audit's rate test: neurons needed to detect a shift of p, and the smallest shift that N neurons detect.
 
-The test counts the dropped among N independent neurons and is exact and two-sided: it alarms where the binomial tail on
-either side is at most half the false-alarm rate. Its power against a shift is the probability that it alarms on the
-side of the shift: a sawtooth in N, since the count is an integer; the answers here take the teeth as they are.
+The test counts the dropped among N independent neurons. It is exact and two-sided: it rejects when the binomial tail on
+either side is at most half the significance level (here called false-alarm rate). Its power against a shift is the
+probability that it rejects on the side of the shift. As a function of N it is a sawtooth, because the count is an
+integer; the results here account for this exactly.
 
 Source: M. R. Chernick, C. Y. Liu (2002). The saw-toothed behavior of power versus sample size and software solutions:
 single binomial proportion using exact methods. The American Statistician 56, 149-155. doi:10.1198/000313002317572835
@@ -25,19 +26,25 @@ _BLOCK = 2**12
 
 
 def neurons_needed(p: float, shift: float, false_alarm: float = 0.01, power: float = 0.9) -> int:
-    """Return how many neurons the rate test needs to see that p is off by `shift`.
+    """Return how many neurons the rate test needs to detect a shift of p.
 
-    The smallest N from which on the power is at least `power` for every number of neurons; some smaller N may reach
-    it, too, at the tip of a tooth.
+    It is the smallest N such that N and every larger number of neurons reach the power. The power is a sawtooth in N,
+    so that some smaller numbers may reach it too.
 
     Parameters
     ----------
     p : float
         Declared probability that a neuron is dropped.
     shift : float
-        Difference to the true probability, which is p + shift; of either sign, not 0.
-    false_alarm, power : float
-        Probability of an alarm where p is right, at most, and where it is p + shift, at least; in (0, 1).
+        Difference between the true probability, p + shift, and p; positive or negative, not 0.
+    false_alarm : float
+        Largest probability of an alarm when p is right (the significance level), in (0, 1); 0.01 by default.
+    power : float
+        Smallest probability of an alarm when the true probability is p + shift, in (0, 1); 0.9 by default.
+
+    Returns
+    -------
+    int
 
     Raises
     ------
@@ -64,23 +71,28 @@ def neurons_needed(p: float, shift: float, false_alarm: float = 0.01, power: flo
 
 
 def detectable_shift(p: float, neurons: int, false_alarm: float = 0.01, power: float = 0.9, sign: int = 1) -> float:
-    """Return the smallest shift of p that the rate test sees among that many neurons.
+    """Return the smallest shift of p that the rate test detects with this many neurons.
 
     Parameters
     ----------
     p : float
         Declared probability that a neuron is dropped.
     neurons : int
-        Number of independent neurons, over all masks.
+        Number of independent neurons, counted over all masks.
     false_alarm, power : float
         As for `neurons_needed`.
     sign : {1, -1}
-        Whether p is feared to be too small or too large.
+        Whether the true probability is larger (1, default) or smaller (-1) than p.
 
     Returns
     -------
     float
-        The shift, with its sign; infinite where not even p + shift = 1 (or 0) would be seen.
+        The shift, with its sign; infinite if not even p + shift = 1 (or 0) would be detected.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
 
     Examples
     --------
@@ -167,7 +179,7 @@ def _surely_enough(p: float, other: float, tail: float, power: float) -> int:
     while short(high):
         low, high = high, 2 * high
         if high > _MAX_NEURONS:
-            raise ValueError(f"a shift of {other - p:.3g} needs more than 2^52 neurons at p = {p!r} to be seen")
+            raise ValueError(f"a shift of {other - p:.3g} needs more than 2^52 neurons at p = {p!r} to be detected")
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if short(middle) else (low, middle)

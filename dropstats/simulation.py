@@ -1,8 +1,8 @@
-"""Simulation: trials in blocks, on any executor, in bounded memory, with the same result everywhere.
+"""Simulation in bounded memory, on any executor, with reproducible results.
 
-A run is cut into blocks by the number of neurons and of trials alone. Each block has a generator of its own, seeded by
-its number, and its result is a few arrays of integers that are added up. So neither the executor, nor the number of
-its workers, nor the order in which they finish can change the result.
+A run is cut into blocks that depend only on the numbers of neurons and of trials. Each block has its own random
+generator, seeded by the block's number, and returns integers that are summed. The result therefore does not depend on
+the executor, the number of workers or the order in which they finish.
 """
 
 import os
@@ -54,37 +54,38 @@ def simulate(
 
     Parameters
     ----------
-    law : law, or any object with ``n`` and ``sample(size, rng)``
+    law : Law
+        A law such as `Layer`, or any object with ``n`` and ``sample(size, rng)``.
     trials : int
-        Number of masks, 1 to 2^63 - 1; with `until`, the largest number.
+        Number of masks, 1 to 2^63 - 1; with `until`, the largest number of masks.
     rng : None, int, SeedSequence or Generator
-        Source of randomness. The same one gives the same tally, bit for bit, with every executor. A Generator is
+        Source of randomness. The same seed gives the same tally, bit for bit, on every executor. A Generator is
         advanced by 128 bits.
     executor : concurrent.futures.Executor, optional
-        Where the work is done: threads, processes, loky, ``dask.distributed.Client.get_executor()``,
-        ``mpi4py.futures.MPIPoolExecutor``, or anything with ``submit``. By default here, on one core. It is not shut
-        down.
+        Where the work runs: threads, processes, loky, ``dask.distributed.Client.get_executor()``,
+        ``mpi4py.futures.MPIPoolExecutor``, or any object with ``submit``. By default the work runs in this process,
+        on one core. The executor is not shut down.
     progress : bool or callable, optional
-        True shows a progress bar; a callable such as ``tqdm.notebook.tqdm`` wraps the blocks.
+        True shows a progress bar; a callable such as ``tqdm.notebook.tqdm`` wraps the iterable of blocks.
     until : callable, optional
-        Stops the run when it returns True. It is given the tally so far after each block, in the blocks' order, so
-        the result does not depend on the executor. See `precise_to`.
+        Called with the tally so far after each block, in the order of the blocks; the run stops when it returns True.
+        See `precise_to`.
 
     Returns
     -------
     Tally
-        For a `Network`, with the tallies of its parts as ``layers``.
+        The sums over all masks; for a `Network` the tallies of its parts are in ``layers``.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind above, or the law cannot be sent to another process.
+        If an argument is invalid, or the law cannot be sent to another process.
     MemoryError
-        If a tally of so many neurons would not fit in this machine's memory.
+        If the tally does not fit in this machine's memory.
     RuntimeError, concurrent.futures.BrokenExecutor
-        If the executor is shut down; if a worker process died. (Dask runs its blocks again elsewhere.)
+        If the executor is shut down, or a worker process died. (Dask repeats the lost blocks on another worker.)
     Exception
-        What the law raised, with a note that says in which block.
+        Whatever the law raises, with a note that names the block.
 
     Examples
     --------
@@ -93,7 +94,7 @@ def simulate(
     >>> tally.trials, abs(tally.mean - 512) < 5 * 16 / 10_000**0.5
     (10000, True)
 
-    Until the mean is known to 0.1 neurons, one standard error:
+    Run until the standard error of the mean is at most 0.1 neurons:
 
     >>> tally = simulate(Layer(1024, 0.5), 10**9, rng=0, until=precise_to(0.1))
     >>> tally.trials < 10**6, tally.standard_error("mean") <= 0.1
@@ -115,22 +116,32 @@ def simulate(
 def precise_to(
     target: float, moment: str = "mean", *, dropped: Any = None, kept: Any = None
 ) -> Callable[[Tally], bool]:
-    """Return a condition for ``simulate(until=)``: the standard error of an estimate is at most `target`.
+    """Return a stopping rule for ``simulate(until=)``: stop when the standard error of an estimate is at most `target`.
 
     Parameters
     ----------
     target : float
         Largest standard error, above 0.
     moment : {'mean', 'variance', 'skewness', 'kurtosis'}
-        What is estimated; see `Tally.standard_error`.
+        Moment of the number of dropped neurons that is estimated; see `Tally.standard_error`.
     dropped, kept : int or (low, high), optional
-        What is estimated is instead the probability of this number, or closed interval of numbers. Its standard error
-        counts two masks more that are in it and two that are not (Agresti and Coull 1998,
-        doi:10.1080/00031305.1998.10480550), so that what has not been seen yet is not taken for known.
+        Estimate the probability of this count, or closed interval of counts, instead of a moment. Its standard error
+        adds two successes and two failures (Agresti and Coull 1998, doi:10.1080/00031305.1998.10480550), so that it
+        is not 0 for an event that has not occurred yet.
+
+    Returns
+    -------
+    callable
+        Takes a tally, returns a bool.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the target is not above 0, or both `dropped` and `kept` are given.
 
     Notes
     -----
-    A run that stops by what it has seen is slightly biased, by an amount of smaller order than the standard error.
+    Stopping by what has been observed makes the estimate slightly biased, by less than the order of its standard error.
 
     Examples
     --------
@@ -166,7 +177,7 @@ def _check(law: Any, executor: Any, progress: Any, until: Any) -> None:
         raise TypeError("executor must be client.get_executor(); got the Dask client itself")
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise TypeError(
-            "executor must have a submit method, as those of concurrent.futures have; "
+            "executor must have a submit method, like those of concurrent.futures; "
             f"got {executor!r} of type {type(executor).__name__}"
         )
     _progress.check(progress)

@@ -1,4 +1,4 @@
-"""Tally: sums over masks, all that a comparison with a law needs, mergeable with ``+``."""
+"""Tally: the sums over masks that a comparison with a law needs."""
 
 from dataclasses import dataclass
 from operator import add
@@ -17,7 +17,7 @@ MOMENTS = ("mean", "variance", "skewness", "kurtosis")
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Sums over masks.
+    """Sums over masks; tallies of the same neurons are added with ``+``.
 
     Attributes
     ----------
@@ -117,36 +117,42 @@ class Tally:
 
     @property
     def variance(self) -> float:
-        """Unbiased variance of the number of dropped neurons; NaN for a single trial."""
+        """Unbiased sample variance of the number of dropped neurons; NaN for a single trial."""
         return self._central_moment(2) * self.trials / (self.trials - 1) if self.trials > 1 else float("nan")
 
     @property
     def skewness(self) -> float:
-        """Skewness of the number of dropped neurons; NaN where the variance is 0."""
+        """Skewness of the number of dropped neurons; NaN if the variance is 0."""
         variance = self._central_moment(2)
         return self._central_moment(3) / variance**1.5 if variance else float("nan")
 
     @property
     def kurtosis(self) -> float:
-        """Excess kurtosis of the number of dropped neurons; NaN where the variance is 0."""
+        """Excess kurtosis of the number of dropped neurons; NaN if the variance is 0."""
         variance = self._central_moment(2)
         return self._central_moment(4) / variance**2 - 3 if variance else float("nan")
 
     def standard_error(self, moment: str = "mean") -> float:
-        """Return the standard error of an estimated moment, by the delta method from the tally itself.
+        """Return the standard error of an estimated moment of the number of dropped neurons, by the delta method.
 
         Parameters
         ----------
         moment : {'mean', 'variance', 'skewness', 'kurtosis'}
+            'mean' by default.
 
         Returns
         -------
         float
-            Standard error, of order trials**-0.5; NaN where the variance is 0.
+            Standard error, of order trials**-0.5; NaN if the variance is 0.
 
-        Notes
-        -----
+        References
+        ----------
         A. Stuart, J. K. Ord (1994). Kendall's Advanced Theory of Statistics, 6th ed., vol. 1, section 10.
+
+        Examples
+        --------
+        >>> round(tally([[1, 0], [0, 0], [1, 1], [1, 0]]).standard_error(), 6)
+        0.353553
         """
         _validate.choice(moment, "moment", MOMENTS)
         variance = self._central_moment(2)
@@ -161,22 +167,27 @@ class Tally:
         return self.drops / self.trials
 
     def rate_intervals(self, confidence: float = 0.99) -> NDArray[np.float64]:
-        """Return exact confidence intervals of the neurons' drop rates.
+        """Return exact (Clopper-Pearson) confidence intervals of the neurons' drop rates.
 
-        Each interval covers its rate with at least the stated probability, neuron by neuron (not jointly).
+        Each interval covers its rate with at least the stated probability; the intervals are not simultaneous.
 
         Parameters
         ----------
         confidence : float
-            Coverage of each interval, in [0, 1).
+            Coverage of each interval, in [0, 1); 0.99 by default.
 
         Returns
         -------
         ndarray, shape (n, 2)
             Lower and upper ends.
 
-        Notes
-        -----
+        Raises
+        ------
+        ValueError
+            If `confidence` is not in [0, 1).
+
+        References
+        ----------
         C. J. Clopper, E. S. Pearson (1934). The use of confidence or fiducial limits illustrated in the case of the
         binomial. Biometrika 26, 404-413. doi:10.1093/biomet/26.4.404
 
@@ -217,15 +228,15 @@ def empty(law: Law) -> Tally:
 
 
 def tally(masks: Any, law: Law | None = None) -> Tally:
-    """Return the tally of given masks, or of a recording.
+    """Return the tally of masks or of a recording.
 
     Parameters
     ----------
     masks : Recording, or array_like of shape (trials, n) or (n,)
-        Masks of booleans or of 0 and 1; 1 keeps, 0 drops. One mask may be given alone. A recording is summed up as it
-        is packed, in bounded memory.
+        Masks of booleans or of 0 and 1 (1 = kept, 0 = dropped), or a single mask. A recording is summed without
+        unpacking it, in bounded memory.
     law : Network, optional
-        The network that the masks belong to: its parts are then tallied as well.
+        The network that the masks belong to; its parts are then tallied as well.
 
     Returns
     -------
@@ -234,8 +245,8 @@ def tally(masks: Any, law: Law | None = None) -> Tally:
     Raises
     ------
     ValueError
-        If a mask holds anything but 0 and 1, or has the wrong number of neurons, or if of some of a recording's
-        neurons it is not known whether they were dropped.
+        If a mask holds values other than 0 and 1 or has the wrong number of neurons, or if a recording has neurons
+        of which it is not known whether they were dropped.
 
     Examples
     --------
@@ -251,7 +262,7 @@ def tally(masks: Any, law: Law | None = None) -> Tally:
         raise ValueError(f"masks must have the law's {law.n} neurons; got shape {shape}")
     if recorded and given.judged < given.trials * given.n:
         raise ValueError(
-            f"a tally needs masks of which every neuron is known; got {given.trials * given.n - given.judged:,} of "
+            f"a tally needs masks whose neurons are all known; got {given.trials * given.n - given.judged:,} of "
             f"{given.trials * given.n:,} of which it is not known whether they were dropped (inputs of 0 or NaN)"
         )
     return _recorded(given, law) if recorded else _tally(given, law)

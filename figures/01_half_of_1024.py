@@ -2,10 +2,10 @@
 Half of 1024
 ============
 
-How many of 1024 neurons are dropped at p = 0.5: the law, a million masks, exactly half marked.
+How many of 1024 neurons are dropped at p = 0.5: the exact distribution and a million masks, with exactly half marked.
 
-**What to see.** The law is narrow: 95 % of the masks lie in 481 to 543. Yet no single count is probable, and the
-likeliest one, exactly half, occurs in 1 mask of 40.
+**What to see.** The distribution is narrow: 95 % of the masks drop 481 to 543 neurons. Yet every single number is
+improbable, and even the most probable one, exactly half, occurs in only 1 mask of 40.
 """
 
 from functools import cache

@@ -2,10 +2,10 @@
 Peaks around np
 ===============
 
-The laws of the number of dropped neurons for p = 0.1 ... 0.9, with simulated masks over them.
+The distribution of the number of dropped neurons for p = 0.1 ... 0.9, and simulated masks.
 
-**What to see.** Each law is centred on np. The narrower ones, near p = 0 and p = 1, are higher; the widest and lowest
-is that of p = 0.5. The simulated counts lie on the laws.
+**What to see.** Each distribution is centred on np. Those near p = 0 and p = 1 are narrower and higher; the widest and
+lowest is that of p = 0.5. The simulated frequencies lie on the exact curves.
 """
 
 from functools import cache

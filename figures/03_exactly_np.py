@@ -4,12 +4,12 @@ Exactly np
 
 Probability that exactly np neurons are dropped, against p: symmetric about 1/2, and smallest there.
 
-"Exactly np" asks for an integer np, so p = j / n. Between these points stands the most probable number, whose
-probability is not monotone in p.
+"Exactly np" requires a whole number np, so p = j / n. Between these points the thin line shows the most probable number
+instead, whose probability is not monotone in p.
 
-**What to see.** Where np is a whole number, the probability of exactly np rises with the distance of p from 1/2 and
-is the same for p and 1 - p. It is a statement about the family of laws, not about one law, which is symmetric about
-np at p = 1/2 alone.
+**What to see.** If np is a whole number, the probability of exactly np increases with the distance of p from 1/2, and
+is the same for p and 1 - p. This compares distributions with different p. A single distribution is symmetric about np
+only for p = 1/2.
 """
 
 import numpy as np
@@ -43,7 +43,7 @@ def figure() -> Figure:
     ax.set(xlabel="drop probability p = j / n", ylabel="P(exactly np dropped)", xlim=(0, 1), ylim=(0.015, 1))
     ax.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], ["0.02", "0.05", "0.1", "0.2", "0.5", "1"])
     ax.minorticks_off()
-    plots.headline(ax, "Exactly np is least probable at p = 0.5, where np is an integer")
+    plots.headline(ax, "If np is an integer, exactly np is least probable at p = 0.5")
     return ax.figure
 
 

@@ -2,10 +2,11 @@
 Single neurons
 ==============
 
-Single neurons: the drop frequency of each settles at p as steps go by, within the exact binomial band.
+The drop frequency of single neurons approaches p over the steps, within the exact 99 % band of the binomial
+distribution.
 
-**What to see.** The frequencies spread at first and close in on p like 1 / sqrt(steps). The band is exact for each
-step, so that about one neuron in a hundred is outside it at any step.
+**What to see.** At first the frequencies differ; then their distance from p shrinks like 1 / sqrt(steps). The band is
+exact for each step taken alone, so at any given step about one neuron in a hundred is outside it.
 """
 
 from functools import cache
@@ -20,7 +21,7 @@ masks = cache(lambda: LAW.sample(10_000, rng=5))
 
 def figure() -> Figure:
     ax = plots.running_rates(LAW, masks(), Figure(figsize=(8, 4.2)))
-    plots.headline(ax, "A neuron's drop frequency settles at p as fast as its binomial law says")
+    plots.headline(ax, "A neuron's drop frequency approaches p as the binomial distribution predicts")
     return ax.figure
 
 

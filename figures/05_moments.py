@@ -2,10 +2,10 @@
 Moments
 =======
 
-Empirical against exact mean, variance, skewness, excess kurtosis over a grid of p, in standard errors.
+Simulated minus exact mean, variance, skewness and excess kurtosis, in standard errors, over a grid of p.
 
-**What to see.** Simulated moments differ from the exact ones by about one standard error, in either direction, for
-every p: no trend, and as many beyond 2 standard errors as expected by chance.
+**What to see.** The simulated moments differ from the exact ones by about one standard error, in either direction, for
+every p. There is no trend, and as many exceed 2 standard errors as expected by chance.
 """
 
 from functools import cache

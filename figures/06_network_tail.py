@@ -2,11 +2,12 @@
 The tail of a network
 =====================
 
-A network, 784@.2 + 1024@.5 + 1024@.5: exact upper tail, simulation, and the error of the normal distribution.
+Three layers, 784 neurons at p = 0.2 and two of 1024 at p = 0.5: the upper tail of the number of dropped neurons, exact
+and simulated, and the error of the normal approximation.
 
-**What to see.** Layers side by side have a Poisson-binomial law. Simulation ends where events become rarer than its
-masks, at about 1e-5; the exact law goes on. The normal distribution is good near the mean and too small in the tail,
-where its error grows.
+**What to see.** The number of dropped neurons in several layers is Poisson-binomial. A simulation of 200,000 masks
+shows nothing below a probability of about 1e-5; the exact tail continues. The normal approximation is good near the
+mean. In the tail it is too small, and its error grows.
 """
 
 import math
@@ -34,7 +35,7 @@ def figure() -> Figure:
     upper.axvline(1400, color="black", linewidth=0.8, linestyle=":")
     upper.text(1396, 1e-24, f"P(at least 1400) = {LAW.prob(dropped=(1400, None)):.3g}", ha="right")
     lower.plot(1400, abs(normal_error(1400)), "o", color="black", markersize=6, fillstyle="none")
-    plots.headline(ax, f"At 1400 the normal misses {-100 * normal_error(1400):.0f} % of the network's tail")
+    plots.headline(ax, f"At 1400 the normal approximation is {-100 * normal_error(1400):.0f} % too small")
     return ax.figure
 
 

@@ -2,11 +2,11 @@
 Sixty and a hundred
 ===================
 
-What the next neuron receives from 100 neurons at p = 0.4, training against inference, unscaled and scaled.
+What the next neuron receives from 100 neurons at p = 0.4, in training and in inference, unscaled and scaled.
 
-**What to see.** Training without scaling receives 60 on average, inference 100. Scaling moves the mean to 100 and
-widens the distribution by the same factor: the next neuron still sees a random input in training and a constant one
-in inference.
+**What to see.** Without scaling the next neuron receives 60 on average in training, and 100 in inference. Scaling moves
+the mean to 100 and increases the standard deviation by the same factor. The input is still random in training and
+constant in inference.
 """
 
 from functools import cache
@@ -43,7 +43,7 @@ def figure() -> Figure:
         ax.set(ylim=(-0.16 * height, 1.12 * height), yticks=[], ylabel="probability", xlim=(20, 132))
         ax.grid(False)
     axes[1].set_xlabel("input of the next neuron, 100 weights and activations of 1")
-    plots.headline(axes[0], "Scaling by 1/(1 − p) mends the mean, 60 to 100, but not the spread")
+    plots.headline(axes[0], "Scaling by 1/(1 − p) corrects the mean, from 60 to 100, but not the spread")
     return figure
 
 

@@ -2,10 +2,12 @@
 Variance ratio
 ==============
 
-Variance in inference over variance in training of a neuron behind a ReLU layer with inverted dropout, against p.
+The input of a neuron behind a ReLU layer with inverted dropout: its variance in inference over its variance in
+training.
 
-**What to see.** The ratio is below 1 for every p > 0: a batch normalisation behind dropout learns a variance that
-inference does not have. Activations with a mean, as behind a ReLU, lose more than those of mean 0.
+**What to see.** The ratio is below 1 for every p > 0, so a batch normalisation behind dropout learns a variance that
+inference does not have. The effect is larger for activations with a positive mean, as behind a ReLU, than for those of
+mean 0.
 """
 
 import math

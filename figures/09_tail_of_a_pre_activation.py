@@ -2,10 +2,11 @@
 The tail of a pre-activation
 ============================
 
-Upper tail of z = sum (i/40) m_i / q, i = 1..40, p = 0.3: exact, saddlepoint and normal.
+How likely is a large input of the next neuron? The upper tail of z = sum (i/40) m_i / q, i = 1..40, p = 0.3, computed
+exactly, by a saddlepoint approximation and by the normal approximation.
 
-**What to see.** Three answers to one question, how likely a large input of the next neuron is. The saddlepoint
-approximation stays near the exact law in the tail; the normal distribution leaves it.
+**What to see.** In the tail the saddlepoint approximation stays within a few per cent of the exact probability. The
+normal approximation is too large by a growing factor.
 """
 
 import numpy as np
@@ -43,7 +44,9 @@ def figure() -> Figure:
     error = SIDE.sf(FAR) / mid(FAR) - 1
     below.annotate(f"saddlepoint {100 * error:+.1f} %", (FAR, 100 * error), (25.4, -17), arrowprops={"arrowstyle": "-"})
     below.set(ylim=(-25, 25), xlabel="y, in units of weight × activation", ylabel="error, %")
-    plots.headline(ax, f"The normal gives {ratio:.0f} times the tail, the saddlepoint errs by {-100 * error:.0f} %")
+    plots.headline(
+        ax, f"The normal tail is {ratio:.0f} times too large, the saddlepoint {-100 * error:.0f} % too small"
+    )
     return figure
 
 

@@ -2,10 +2,10 @@
 Effective learning rate
 =======================
 
-What a learning rate amounts to under inverted dropout: kept neuron, mean step, rms step, direct equivalent.
+Four definitions of the effective learning rate under inverted dropout: the mean step, the root mean square step, the
+step of a kept neuron, and the rate at which direct dropout takes the same steps.
 
-**What to see.** Four quantities have been called the effective learning rate. At p = 0.5 they are 1, 1.41, 2 and 4
-times the learning rate, so the word needs a definition before it has a value.
+**What to see.** At p = 0.5 the four are 1, 1.41, 2 and 4 times the learning rate. So say which one you mean.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from dropstats.plots import Figure
 
 RATES = np.linspace(0, 0.95, 96)
 CURVES = (
-    ("direct_equivalent", "direct dropout's equal: 1/q²", "-.", plots.APPROXIMATE),
+    ("direct_equivalent", "same steps, direct dropout: 1/q²", "-.", plots.APPROXIMATE),
     ("kept_unit", "a kept neuron: 1/q", "-", plots.EXACT),
     ("rms_step", "root mean square: 1/√q", "--", plots.SIMULATED),
     ("mean_step", "mean over masks: 1", "-", "black"),
@@ -38,7 +38,7 @@ def figure() -> Figure:
         ax.text(0.485, value * 1.06, f"{value:.3g}", ha="right", fontsize=10)
     ax.set(xlim=(0, 1.22), ylim=(0.7, 520), xticks=np.arange(0, 1.01, 0.2))
     ax.set(xlabel="drop probability p", ylabel="step, in units of lr × gradient")
-    ax.set_title("A kept neuron's step is boosted by 1/q, the mean step not at all", loc="left")
+    ax.set_title("The step of a kept neuron grows by 1/q, the mean step does not change", loc="left")
     return figure
 
 

@@ -2,11 +2,11 @@
 Over the steps
 ==============
 
-Over the steps of a run: the longest run of drops of a neuron, and how many of the masks are new.
+A training run: how many times in a row a neuron is dropped, and how many masks are new.
 
-**What to see.** Above: the longest run of drops of a neuron grows with the logarithm of the steps. Below: few neurons
-or a small p make masks repeat, so that 'a new network at each step' does not hold; with 64 neurons at p = 0.5 it
-does.
+**What to see.** Above: the longest run of drops of a neuron grows with the logarithm of the steps. Below: with few
+neurons or a small p, masks repeat, so dropout does not train "a new network at each step". With 64 neurons at p = 0.5
+it does.
 """
 
 from functools import cache
@@ -39,7 +39,9 @@ def figure() -> Figure:
     one = [run.longest_run() for run in RUNS[64, 0.5]]
     upper.semilogx(STEPS, [law.mean() for law in one], color=plots.EXACT, label="a neuron: mean, 95 %")
     upper.fill_between(STEPS, *np.transpose([law.interval(0.95) for law in one]), color=plots.EXACT, alpha=0.2)
-    upper.semilogx(STEPS, [run.longest_run_of_any().mean() for run in RUNS[64, 0.5]], "k--", label="the worst of 64")
+    upper.semilogx(
+        STEPS, [run.longest_run_of_any().mean() for run in RUNS[64, 0.5]], "k--", label="the longest of 64 neurons"
+    )
     for (n, p), line in zip(RUNS, ("-", "--", ":"), strict=True):
         share = [run.expected_distinct / run.steps for run in RUNS[n, p]]
         lower.semilogx(STEPS, share, line, color="black" if p == 0.5 else plots.EXACT, label=f"{n} neurons, p = {p}")
@@ -47,8 +49,8 @@ def figure() -> Figure:
         ax.semilogx(FEW, seen, "o", color=plots.SIMULATED, markersize=6, label="simulated")
     upper.set(ylabel="longest run of drops, p = 0.5", ylim=(0, 30))
     lower.set(xlabel="steps", ylabel="distinct subnetworks / steps", ylim=(0, 1.05))
-    plots.headline(upper, f"In a million steps a neuron is dropped {one[-1].mean():.0f} times in a row")
-    plots.headline(lower, f"At p = 0.1, 32 neurons: {100 - 100 * share[-1]:.0f} % of a million masks are not new")
+    plots.headline(upper, f"In a million steps a neuron is dropped up to {one[-1].mean():.0f} times in a row")
+    plots.headline(lower, f"32 neurons at p = 0.1: {100 - 100 * share[-1]:.0f} % of a million masks repeat others")
     return figure
 
 

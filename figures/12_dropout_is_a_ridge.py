@@ -2,10 +2,12 @@
 Dropout is a ridge
 ==================
 
-Weight norm of a linear neuron trained by SGD: without dropout, with it, and with L2 or max-norm as well.
+The norm of the weights of a linear neuron trained by SGD: without dropout, with dropout, and with L2 or max-norm as
+well.
 
-**What to see.** Without dropout the norm of the weights settles at the least-squares solution; with it at the exact
-solution of an adaptive ridge (dashed), below half of that. Dropout alone keeps the weights of a linear neuron small.
+**What to see.** Without dropout the norm converges to that of the least-squares solution. With dropout it converges to
+that of the exact ridge solution (dashed), which is less than half as large. So dropout alone keeps the weights of a
+linear neuron small.
 """
 
 from functools import cache
@@ -49,7 +51,7 @@ def figure() -> plots.Figure:
         ax.text(STEPS * 1.02, exact, f"{label}: {exact:.3f}", color=colour, va="center", fontsize=10)
     ax.set(xlim=(0, STEPS * 1.37), ylim=(0, None), xlabel="steps of SGD (dashed: exact)", ylabel="norm of the weights")
     ax.set_xticks(range(0, STEPS + 1, 20_000), [f"{tick:,}" for tick in range(0, STEPS + 1, 20_000)])
-    ax.set_title("Dropout alone keeps a linear neuron's weights small: it is a ridge", loc="left")
+    ax.set_title("Dropout alone keeps a linear neuron's weights small: it is a ridge penalty", loc="left")
     return ax.figure
 
 

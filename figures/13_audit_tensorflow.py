@@ -2,11 +2,11 @@
 Auditing TensorFlow
 ===================
 
-TensorFlow 2.21 in bfloat16 drops 39/128 for 0.3; its float32 twin does as it says: two recordings, audited.
+In bfloat16 TensorFlow 2.21 drops with probability 39/128 instead of 0.3; in float32 it is correct. Two audits.
 
-**What to see.** Left: the rate's distance from p as neurons are counted. In float32 it closes in on 0, inside the
-band of correct masks; in bfloat16 it settles 1.6 % too high, at 39/128, a step of the uniform numbers that are
-compared with p. Right: the tests of both audits; those of the rate and of the mean fail.
+**What to see.** Left: the error of the observed rate against the number of neurons counted. In float32 it approaches 0,
+inside the band of correct masks. In bfloat16 it approaches 1.6 %, the error of 39/128: the random numbers that are
+compared with p are multiples of 1/128. Right: the p-values of both audits; in bfloat16 the rate and the mean fail.
 """
 
 from functools import cache
@@ -43,13 +43,15 @@ def figure() -> Figure:
         shown = np.maximum([report(dtype)[name].adjusted_pvalue for name in tests], 1e-18)  # far enough to the left
         right.plot(shown, range(len(tests)), marker, color=colour, markersize=8, label=dtype, alpha=0.85)
     left.axhline(100 * (39 / 128 / 0.3 - 1), color="black", linewidth=0.8, linestyle=":")
-    left.text(4.7e6, 100 * (39 / 128 / 0.3 - 1) - 0.1, "39/128 in place of 0.3", ha="right", va="top")
-    left.set(xscale="log", xlabel="neurons counted", ylabel="drop rate off by (% of p)", xlim=(1e4, 5e6), ylim=(-6, 6))
+    left.text(4.7e6, 100 * (39 / 128 / 0.3 - 1) - 0.1, "39/128 instead of 0.3", ha="right", va="top")
+    left.set(
+        xscale="log", xlabel="neurons counted", ylabel="error of the drop rate (% of p)", xlim=(1e4, 5e6), ylim=(-6, 6)
+    )
     right.axvline(1e-3, color="black", linewidth=0.8, linestyle=":")
     right.set(xscale="log", xlim=(1e-19, 10), xlabel="p-value of a test, adjusted (fails left of 0.001)")
     right.set_yticks(range(len(tests)), tests)
     right.legend(loc="center left")
-    plots.headline(left, "In bfloat16 TensorFlow drops 39/128 for 0.3")
+    plots.headline(left, "In bfloat16 TensorFlow drops 39/128 instead of 0.3")
     return drawn
 
 

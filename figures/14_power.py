@@ -2,10 +2,10 @@
 Power
 =====
 
-How small an error of p a number of neurons can show, and how many the frameworks' own tests look at.
+The smallest error of p that a test can detect, against the number of neurons; the dots are the frameworks' own tests.
 
-**What to see.** The line is what a test of so many neurons can see. A framework's test detects errors of p that lie
-above its dot; the defect of TensorFlow in bfloat16 lies below all of them.
+**What to see.** A test detects the errors of p that lie above the line at its number of neurons. The defect of
+TensorFlow in bfloat16 (dashed) lies below the dots of all the frameworks' tests, so none of them can detect it.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ TESTS = {
 def figure() -> Figure:
     ax = Figure().subplots()
     sizes = np.unique(np.geomspace(100, 1e8, 400).astype(int))
-    label = "seen with probability 0.9 by the exact test at false-alarm rate 0.01"
+    label = "exact test, power 0.9, false-alarm rate 0.01"
     ax.loglog(sizes, [ds.detectable_shift(P, n) for n in sizes], label=label)
     for label, (n, offset, side) in TESTS.items():
         shift = ds.detectable_shift(P, n)
@@ -40,13 +40,13 @@ def figure() -> Figure:
     ax.text(
         130,
         0.93 * (WRONG - P),
-        f"tensorflow 2.21 in bfloat16 drops {WRONG:.4f} for {P}:\nseen from {needed:,} neurons on",
+        f"tensorflow 2.21 in bfloat16 drops {WRONG:.4f} for {P}:\ndetected with {needed:,} neurons",
         color="#A34700",
         va="top",
     )
     ax.plot(needed, WRONG - P, "o", color="#D55E00", markersize=6)
-    ax.set(xlabel="neurons in the test", ylabel=f"smallest error of p = {P} that shows", xlim=(100, 1e8))
-    plots.headline(ax, "The frameworks' own tests are too small to see a drop rate 1.6 % off")
+    ax.set(xlabel="neurons in the test", ylabel=f"smallest error of p = {P} that is detected", xlim=(100, 1e8))
+    plots.headline(ax, "The frameworks' own tests are too small to detect a rate that is 1.6 % off")
     return ax.figure
 
 

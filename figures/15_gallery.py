@@ -2,11 +2,11 @@
 Variants
 ========
 
-A gallery of dropout variants: one mask of each at a mean fraction of 0.2, and its count law beside the binomial.
+Eight variants of dropout that drop a fifth of the neurons on average: one mask of each, and the distribution of the
+number dropped, compared with the binomial one.
 
-**What to see.** The eight masks drop a fifth of the neurons, but their counts vary differently: from not at all
-(FixedCount) to twelve times the variance of the binomial (Channels). A test that takes a mask of channels for one of
-neurons rejects a right rate.
+**What to see.** The mean is the same, but the variance of the number dropped ranges from 0 (FixedCount) to twelve times
+the binomial variance (Channels). A test that assumes independent neurons would reject a correct rate of Channels.
 """
 
 import numpy as np
@@ -48,7 +48,7 @@ def figure() -> Figure:
     axes = whole.subplots(4, 4, width_ratios=[1, 1.7, 1, 1.7]).reshape(-1, 2)
     for (name, law), pair in zip(LAWS.items(), axes, strict=True):
         draw(name, law, *pair)
-    title = "A fifth of the neurons dropped, and eight laws of the count"
+    title = "Eight ways to drop a fifth of the neurons, and the distributions of the count"
     whole.suptitle(title, x=0.01, ha="left", weight="bold", size=12.5)
     whole.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return whole

@@ -2,10 +2,10 @@
 What DropBlock drops
 ====================
 
-DropBlock's shortfall: the fraction it really drops, against its nominal p.
+The mean fraction of neurons that DropBlock drops, against its nominal p.
 
-**What to see.** The formula for the density of blocks neglects that blocks overlap, so that fewer neurons are dropped
-than p says; the shortfall grows with p and with the block.
+**What to see.** The paper's formula for the density of blocks neglects that blocks overlap, so fewer neurons are
+dropped than p says. The shortfall grows with p and with the size of the blocks.
 """
 
 import numpy as np

@@ -2,10 +2,11 @@
 Depth
 =====
 
-Stochastic depth: the law of the number of blocks that stay, under the schedules of papers and libraries.
+Stochastic depth: the distribution of the number of residual blocks that are kept, under the schedules of papers and
+libraries.
 
-**What to see.** Stochastic depth has one name and several schedules. The three linear ones differ by a quarter of a
-block; one p for all blocks is another network.
+**What to see.** Several schedules go by the name of stochastic depth. The three linear ones differ by a quarter of a
+block in the mean. One p for all blocks keeps 13 blocks fewer.
 """
 
 import numpy as np
@@ -29,9 +30,9 @@ def figure() -> Figure:
         mean, depth = law.kept.mean(), np.arange(law.kept.ppf(1e-4), law.kept.isf(1e-4) + 1)
         (line,) = ax.plot(depth, law.kept.pmf(depth), marker, linestyle="-", markersize=4.5, linewidth=1, label=name)
         ax.axvline(mean, color=line.get_color(), linewidth=1, linestyle="--")
-    ax.set(xlabel="residual blocks that stay, of 54", ylabel="probability", xlim=(14, 54))
+    ax.set(xlabel="residual blocks that are kept, of 54", ylabel="probability", xlim=(14, 54))
     ax.set_ylim(bottom=0)
-    plots.headline(ax, "Three schedules keep 40.25, 40.5, 40.75 of 54 blocks; uniform p keeps 27")
+    plots.headline(ax, "Linear schedules keep 40.25, 40.5, 40.75 of 54 blocks on average; uniform p 27")
     return whole
 
 

@@ -2,10 +2,10 @@
 The monitor
 ===========
 
-A healthy run and one that keeps 2% of each mask for the next, watched after every step.
+A correct run, and one in which 2 % of the neurons repeat the mask before, both tested after every step.
 
-**What to see.** Left: for correct masks the evidence stays below the alarm at every look. Right: masks that keep 2 %
-of the one before are found by `lags`, after 65 steps.
+**What to see.** Left: for correct masks the evidence stays below the alarm at every step. Right: the repeated neurons
+raise an alarm of the check `lags` after 65 steps.
 """
 
 from functools import cache
@@ -35,8 +35,8 @@ def figure() -> Figure:
     left, right = drawn.subplots(1, 2)
     monitor(0.0).plot(left)
     monitor(CARRIED).plot(right)
-    left.set_title(f"Masks drawn anew: no alarm in {STEPS} looks", loc="left")
-    right.set_title(f"2% carried over: found at step {monitor(CARRIED).alarm.step}", loc="left")
+    left.set_title(f"Independent masks: no alarm in {STEPS} steps", loc="left")
+    right.set_title(f"2 % of neurons repeated: alarm at step {monitor(CARRIED).alarm.step}", loc="left")
     right.get_legend().remove()
     return drawn
 

@@ -272,6 +272,12 @@ def one_state_a_tile(rng, mended, trials, n, p, tile):
     return uniforms(seed(rng) + np.arange(trials)[:, None], place) >= p
 
 
+def one_key_a_lane(rng, mended, trials, n, p, lanes):
+    """The key of an element is its thread's place in the warp, and several threads have the same."""
+    place = np.arange(n) if mended else np.arange(n) % lanes
+    return uniforms(seed(rng) + np.arange(trials)[:, None], place) >= p
+
+
 def one_mask_for_all_channels(rng, mended, trials, n, p, channels, side, block):
     """DropBlock draws one mask for all channels of a sample."""
     law = DropBlock(side, side, block, p=p)
@@ -321,11 +327,11 @@ def inferred_from_outputs(rng, mended, trials, n, p):
     return outputs(through, 1 / (1 - p), p)
 
 
-def wrong_places(rng, mended, trials, n, p, rows):
-    """Kept values are written in the memory order of the transposed input."""
-    x = rng.uniform(1, 2, n).astype(np.float32)
-    kept = rng.random((trials, n)) >= p
-    given = np.broadcast_to(x if mended else x.reshape(rows, -1).T.reshape(-1), kept.shape)
+def wrong_places(rng, mended, trials, n, p, shape):
+    """Kept values are written in the order of (channel, row, column) to memory of the order (row, column, channel)."""
+    x = rng.uniform(1, 2, shape).astype(np.float32)
+    kept = rng.random((trials, *shape)) >= p
+    given = x if mended else x.reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
     return Recording.from_outputs(np.where(kept, given / np.float32(1 - p), np.float32(0)), p=p, inputs=x)
 
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+import threading
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from cases import FALSE_ALARM, LAWS
 from scipy import stats
 
 from dropstats import AttentionDropout, Channels, DropBlock, FixedCount, GaussianDropout, Layer, Network, plots
-from dropstats.auditing import TESTS, Report, Result, audit, audit_streams, causes, nulls
+from dropstats.auditing import TESTS, Report, Result, audit, audit_streams, causes, checks, nulls
 from dropstats.auditing.checks import OF_MASKS, duplicates
 from dropstats.auditing.checks.serial import alternate
 from dropstats.auditing.evidence import Evidence
@@ -159,10 +160,10 @@ def test_plot_shows_four_panels():
     report = audit(recorded("tensorflow-2.21.0-bfloat16-n1024-p0.3"), tests=["rate"])
     figure = report.plot()
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
-        "How many neurons a mask drops",
-        "How often each neuron is dropped",
+        "Dropped neurons per mask",
+        "Drop rate of each neuron",
         "The first masks (orange: dropped)",
-        "Whether masks of different calls are related",
+        "Correlation of masks at different calls",
     ]
     histogram = sum(patch.get_height() for patch in figure.axes[0].patches)
     assert histogram == 512
@@ -230,12 +231,42 @@ def test_plot_of_a_report_without_masks():
         ({"p": 0.5, "scaling": "none"}, ValueError, "scaling must be 'inverted' or 'direct'; got 'none'"),
         ({"p": 0.5, "tests": ["rate", "rats"]}, ValueError, "tests must be among rate, .*; got 'rats'"),
         ({"p": 0.5, "tests": []}, ValueError, "tests must name at least one test; got none"),
+        ({"p": 0.5, "workers": 0}, ValueError, "workers must be at least 1; got 0"),
+        ({"p": 0.5, "workers": 1.5}, ValueError, "workers must be an integer; got 1.5"),
         ({"p": 0.5, "tolerance": -1}, ValueError, r"tolerance must be in \[0, 1\]; got -1.0"),
     ],
 )
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         audit(np.ones((4, 8), bool), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("masks", "law"),
+    [
+        (Layer(300, 0.2).sample(200, rng=1), Layer(300, 0.2)),
+        (Layer(300, 0.2).sample(200, rng=1), Layer(300, 0.3)),  # fails
+        (Layer(60, np.repeat([0.1, 0.3], 30)).sample(500, rng=2), Layer(60, np.repeat([0.1, 0.3], 30))),
+        (DropBlock(6, 6, 3, p=0.1).sample(300, rng=3), DropBlock(6, 6, 3, p=0.1)),
+        (Channels(16, 9, 0.2).sample(100, rng=4), Channels(16, 9, 0.2)),
+    ],
+)
+def test_threads_change_nothing(masks, law):
+    alone = audit(masks, law).to_dict()
+    for workers in (2, 5):
+        assert audit(masks, law, workers=workers).to_dict() == alone
+
+
+def test_an_error_in_a_thread_is_raised_and_ends_the_audit(monkeypatch):
+    def broken(case):
+        raise ZeroDivisionError("in a thread")
+
+    whole = [replace(check, measure=broken) if check.name == "lags" else check for check in checks.OF_MASKS]
+    monkeypatch.setattr(checks, "OF_MASKS", whole)
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError, match="in a thread"):
+        audit(Layer(300, 0.2).sample(200, rng=1), Layer(300, 0.2), workers=2)
+    assert threading.active_count() == before
 
 
 def test_an_empty_recording():
@@ -368,7 +399,7 @@ def test_a_law_of_dependent_neurons_is_judged_by_what_it_knows():
     assert report["rate"].detectable > 2 * audit(Layer(128, 0.2).sample(400, 1), p=0.2)["rate"].detectable
     elementwise = audit(Layer(128, 0.2).sample(400, rng=1), law)
     assert elementwise["dispersion"].verdict == "fail"
-    assert "which the law never does" in elementwise["dispersion"].message
+    assert "which the law rules out" in elementwise["dispersion"].message
 
 
 def test_a_correct_rate_of_dependent_neurons_is_not_called_wrong():
@@ -579,7 +610,7 @@ def test_rounding_to_a_dtype(value, dtype, expected):
         (0.1, 0.9, "looks like keep probability given as p"),
         (0.3, 39 / 128, "consistent with 39/128: p rounded up to a multiple of 1/128"),
         (0.1, 26 / 256, "consistent with 13/128 = 26/256: p rounded up to a multiple of 1/128 or 1/256"),
-        (0.5, 129 / 256, "one step of 1/256 too many, as <= for < gives"),
+        (0.5, 129 / 256, "one step of 1/256 too many, as with <= for <"),
         (0.3, 0.51, "dropout looks applied twice"),
         (0.1, 0.55, "zeros of a ReLU"),
         (0.1, 0.0, "nothing is dropped"),
@@ -672,9 +703,9 @@ def test_values_that_are_not_what_dropout_makes_of_ones():
     rng = np.random.default_rng(1)
     logits = audit(Recording.from_outputs(rng.standard_normal((100, 160)), p=0.1))
     assert "outputs take" in logits["rate"].message
-    assert "different values: these are not what dropout makes of ones" in logits["rate"].message
+    assert "different values: this is not dropout applied to ones" in logits["rate"].message
     activations = np.maximum(rng.standard_normal((100, 160)), 0) * kept(100, 160)
-    assert "give inputs= if" in audit(Recording.from_outputs(activations, p=0.1))["scale"].message
+    assert "pass inputs= if" in audit(Recording.from_outputs(activations, p=0.1))["scale"].message
 
 
 def test_a_scale_of_another_format_is_named():
@@ -781,9 +812,9 @@ def test_a_total_of_a_large_dependent_law_is_exact():
 @pytest.mark.parametrize(
     ("followed", "declared", "said"),
     [
-        (DropBlock(12, 12, 5, p=0.1, seeds="map"), DropBlock(12, 12, 5, p=0.1), "seeds at the border"),
-        (DropBlock(12, 12, 5, gamma=0.0078, seeds="map"), DropBlock(12, 12, 5, gamma=0.0078), "seeds at the border"),
-        (DropBlock(12, 12, 5, p=0.1), DropBlock(12, 12, 5, p=0.1, seeds="map"), "no seeds at the border"),
+        (DropBlock(12, 12, 5, p=0.1, seeds="map"), DropBlock(12, 12, 5, p=0.1), "seeds on the whole map"),
+        (DropBlock(12, 12, 5, gamma=0.0078, seeds="map"), DropBlock(12, 12, 5, gamma=0.0078), "seeds on the whole map"),
+        (DropBlock(12, 12, 5, p=0.1), DropBlock(12, 12, 5, p=0.1, seeds="map"), "no seeds near the border"),
     ],
 )
 def test_squares_that_are_cut_at_the_border_are_named(followed, declared, said):

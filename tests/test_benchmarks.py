@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,14 @@ def test_a_section_runs(section):
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert "'dropstats':" in result.stdout
     assert "scipy" in result.stdout
+
+
+@pytest.mark.slow
+def test_the_section_of_unlike_neurons_runs():
+    command = [sys.executable, str(SCRIPT), "--quick", "--section", "unlike"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.count("'dropstats, workers=2':") == 4
+    assert result.stdout.count("'dropstats':") == 5
 
 
 @pytest.mark.slow
@@ -62,6 +71,10 @@ def test_the_table_gives_times_and_ratios():
     sizes = [{**row, "section": "growth", "what": f"law, n = {n}", "times": {"dropstats": n**1.5}} for n in (10, 1000)]
     assert run.exponents(sizes) == ["- law: from n = 1e+01 to 1e+03 as n^1.50"]
     assert "as n^1.50" in run.markdown(run.machine(3), sizes)
+    generator = {"section": "sampling", "what": "words", "unit": "ns/bit", "times": {"SFC64": 0.5}}
+    drawn = {"section": "sampling", "what": "simulate", "unit": "ns/neuron", "times": {"dropstats": 2.0, "numpy": 30.0}}
+    filled = run.markdown(run.machine(3), [generator, drawn])
+    assert "| simulate | ns/neuron | dropstats | 2 |  | 4 |\n|  |  | numpy | 30 | 15 | 60 |" in filled
     assert "| pmf | us | dropstats | 2 |  |\n|  |  | scipy | 30 | 15 |\n|  |  | jax | 3 | 1.5 |" in text
 
 
@@ -77,3 +90,22 @@ def test_the_first_page_quotes_the_committed_run():
         line = times[f"simulate: counts of masks, drops of neurons; {law}"]
         ratio = line["numpy"] / line["dropstats"]
         assert quoted.format(f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}") in text
+
+
+def test_the_page_of_scale_quotes_the_committed_run():
+    lines = json.loads(SCRIPT.with_name("results.json").read_text())["lines"]
+    times = {
+        line["what"].split("; ")[1]: line["times"] for line in lines if line["what"].startswith("simulate: counts")
+    }
+    text = (SCRIPT.parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+    rates = [times[law]["dropstats"] for law in ("p = 0.5", "p = 0.1", "p = 0.3", "own p for each neuron")]
+    quoted = re.search(
+        r"takes\s([\d.]+)\sns.*?,\s([\d.]+)\sat.*?,\s([\d.]+)\sat.*?\sand\s([\d.]+)\swith", text, re.DOTALL
+    )
+    assert [float(word) for word in quoted.groups()] == pytest.approx(rates, rel=0.005)
+    table = [
+        [float(word) for word in re.findall(r"([\d.]+)(?= (?:min|core-hours))", line)] for line in text.splitlines()
+    ]
+    columns = [rates[0], rates[1], rates[3]]
+    for row, scale in zip([row for row in table if len(row) == 3], (1e3 / 60, 1e6 / 3600, 1e6 / 128 / 60), strict=True):
+        assert row == pytest.approx([scale * rate for rate in columns], rel=0.03)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dropstats import bits
+from dropstats.bits import sources
 
 # Two-sided tail of a normal law beyond 5.33: one false alarm in 10^7 tests. Seeds are fixed, so a failure is a bug.
 Z = 5.33
@@ -49,7 +50,7 @@ def neurons(words):
 
 @pytest.mark.parametrize("numerator", range(257))
 def test_all_outcomes_of_eight_random_bits_give_a_dyadic_p_exactly(numerator):
-    source = bits._Digits(np.asarray(numerator / 256))
+    source = sources.Digits(np.asarray(numerator / 256))
     depth = len(source.planes)
     assert source.exact
     outcomes = np.arange(2**depth)
@@ -61,7 +62,7 @@ def test_all_outcomes_of_eight_random_bits_give_a_dyadic_p_exactly(numerator):
 
 def test_all_outcomes_of_eight_random_bits_give_each_neuron_its_own_p_exactly():
     numerator = np.r_[0:256, 256, 0:63]
-    source = bits._Digits(numerator / 256)
+    source = sources.Digits(numerator / 256)
     columns, rows = numerator.size // 64, 256
     outcomes = np.arange(256)
     words = np.zeros((8, 1, columns, rows), np.uint64)
@@ -73,7 +74,7 @@ def test_all_outcomes_of_eight_random_bits_give_each_neuron_its_own_p_exactly():
 
 @pytest.mark.parametrize("p", EXTREME)
 def test_the_digits_compared_are_all_of_p(p):
-    source = bits._Digits(np.asarray(p))
+    source = sources.Digits(np.asarray(p))
     prefix = sum(Fraction(int(plane != 0), 2 ** (len(source.planes) - d)) for d, plane in enumerate(source.planes))
     if source.exact:
         assert prefix * 2 ** (len(source.planes)) / 2 ** len(source.planes) == Fraction(p)
@@ -85,7 +86,7 @@ def test_the_digits_compared_are_all_of_p(p):
 @pytest.mark.parametrize("p", [0.1, 1e-300, 1 - 2.0**-53, 2.0**-70])
 def test_an_undecided_neuron_is_dropped_exactly_below_the_digits_that_follow(p):
     # u < p over all 2^64 words is decided by word < following, so it is enough to look beside the step
-    source = bits._Digits(np.asarray(p))
+    source = sources.Digits(np.asarray(p))
     following = int(source.following)
     undecided = np.zeros(8, np.uint64)  # eight times "does not differ": lane 0 ... 63 of one word
     nearby = [w for w in (0, following - 1, following + 1, 2**64 - 1) if 0 <= w < 2**64 and w != following]
@@ -97,7 +98,7 @@ def test_an_undecided_neuron_is_dropped_exactly_below_the_digits_that_follow(p):
 def test_ties_go_on_to_the_last_digit():
     # 2^-70 + 2^-122: the prefix and the first 62 of the 64 digits after it are zeros, so 2^-70 is digit 62 of these
     p = 2.0**-70 + 2.0**-122
-    source = bits._Digits(np.asarray(p))
+    source = sources.Digits(np.asarray(p))
     tie = [int(source.following)] * 64
     rest = int(Fraction(float(source.beyond)) * 2**64)
     assert rest > 0
@@ -113,17 +114,17 @@ def test_bernoulli_extends_its_fraction_to_the_last_digit_of_a_subnormal():
 
     # 5e-324 is 2^-1074: sixteen ties of zeros, then digit 50 of the seventeenth word
     def run(*words):
-        return bits.bernoulli(p[:1], Source(words))[0]
+        return sources.bernoulli(p[:1], Source(words))[0]
 
     assert not run(1)
     assert run(*[0] * 16, 2**14 - 1)
     assert not run(*[0] * 16, 2**14)
-    assert not bits.bernoulli(p[1:2], Source([]))[0]  # no randomness for p = 0
+    assert not sources.bernoulli(p[1:2], Source([]))[0]  # no randomness for p = 0
 
 
 def test_each_neuron_meets_its_own_digits_where_undecided():
     p = np.random.default_rng(1).random(128)
-    source = bits._Digits(p)
+    source = sources.Digits(p)
     # all lanes undecided; lane by lane, neuron j is compared with a word on the brink of its own digits
     order = np.arange(64) ^ 7 if sys.byteorder == "little" else 63 - np.arange(64)
     following = [int(Fraction(v) * 2**72) % 2**64 for v in p]
@@ -145,23 +146,23 @@ def pattern_probabilities(p):
 
 @pytest.mark.parametrize("p", [1 / 4, 3 / 4, 3 / 8, 61 / 64, 0.1])
 def test_all_outcomes_of_the_indices_and_what_is_left_are_the_probability_of_each_pattern(p):
-    table = bits._Table(p)
+    table = sources.Table(p)
     got = [Fraction(0)] * 256
     reach = Fraction(1)
     for depth in range(3):
         if not reach:
             break
         # everything that can happen at this depth, driven through `fill` itself
-        on_the_way = [np.full(bits._INDICES, bits._INDICES - 1) for _ in range(depth)]
-        fake = Source(*map(indices, on_the_way), indices(np.arange(bits._INDICES)), np.full(2**15, 0, np.uint64))
-        patterns = table.fill(fake, (1, 1, bits._INDICES // 8)).reshape(-1).view(np.uint8)
+        on_the_way = [np.full(sources.INDICES, sources.INDICES - 1) for _ in range(depth)]
+        fake = Source(*map(indices, on_the_way), indices(np.arange(sources.INDICES)), np.full(2**15, 0, np.uint64))
+        patterns = table.fill(fake, (1, 1, sources.INDICES // 8)).reshape(-1).view(np.uint8)
         decided = table.stage(depth)[0].size
         for pattern, count in enumerate(np.bincount(patterns[:decided], minlength=256)):
-            got[pattern] += reach * Fraction(int(count), bits._INDICES)
-        reach *= Fraction(bits._INDICES - decided, bits._INDICES)
+            got[pattern] += reach * Fraction(int(count), sources.INDICES)
+        reach *= Fraction(sources.INDICES - decided, sources.INDICES)
     assert (reach == 0) == (p in (1 / 4, 3 / 4))  # 16 bits are all that these need
     weights = table.stage(depth if reach else 0)[1]  # of what is left, which the next table is made from
-    total = sum(map(int.__mul__, bits._PATTERNS_OF_WEIGHT, weights))
+    total = sum(map(int.__mul__, sources._PATTERNS_OF_WEIGHT, weights))
     left = [reach * Fraction(weight, total) if reach else 0 for weight in weights]
     expected = pattern_probabilities(p)
     for pattern in range(256):
@@ -171,7 +172,7 @@ def test_all_outcomes_of_the_indices_and_what_is_left_are_the_probability_of_eac
 
 @pytest.mark.parametrize("p", EXTREME)
 def test_patterns_have_their_probability_at_every_depth_of_the_table(p):
-    table = bits._Table(p)
+    table = sources.Table(p)
     expected, got, reach = pattern_probabilities(p), [Fraction(0)] * 9, Fraction(1)
     for depth in range(6):
         if not reach:
@@ -180,21 +181,21 @@ def test_patterns_have_their_probability_at_every_depth_of_the_table(p):
         by_weight = [{int(counts[i]) for i in range(256) if i.bit_count() == k} for k in range(9)]
         for weight, different in enumerate(by_weight):
             assert len(different) == 1  # patterns of one weight have the same number of places
-            got[weight] += reach * Fraction(different.pop(), bits._INDICES)
-        reach *= Fraction(bits._INDICES - int(counts.sum()), bits._INDICES)
+            got[weight] += reach * Fraction(different.pop(), sources.INDICES)
+        reach *= Fraction(sources.INDICES - int(counts.sum()), sources.INDICES)
         left = [a - b for a, b in zip(expected, got, strict=True)]
         assert all(part >= 0 for part in left)
         assert sum(part * comb(8, k) for k, part in enumerate(left)) == reach
         assert reach <= Fraction(256, 2**16) ** (depth + 1)
         # what the next table is made from is what is left, exactly
         weights = table.stage(depth)[1]
-        total = sum(map(int.__mul__, bits._PATTERNS_OF_WEIGHT, weights))
+        total = sum(map(int.__mul__, sources._PATTERNS_OF_WEIGHT, weights))
         if reach:
             assert [Fraction(w, total) * reach for w in weights] == left
 
 
 def test_the_remainder_of_a_table_is_drawn_where_the_index_lies_beyond_its_end():
-    table = bits._Table(0.1)
+    table = sources.Table(0.1)
     size = table.stage(0)[0].size
     assert 65536 - 256 <= size < 65536
     index = np.zeros(16, np.uint16)
@@ -218,7 +219,7 @@ def rate_cases(n):
     yield np.where(rng.random(n) < 0.5, rng.integers(0, 2, n), 0.375)
 
 
-@pytest.mark.parametrize("n", [1, 7, 64, 65, 1024, 40_000])
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 16, 20, 32, 33, 64, 65, 1024, 40_000])
 @pytest.mark.parametrize("masks", [1, 5, 130, 1031])
 def test_counts_are_those_of_the_masks(n, masks):
     for rates in rate_cases(n):
@@ -234,9 +235,25 @@ def test_counts_are_those_of_the_masks(n, masks):
         assert not kept[:, rates == 1].any()
 
 
+@pytest.mark.parametrize("n", [3, 8, 13, 32])
+@pytest.mark.parametrize("p", [0.5, 0.1, "own"])
+def test_masks_that_share_a_word_are_independent(n, p):
+    """Neurons of masks up to eight calls apart, all pairs of them, and the rate of each."""
+    masks = 2**17
+    rates = np.random.default_rng(n).random(n) * 0.8 + 0.1 if p == "own" else scalar(p, 0, n)[0]
+    drops = ~bits.kept_masks(rates, masks, np.random.default_rng(5))
+    standard = (drops - rates) / np.sqrt(rates * (1 - rates))
+    assert np.abs(standard.mean(axis=0)).max() < Z / sqrt(masks)
+    for lag in range(9):
+        products = standard[: masks - lag].T @ standard[lag:]
+        if lag == 0:
+            products -= np.diag(np.diagonal(products))
+        assert np.abs(products).max() < Z / sqrt(masks) * masks, lag
+
+
 @pytest.mark.parametrize("masks", [0, 3])
 def test_no_neurons_or_no_masks(masks):
-    for n in (0, 5):
+    for n in (0, 5, 40):
         rates, generator = scalar(0.3, 0, n)[0], np.random.default_rng(1)
         assert bits.kept_masks(rates, masks, generator).shape == (masks, n)
         assert bits.packed_masks(rates, masks, generator).shape == (masks, -(-n // 8))
@@ -313,10 +330,10 @@ def test_the_check_fails_for_p_rounded_to_eight_bits():
 @pytest.mark.parametrize(
     ("p", "n", "masks", "expected"),
     [
-        (0.5, 16, 2, [[48, 161], [68, 69]]),
-        (0.1, 16, 2, [[251, 253], [255, 255]]),
+        (0.5, 16, 2, [[48, 161], [175, 5]]),
+        (0.1, 16, 2, [[255, 255], [251, 253]]),
         (0.1, 1024, 300, [[255, 255], [255, 255]]),
-        ("ramp", 16, 2, [[241, 198], [239, 192]]),
+        ("ramp", 16, 2, [[255, 0], [247, 206]]),
     ],
 )
 def test_golden_masks(p, n, masks, expected):

@@ -48,6 +48,15 @@ def test_a_recording_passes_as_the_law_that_it_really_has(capsys, tmp_path):
     assert main(["audit", str(path), "--law", "Channels(16, 8, 0.2)"]) == 2
 
 
+def test_threads_change_nothing(capsys, masks):
+    assert main(["audit", masks, "--p", "0.2", "--json"]) == 0
+    alone = capsys.readouterr().out
+    assert main(["audit", masks, "--p", "0.2", "--json", "--workers", "3"]) == 0
+    assert capsys.readouterr().out == alone
+    assert main(["audit", masks, "--p", "0.2", "--workers", "0"]) == 2
+    assert "workers must be at least 1; got 0" in capsys.readouterr().err
+
+
 def test_json_is_the_reports_own(capsys):
     assert main(["audit", BAD, "--json"]) == 1
     out = capsys.readouterr().out

@@ -370,15 +370,21 @@ def test_the_museum_s_exhibits_are_all_drawn_with_the_tests_of_their_projects():
     module = load("19")
     ax = draw(module).axes[0]
     kept = json.loads((FIGURES.parent / "docs" / "museum.json").read_text(encoding="utf-8"))
-    # those of whole models are reports that are there already
-    kept = {name: one for name, one in kept.items() if one["call"] != "audit_model"}
-    needed, rows = line(ax, "needed, 5 of 5 seeds")
-    labels = [label.get_text() for label in ax.get_yticklabels()]
-    assert dict(zip(labels, needed, strict=True)) == {name: one["neurons"] for name, one in kept.items()}
-    tests, at = line(ax, "drawn by the project's own test")
-    assert len(tests) == sum(one["own test"] is not None for one in kept.values())
-    assert set(at) <= set(rows)
-    assert len(ax.texts) == len(tests)
+    labels = [label.get_text().partition(": ")[2] for label in ax.get_yticklabels()]
+    assert sorted(labels) == sorted(kept)
+    known, hollow, drawn, none = (
+        {labels[row]: size for size, row in zip(*line(ax, label), strict=True)}
+        for label in (
+            "needed, 5 of 5 seeds",
+            "needed; the project's own test is not known",
+            "drawn by the project's own test",
+            "its own test draws no mask",
+        )
+    )
+    assert known | hollow == {name: one["neurons"] for name, one in kept.items()}
+    assert set(hollow) == {name for name, one in kept.items() if one["own test"] is None}
+    assert drawn == {name: one["own test"] for name, one in kept.items() if one["own test"]}
+    assert set(none) == {name for name, one in kept.items() if one["own test"] == 0}
     few = sum(one["neurons"] <= 10_000 for one in kept.values())
     assert ax.get_title(loc="left").startswith(f"{few} of {len(kept)} reported bugs")
     assert module.numbers()["within 10,000 neurons"] == few

@@ -289,12 +289,13 @@ def test_every_way_to_write_dropout_is_read():
 
 def test_draws_that_are_no_masks_are_listed():
     def function(key):
-        branch = jax.lax.cond(ROWS[0, 0] > 0, dropout, lambda key, x: x, key, ROWS)
-        return dropout(key, ROWS) + jax.random.normal(key, ROWS.shape) + branch
+        noise = jax.random.normal(key, ROWS.shape) + jax.random.gamma(key, 2.0, ROWS.shape)
+        return dropout(key, ROWS) + noise + jax.random.uniform(key, ROWS.shape)
 
     report = ds.audit_model(function, calls=8)
     assert list(report.sites) == ["dropout"]
-    assert report.unjudged == {"function": "no mask came of cond (8 times), normal (8 times)"}
+    listed = "no mask came of normal (8 times), gamma (8 times), uniform (8 times)"
+    assert report.unjudged == {"function": listed}
 
 
 def defective(wrong):
@@ -342,17 +343,126 @@ def test_keep_probability_given_as_p_is_found():
     assert "keep probability given as p" in report.sites["dropout"]["rate"].message
 
 
-def test_bad_input():
-    with pytest.raises(ValueError, match="model must have dropout; got <lambda>, in which no module declares a rate"):
-        ds.audit_model(lambda key: ROWS)
-    with pytest.raises(TypeError) as raised:
-        ds.audit_model(lambda: ROWS)
-    assert any("raised by the model in training mode, call 1 of 64" in note for note in raised.value.__notes__)
-    with pytest.raises(ValueError, match="p and laws must name sites of the model, which are dropout; got 'drop'"):
-        ds.audit_model(lambda key: dropout(key, ROWS), calls=4, p={"drop": 0.1})
-    with pytest.raises(ValueError, match="calls are too few to judge any site"):
-        ds.audit_model(lambda key: dropout(key, ROWS[0, :4]), calls=2)
-    with pytest.raises(TypeError, match=r"a flax nnx Module, an equinox Module or a function of a JAX key"):
-        ds.audit_model(linen_model()[0], X)
-    with pytest.raises(TypeError, match="model must be"), ds.watch(dropout):
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_function_is_judged_in_evaluation_where_that_is_given(wrong):
+    net, variables = linen_model()
+
+    def trained(key, x):
+        return net.apply(variables, x, train=True, rngs={"dropout": key})
+
+    def evaluated(key, x):
+        return net.apply(variables, x, train=wrong, rngs={"dropout": key})
+
+    report = ds.audit_model(trained, X[:4], calls=8, evaluation=evaluated)
+    assert failing(report) == ({"evaluation"} if wrong else set())
+    assert report["state"].verdict == "pass"
+    assert (
+        "draws in evaluation mode at Block_1.MultiHeadDotProductAttention_0" in report["evaluation"].message
+    ) == wrong
+
+
+def test_dropout_in_evaluation_is_found_in_an_equinox_module():
+    eqx, _ = equinox_model()
+
+    class Always(eqx.Module):
+        drop: eqx.nn.Dropout
+
+        def __call__(self, x, key):
+            return self.drop(x, key=key, inference=False)
+
+    report = ds.audit_model(Always(eqx.nn.Dropout(0.2)), ROWS, calls=8)
+    assert failing(report) == {"evaluation"}
+
+
+def test_dropout_left_off_after_evaluation_is_found_by_state():
+    nnx, _ = nnx_model()
+
+    class Sticky(nnx.Module):
+        def __init__(self, rngs):
+            self.drop = nnx.Dropout(0.2, rngs=rngs)
+
+        def __call__(self, x):
+            return self.drop(x)
+
+        def train(self, **attributes):
+            """Forget what `eval` turned off."""
+
+    report = ds.audit_model(Sticky(nnx.Rngs(0)), ROWS, calls=8)
+    assert failing(report) == {"state"}
+    assert "nothing is drawn at drop" in report["state"].message
+
+
+def test_a_key_made_anew_in_each_call_is_found():
+    nnx, _ = nnx_model()
+
+    class Renewed(nnx.Module):
+        def __init__(self):
+            self.drop = nnx.Dropout(0.2)
+
+        def __call__(self, x):
+            return self.drop(x, rngs=nnx.Rngs(0))
+
+    report = ds.audit_model(Renewed(), ROWS, calls=8)
+    assert failing(report) == {"seeds"}
+    assert "two different seeds give the same masks at drop" in report["seeds"].message
+    assert report.sites["drop"]["duplicates"].verdict == "fail"
+
+
+def refuses(model, *inputs, **options):
+    """Return the error that an audit raises, with its notes."""
+    with pytest.raises((ValueError, TypeError, RuntimeError)) as raised:
+        ds.audit_model(model, *inputs, **options)
+    return "; ".join([f"{type(raised.value).__name__}: {raised.value}", *getattr(raised.value, "__notes__", ())])
+
+
+def test_bad_functions():
+    message = refuses(lambda key: ROWS)
+    assert "ValueError: model must have dropout; got <lambda>, which draws nothing from its key or any other" in message
+    message = refuses(lambda: ROWS)
+    assert "TypeError: model is called as model(key, *inputs), with 0 inputs; got <lambda>(): too many" in message
+    message = refuses(dropout, ROWS, rate=0.3)
+    assert "model(key, *inputs), with 1 inputs; got dropout(key, x, p=0.2): got an unexpected keyword" in message
+    message = refuses(dropout, ROWS, calls=4, p={"drop": 0.1})
+    assert "p and laws must name sites of the model, which are dropout; got 'drop'" in message
+    assert "calls are too few to judge any site" in refuses(dropout, ROWS[0, :4], calls=2)
+    message = refuses(lambda key: dropout(key, ROWS) @ ROWS, calls=2)
+    assert "dot_general requires contracting dimensions" in message
+    assert "dropstats: raised by the model in training mode, call 1 of 2, on inputs of shape none" in message
+    message = refuses(linen_model()[0], X)
+    assert "TypeError: model must be a keras Model or Layer, a torch.nn.Module, a flax nnx Module, an" in message
+    told = r"as a step of JAX is a function of its key: audit_model\(step, \.\.\.\); got"
+    with pytest.raises(TypeError, match=told), ds.watch(dropout):
         pass
+
+
+def test_bad_modules():
+    eqx, model = equinox_model()
+    nnx, _ = nnx_model()
+    message = refuses(model, X)
+    assert "dropstats: raised by the model in training mode, call 1 of 64, on inputs of shape (8, 12, 16)" in message
+
+    class Keyless(eqx.Module):
+        def __call__(self, x):
+            return x
+
+    message = refuses(Keyless(), X[0])
+    assert "TypeError: model is called as model(*inputs, key=key), with 1 inputs; got Keyless(x)" in message
+    assert "evaluation is for functions of a JAX key; a Net has modes of its own" in refuses(
+        model, X[0], evaluation=dropout
+    )
+    assert "model must have dropout; got Linear, in which no module declares a rate" in refuses(
+        nnx.Linear(16, 4, rngs=nnx.Rngs(0)), X
+    )
+
+    class Failing(nnx.Module):
+        def __init__(self, rngs):
+            self.drop = nnx.Dropout(0.2, rngs=rngs)
+
+        def __call__(self, x):
+            if self.drop.deterministic:
+                raise RuntimeError("no statistics yet")
+            return self.drop(x)
+
+    message = refuses(Failing(nnx.Rngs(0)), ROWS, calls=2)
+    assert message.startswith("RuntimeError: no statistics yet")
+    assert message.endswith("dropstats: raised by the model in evaluation mode")

@@ -149,12 +149,13 @@ def test_every_layer_of_keras_that_drops():
     report = ds.audit_model(keras.Model(given, x), images, calls=6)
     assert report.passed, str(report)
     assert rates(report) == {
-        "maps": 0.1, "volumes": 0.15, "channels": 0.2, "shared": 0.25, "alpha": 0.3, "dot": 0.4, "sum": 0.45,
+        "maps": 0.1, "volumes": 0.15, "channels": 0.2, "shared": 0.25, "alpha": 0.3, "gaussian": 0.35,
+        "noise": 0.009901, "dot": 0.4, "sum": 0.45,
         "grouped.dropout": 0.5, "gru.gru_cell": 0.55, "simple.simple_rnn_cell": 0.6,
     }  # fmt: skip
     assert [report.sites[name].n for name in ("maps", "volumes", "channels", "shared")] == [64, 256, 4096, 4096]
-    assert list(report.unjudged) == ["gaussian", "noise.normal"]
-    assert report.unjudged["gaussian"] == "no mask came of normal (6 times)"
+    assert not report.unjudged
+    assert {report.sites[name]["shape"].verdict for name in ("gaussian", "noise")} == {"pass"}
 
 
 class DropPath(layers.Layer):
@@ -284,7 +285,114 @@ def test_the_model_is_left_as_it_was():
     assert "call" not in vars(model)
 
 
+class Wide(layers.GaussianDropout):
+    """Takes the rate for a standard deviation."""
+
+    def call(self, x, training=False):
+        return x * keras.random.normal(ops.shape(x), 1.0, self.rate, seed=self.seed_generator) if training else x
+
+
+def test_noise_is_judged_by_its_factors():
+    report = ds.audit_model(keras.Sequential([Wide(0.35, name="noise"), layers.Dense(1)]), ROWS, calls=8)
+    assert failing(report) == {"coverage", "scale"}
+    assert "noise declares rate = 0.35 and draws at 0.109131" in report["coverage"].message
+    assert "it looks like p^2" in report.sites["noise"]["scale"].message
+    assert report.notes == ("noise: noise, judged by 4,096 of 8,192 factors in 8 of 8 calls",)
+    report = ds.audit_model(layers.GaussianNoise(0.5, dtype="float16"), ROWS, calls=2)
+    assert report.unjudged == {"GaussianNoise": "noise in float16 is not judged, in float32 or float64 it is"}
+
+
+def test_noise_is_watched():
+    model = keras.Sequential([keras.Input((256,)), layers.GaussianDropout(0.2, name="noise"), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with ds.watch(model, monitor=True) as draws:
+        model.fit(ROWS, np.zeros((32, 1)), batch_size=12, epochs=3, verbose=0)
+    report = draws.audit()
+    assert report.passed, str(report)
+    assert report.sites["noise"].draws == 9
+    assert report.notes == ("noise: noise, judged by 3,072 of 3,072 factors in 6 of 9 calls",)
+    assert not draws.monitors  # of masks alone
+
+
+class CachedDropout(layers.Layer):
+    """Draws a mask once."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.rate, self.kept = 0.3, None
+
+    def call(self, x, training=False):
+        if not training:
+            return x
+        if self.kept is None:
+            self.kept = keras.random.uniform(x.shape, seed=3) >= self.rate
+        return ops.where(self.kept, x / (1 - self.rate), 0.0)
+
+
+def test_a_cached_mask_is_found():
+    report = ds.audit_model(keras.Sequential([CachedDropout(name="own"), layers.Dense(1)]), ROWS, calls=8)
+    assert "seeds" in failing(report)
+    assert "two different seeds give the same masks at own" in report["seeds"].message
+    assert report.sites["own"]["duplicates"].verdict == "fail"
+
+
+class Sticky(layers.Layer):
+    """Stays off once it was off."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.drop, self.off = layers.Dropout(0.3, name="drop"), False
+
+    def call(self, x, training=False):
+        self.off = self.off or not training
+        return self.drop(x, training=not self.off)
+
+
+def test_dropout_left_off_after_evaluation_is_found_by_state():
+    layer = Sticky(name="sticky")
+    layer.built = layer.drop.built = True
+    report = ds.audit_model(layer, ROWS, calls=8)
+    assert failing(report) == {"state"}
+    assert "nothing is drawn at drop" in report["state"].message
+
+
+class Failing(layers.Dropout):
+    def call(self, x, training=False):
+        if not training:
+            raise RuntimeError("no statistics yet")
+        return super().call(x, training=training)
+
+
+def test_a_schedule_in_fit_is_found_by_coverage():
+    model = keras.Sequential([keras.Input((256,)), layers.Dropout(0.1, name="drop"), layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+
+    def scheduled(epoch, logs):
+        model.layers[0].rate = 0.3
+
+    with ds.watch(model) as draws:
+        callback = keras.callbacks.LambdaCallback(on_epoch_end=scheduled)
+        model.fit(ROWS, np.zeros((32, 1)), batch_size=8, epochs=3, verbose=0, callbacks=[callback])
+    report = draws.audit()
+    assert failing(report) == {"coverage", "scale", "mean"}
+    assert "drop declares rate = 0.1 and draws at 0.3 (8 of 12 calls)" in report["coverage"].message
+
+
 def test_bad_input():
+    layer = Failing(0.2)
+    layer.built = True
+    with pytest.raises(RuntimeError, match="no statistics yet") as raised:
+        ds.audit_model(layer, ROWS, calls=2)
+    assert raised.value.__notes__ == ["dropstats: raised by the model in evaluation mode"]
+    with pytest.raises(TypeError, match="evaluation is for functions of a JAX key; a Dropout has modes of its own"):
+        ds.audit_model(layers.Dropout(0.1), ROWS, evaluation=lambda key: None)
+    for model in ("model", layers.Dropout):
+        with pytest.raises(TypeError, match=r"model must be a keras Model or Layer, a torch\.nn\.Module, a flax nnx"):
+            ds.audit_model(model, ROWS)
+        told = r"model must be a keras Model or Layer or a torch\.nn\.Module, its library"
+        with pytest.raises(TypeError, match=told), ds.watch(model):
+            pass
+
     with pytest.raises(ValueError, match=r"model must have dropout; got Sequential, in which no module"):
         ds.audit_model(keras.Sequential([layers.Dense(1)]), ROWS)
     with pytest.raises(ValueError, match="256") as raised:

@@ -317,10 +317,10 @@ def fixed_count(rng, calls):
 @pytest.mark.parametrize(
     ("make", "within", "check", "words_of"),
     [
-        (frozen, 2, "duplicates", "the mask of step 2 is that of step 1 again"),
-        (periodic, 150, "duplicates", "the mask of step 101 is that of step 1 again"),
+        (frozen, 2, "duplicates", "the mask of step 2 repeats that of step 1"),
+        (periodic, 150, "duplicates", "the mask of step 101 repeats that of step 1"),
         (never_dropped, 250, "positions", "neuron 17 was dropped in 0 of "),
-        (carried_over, 150, "lags", "of the neurons dropped 1 call before, 0.1"),
+        (carried_over, 150, "lags", "of the neurons dropped 1 call before are dropped again"),
         (fixed_count, 100, "dispersion", "the variance of the number dropped in a mask is 0.00"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -388,7 +388,7 @@ def test_above_one_half_kept_neurons_are_selected():
     for before, mask in itertools.pairwise(masks):
         same = rng.random(N) < 0.03
         mask[same] = before[same]
-    assert alarm_of(masks, ds.Layer(N, 0.9)).message.startswith("of the neurons kept 1 call before, 0.1")
+    assert "of the neurons kept 1 call before are kept again" in alarm_of(masks, ds.Layer(N, 0.9)).message
 
 
 def test_what_cannot_happen_raises_the_alarm_at_once():
@@ -436,7 +436,7 @@ def test_streams_that_agree_are_found():
         monitor.update(first, stream="rank 0")
         monitor.update(np.where(same, first, shared.sample(1, rng=rng)[0]), stream="rank 1")
     assert monitor.alarm.check == "agreement"
-    assert "of the neurons dropped in stream 'rank 0', 0." in monitor.alarm.message
+    assert "of the neurons dropped in stream 'rank 0' are dropped in 'rank 1'" in monitor.alarm.message
     assert "are dropped in 'rank 1' too, where 0.1 was declared" in monitor.alarm.message
     assert monitor.alarm.message.endswith(f"at step {monitor.alarm.step} of stream 'rank 1'")
 
@@ -446,7 +446,7 @@ def test_a_mask_of_another_stream_is_a_duplicate():
     monitor.update(masks, stream=0)
     monitor.update(masks[1], stream=1)
     assert (monitor.alarm.step, monitor.alarm.stream, monitor.alarm.check) == (1, "1", "duplicates")
-    assert monitor.alarm.message.startswith("the mask of step 1 of stream '1' is that of step 2 of stream '0' again")
+    assert monitor.alarm.message.startswith("the mask of step 1 of stream '1' repeats that of step 2 of stream '0'")
 
 
 def test_too_many_streams_are_refused():
@@ -688,7 +688,9 @@ def test_print_and_repr():
     assert "nothing to compare" in str(monitor)
     monitor.update(frozen(np.random.default_rng(0), 2))
     text = str(monitor)
-    assert text.startswith("Monitor: 2 masks of 1,024 neurons, p = 0.1: ALARM\n  the mask of step 2 is that of step 1")
+    assert text.startswith(
+        "Monitor: 2 masks of 1,024 neurons, p = 0.1: ALARM\n  the mask of step 2 repeats that of step 1"
+    )
     assert all(len(line) <= 118 for line in text.splitlines())
     assert repr(monitor) == "<Monitor of 'Layer(1024, 0.1)': 2 masks, alarm at step 2>"
     assert repr(Monitor(0.1)) == "<Monitor of '0.1, no mask yet': 0 masks, no alarm>"

@@ -151,14 +151,14 @@ def test_masks_far_from_the_law_are_within_the_picture():
 
 def test_impossible_masks_are_marked():
     ax = plots.overlay(ds.Layer(20, 0.0), TALLY, Figure())
-    counts, edge = drawn(ax.figure.axes[1], "impossible by the law")
+    counts, edge = drawn(ax.figure.axes[1], "impossible under the law")
     assert counts.size > 5
     assert np.isin(edge, [edge.min(), edge.max()]).all()
 
 
 def test_too_few_masks_are_said_to_be_so():
     ax = plots.overlay(LAYER, ds.simulate(LAYER, 5, rng=0), Figure())
-    assert [text.get_text() for text in ax.figure.axes[1].texts] == ["too little to judge"]
+    assert [text.get_text() for text in ax.figure.axes[1].texts] == ["too few trials for residuals"]
     (container,) = ax.containers
     assert sum(container.lines[0].get_ydata()) == pytest.approx(1)
 

@@ -662,6 +662,20 @@ def test_an_encrypted_or_oddly_compressed_archive_is_refused(tmp_path):
             ds.Recording.load(path)
 
 
+def test_damage_that_another_compressor_finds_is_refused(tmp_path):
+    content = io.BytesIO()
+    np.save(content, np.ones((4, 5)))
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("masks.npy", content.getvalue())
+    whole = path.read_bytes()
+    assert ds.Recording.load(path).n == 5
+    start = whole.index(b"masks.npy") + len(b"masks.npy") + 9  # beyond the header and the properties of LZMA
+    path.write_bytes(whole[:start] + bytes(40) + whole[start + 40 :])
+    with pytest.raises(ValueError, match=r"a\.npz: expected a recording"):  # lzma.LZMAError, a plain Exception
+        ds.Recording.load(path)
+
+
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(FileNotFoundError):
         ds.Recording.load(tmp_path / "none.npz")

@@ -120,7 +120,7 @@ def test_blocks_depend_on_n_and_trials_alone_and_stay_within_bounds():
         ("fair", [493, 476, 504, 511576, 511]),
         ("tenth", [96, 82, 107, 100103, 100]),
         ("own", [51, 50, 72, 61993, 61]),
-        ("network", [193, 208, 210, 52219, 51]),
+        ("network", [193, 208, 210, 52204, 51]),
     ],
 )
 @pytest.mark.skipif(sys.byteorder != "little", reason="16-bit indices are read in the machine's byte order")

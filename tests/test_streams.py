@@ -182,10 +182,10 @@ def test_without_a_declared_p_the_observed_rates_serve():
 @pytest.mark.parametrize(
     ("seed", "words"),
     [
-        (lambda i, j: i + j, "(6 of 6 such pairs), as a seed of layer + step gives"),
-        (lambda i, j: i * j, "(6 of 6 such pairs), as a seed of layer * step gives"),
-        (lambda i, j: i ^ j, "(6 of 6 such pairs), as a seed of layer ^ step gives"),
-        (lambda i, j: (min(i, j), max(i, j)), "(6 of 6 such pairs): layer and step enter the key alike"),
+        (lambda i, j: i + j, "(6 of 6 such pairs), as with the seed layer + step"),
+        (lambda i, j: i * j, "(6 of 6 such pairs), as with the seed layer * step"),
+        (lambda i, j: i ^ j, "(6 of 6 such pairs), as with the seed layer ^ step"),
+        (lambda i, j: (min(i, j), max(i, j)), "(6 of 6 such pairs): the key is symmetric in layer and step"),
     ],
 )
 def test_transposed_keys(seed, words):
@@ -204,7 +204,7 @@ def test_layers_may_have_names():
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (lambda a: masks(9), "of neurons, as independent masks do"),
+        (lambda a: masks(9), "of neurons, as often as independent masks"),
         (lambda a: ~a, "second keeps exactly what first drops"),
         (lambda a: np.concatenate([a[:20], masks(9)[20:]]), "are the same up to call 19 and differ from call 20 on"),
         (lambda a: np.concatenate([masks(9)[:2], a[:48]]), "second has first's masks 2 calls later"),
@@ -328,7 +328,7 @@ def test_the_picture_shows_who_agrees_and_when():
     assert matrix[1, 3] == matrix[3, 1] == pytest.approx(1)
     assert abs(matrix[0, 1]) < 0.05
     assert [label.get_text() for label in left.get_xticklabels()] == list(streams)
-    assert right.get_xlabel() == "calls that rank 3 is after rank 1"
+    assert right.get_xlabel() == "lag in calls (rank 3 after rank 1)"
     plt.close(figure)
     figure = ds.audit_streams({"a": whole[3:53], "b": whole[:50]}, p=0.1).plot()
     (lines,) = [c for c in figure.axes[1].collections if hasattr(c, "get_segments")]
@@ -337,7 +337,7 @@ def test_the_picture_shows_who_agrees_and_when():
     assert max(map(abs, heights.values())) < 0.05
     plt.close(figure)
     figure = ds.audit_streams({"a": masks(1), "b": masks(1), "c": masks(2)}, expect="identical", p=0.1).plot()
-    assert figure.axes[1].get_xlabel() == "calls that c is after a"
+    assert figure.axes[1].get_xlabel() == "lag in calls (c after a)"
     plt.close(figure)
 
 

@@ -275,7 +275,7 @@ def test_noise_that_is_no_mask(law):
     assert assert_dropout(np.stack([call() for _ in range(60)]), law.p, law=law, detect=0.02).passed
     with pytest.raises(AssertionError, match="dropout that declares "):
         assert_dropout(lambda: type(law)(0.25).apply(ones, rng).astype(np.float32), law=law, detect=0.02)
-    with pytest.raises(ValueError, match="is judged on inputs of ones; got others"):
+    with pytest.raises(ValueError, match="is tested on inputs of ones; got others"):
         assert_dropout(call, law=law, inputs=2 * ones)
     with pytest.raises(ValueError, match="4,096 neurons cannot show that"):
         assert_dropout(call()[None], law=law, detect=0.01)

@@ -1,4 +1,4 @@
-"""The notebook of docs/, run cell by cell, and the code of docs/reports.md."""
+"""The notebook of docs/, run cell by cell."""
 
 import json
 import re
@@ -48,13 +48,3 @@ def test_a_cell_that_fails_fails_the_run():
     cell = {"cell_type": "code", "source": ["1 / 0"]}
     with pytest.raises(ZeroDivisionError):
         run_tutorial.outputs({"cells": [cell]})
-
-
-def test_the_code_of_the_page_on_reports_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "reports.md").read_text(encoding="utf-8"), re.S)
-    names = {}
-    for block in blocks:
-        exec(block, names)
-    assert len(blocks) >= 2
-    assert {"report.html", "report.json"} <= {path.name for path in tmp_path.iterdir()}

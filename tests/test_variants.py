@@ -29,6 +29,7 @@ from dropstats import (
     Network,
     Neuron,
 )
+from dropstats.counts import coverage
 from dropstats.laws.layer import RoundedLayer
 
 SCHEMES = json.loads((Path(__file__).parent / "reference" / "schemes.json").read_text())
@@ -337,6 +338,18 @@ def fixed(n, k):
         yield 1 / len(choices), mask
 
 
+def squares_on(height, width, block):
+    """What is kept where seeds fall on the whole map, each with a square around it that is cut at the ends."""
+
+    def kept(seedless):
+        out = np.ones((height, width), bool)
+        for row, column in np.argwhere(~seedless.reshape(height, width)) - (block - 1) // 2:
+            out[max(row, 0) : row + block, max(column, 0) : column + block] = False
+        return out.reshape(-1)
+
+    return kept
+
+
 ENUMERATED = {
     "channels": (
         Channels(3, 4, [0.1, 0.3, 0.6]),
@@ -349,6 +362,14 @@ ENUMERATED = {
     "locked": (Channels.locked(3, 4, 0.2), lambda: enumerate_independent([0.2] * 4, lambda kept: np.tile(kept, 3))),
     "dropblock": (DropBlock(5, 4, 2, gamma=0.15), lambda: enumerate_independent([0.15] * 12, blocks_of(5, 4, 2))),
     "dropblock, wide": (DropBlock(3, 6, 3, gamma=0.4), lambda: enumerate_independent([0.4] * 4, blocks_of(3, 6, 3))),
+    "dropblock, seeds on the map": (
+        DropBlock(3, 3, 2, gamma=0.3, seeds="map"),
+        lambda: enumerate_independent([0.3] * 9, squares_on(3, 3, 2)),
+    ),
+    "dropblock, seeds on a wide map": (
+        DropBlock(2, 5, 2, gamma=0.2, seeds="map"),
+        lambda: enumerate_independent([0.2] * 10, squares_on(2, 5, 2)),
+    ),
     "fixed count": (FixedCount(9, 4), lambda: fixed(9, 4)),
     "dropconnect": (DropConnect(3, 4, 0.3), lambda: enumerate_independent([0.3] * 12, lambda kept: kept)),
     "drop path": (
@@ -497,6 +518,34 @@ def test_channels_locate_their_groups():
 
 
 # --- DropBlock where its count law is not feasible, and sums in the far tails ----------------------------------------
+
+
+@pytest.mark.parametrize("gamma", [1e-9, 0.2, 1 - 1e-9])
+@pytest.mark.parametrize("margin", [(0, 0), (1, 1), (0, 1)])
+def test_logs_and_numbers_give_one_law_of_squares(gamma, margin):
+    """Numbers lose no digit where `_smallest_log` says so, and logs, for what is beyond, are the same law."""
+    grid = coverage._Grid(6, 5, 2 if margin == (0, 1) else 3, margin)
+    states = coverage._states(grid, 1.0)
+    logs = coverage._covered(grid, states, gamma, logs=True)
+    numbers = coverage._covered(grid, states, gamma, logs=False)
+    assert np.logaddexp.reduce(logs) == pytest.approx(0, abs=1e-12)
+    possible = np.isfinite(logs)
+    np.testing.assert_array_equal(possible, numbers > 0)
+    assert logs[possible].min() >= coverage._smallest_log(grid, gamma)
+    np.testing.assert_allclose(np.log(numbers[possible]), logs[possible], rtol=1e-13, atol=1e-12)
+
+
+def test_the_law_of_many_squares_has_the_moments_of_its_pairs():
+    law = DropBlock(14, 14, 5, p=0.1)
+    k = np.arange(law.n + 1)
+    pmf = law.dropped.pmf(k)
+    mean = pmf @ k
+    assert mean == pytest.approx(law.fraction * law.n, rel=1e-13)
+    assert pmf @ (k - mean) ** 2 == pytest.approx(law.variance, rel=1e-12)
+    assert pmf[0] == pytest.approx((1 - law.gamma) ** 100, rel=1e-13)
+    # one seed alone drops 25; nothing else does, and nothing drops fewer
+    assert pmf[25] == pytest.approx(100 * law.gamma * (1 - law.gamma) ** 99, rel=1e-13)
+    assert not pmf[1:25].any()
 
 
 def test_dropblock_says_what_is_not_feasible_and_answers_the_rest():
@@ -716,7 +765,7 @@ def test_factors_are_values(noise):
     assert eval(repr(noise)) == noise == pickle.loads(pickle.dumps(noise))
     assert hash(noise) == hash(type(noise)(noise.p))
     assert noise != type(noise)(0.3)
-    with pytest.raises(ValueError, match=r"p must be in \[0, 1\): at p = 1 nothing is left to scale; got 1.0"):
+    with pytest.raises(ValueError, match=r"p must be in \[0, 1\), since at p = 1 no neuron is kept; got 1.0"):
         type(noise)(1)
 
 
@@ -760,7 +809,7 @@ def test_factors_are_values(noise):
         (
             lambda: AttentionDropout(3, 4, 0.1, causal=True),
             ValueError,
-            "causal needs as many keys as queries; got 3 queries and 4 keys",
+            "causal=True needs keys = queries; got 3 queries and 4 keys",
         ),
         (lambda: DropPath(5, 0.5), ValueError, "rule must be one of huang, timm, torchvision, uniform; got None"),
         (lambda: DropPath(5, 0.5, "linear"), ValueError, "rule must be one of huang, .*; got 'linear'"),
@@ -773,7 +822,7 @@ def test_factors_are_values(noise):
         (
             lambda: Layer.rounded(5, 0.1, 128, "bfloat16"),
             ValueError,
-            "levels belongs to the rules flash-attention-2, transformer-engine; got 128 with rule 'bfloat16'",
+            "levels applies only to the rules flash-attention-2, transformer-engine; got 128 with rule 'bfloat16'",
         ),
         (
             lambda: Layer.rounded(5, 1.0, rule="bfloat16").mean_factor,
@@ -850,7 +899,7 @@ def test_masks_of_groups_audited_as_elements_hint_at_the_law_they_fit(law, fits)
     (note,) = report.notes
     assert re.fullmatch(rf"hint: these masks drop whole groups of {law.size} neurons: they fit {fits}", note), note
     wrong = ds.audit(Channels(law.groups.n, law.size, 0.5).sample(400, rng=3), p=0.2)
-    assert "by which rate still fail" in wrong.notes[0]
+    assert "but rate would still fail" in wrong.notes[0]
     assert not ds.audit(Layer(law.n, 0.2).sample(400, rng=3), p=0.2).notes
 
 

@@ -1,4 +1,4 @@
-"""What a mask does to the input of the next neuron: its law, its scaling, and what follows for training."""
+"""Effects of a mask on the input of the next neuron: its distribution, its scaling, and consequences for training."""
 
 from dropstats.activation.lattice import LatticeLaw
 from dropstats.activation.masked_sum import MaskedSum

@@ -1,4 +1,4 @@
-"""Exact law of a sum of two-valued terms that lie on a lattice."""
+"""Exact distribution of a sum of two-valued terms on a lattice."""
 
 import math
 from collections import Counter
@@ -29,14 +29,14 @@ _SLACK = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class LatticeLaw:
-    """Exact law of a variable on the lattice span * (start + k), k = 0, 1, ..., with scipy's names.
+    """Exact distribution of a variable on the lattice span * (start + k), k = 0, 1, ..., with scipy's method names.
 
     Attributes
     ----------
     span, start : float, int
-        Distance of neighbouring lattice points, and index of the smallest value.
+        Spacing of the lattice, and index of the smallest value.
     masses : ndarray
-        Probabilities of the values from the smallest on, sums of positive terms only: tails keep their digits.
+        Probabilities of the values in increasing order, accurate in both tails.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class LatticeLaw:
 
     @property
     def values(self) -> Array:
-        """The lattice points, one for each of `masses`."""
+        """Values of the lattice points, in the order of `masses`."""
         return self.span * (self.start + np.arange(self.masses.size, dtype=np.float64))
 
     @cached_property
@@ -84,7 +84,7 @@ class LatticeLaw:
         return scalar(np.where(np.isnan(x), np.nan, self._lower[self._floor(x) + 1]))
 
     def sf(self, x: ArrayLike) -> Any:
-        """Return P(z > x), summed from its own side."""
+        """Return P(z > x), accurate for small values too."""
         return scalar(np.where(np.isnan(x), np.nan, self._upper[self._floor(x) + 1]))
 
     def ppf(self, q: ArrayLike) -> Any:
@@ -98,7 +98,7 @@ class LatticeLaw:
         return float(self.ppf(0.5))
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Return the ends of the central interval that holds at least `confidence`."""
+        """Return the ends of the central interval with probability at least `confidence`."""
         tail = (1 - confidence) / 2
         return float(self.ppf(tail)), float(self.ppf(1 - tail))
 

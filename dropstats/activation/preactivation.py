@@ -1,4 +1,4 @@
-"""The input of the next neuron in training and in inference, under each scaling."""
+"""The input of the next neuron in training and in inference, for each scaling."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class PreActivation:
-    """The input of the next neuron(s), z = sum_i w_i x_i m_i, scaled; in training and in inference.
+    """The input z of the next neuron or neurons, a weighted sum of masked activations, in training and in inference.
 
     =============  =========================  =====================
     scaling        in training                in inference
@@ -31,28 +31,31 @@ class PreActivation:
     Parameters
     ----------
     weights : array_like, shape (n,) or (n, outputs)
+        Weights w of the next neuron or neurons.
     inputs : array_like, shape (n,) or (batch, n)
-        Activations of the n neurons, one example or a batch.
-    law : Neuron, Layer, Network or another law of independent neurons
-        Of n neurons, it masks the inputs; of n * outputs, the weights, in the order of ``weights.ravel()``: DropConnect
-        (Wan et al. 2013). The two differ in the covariance between outputs.
+        Activations x of the n neurons, for one example or a batch.
+    law : Law
+        Law of the masks, with independent neurons. With n neurons it masks the inputs; with n * outputs neurons it
+        masks the weights in the order of ``weights.ravel()``, which is DropConnect (Wan et al. 2013). The two differ
+        in the covariance between outputs.
     scaling : {'inverted', 'direct', None}
-        How training and inference are made to agree in the mean; None does not.
+        Scaling that makes the means of training and inference equal, as in the table; None scales neither. 'inverted'
+        by default.
 
     Attributes
     ----------
     training, inference : MaskedSum
-        With exact mean, variance, covariance, skewness, kurtosis and cumulants; cdf, sf, pdf, normal() and lattice().
+        Exact mean, variance, covariance, skewness, kurtosis and cumulants; cdf, sf, pdf, normal() and lattice().
 
     Raises
     ------
     ValueError
-        If shapes do not match, if a number is not finite, if neurons depend on each other, or for inverted scaling
-        where some p is 1.
+        If shapes do not match, a number is not finite, neurons depend on each other, or some p is 1 with inverted
+        scaling.
 
     Examples
     --------
-    One hundred neurons of activation 1 and weight 1, dropped with probability 0.4, as seen by the next neuron:
+    The input of a neuron after 100 neurons of activation 1 and weight 1 that are dropped with probability 0.4:
 
     >>> from dropstats import Layer, PreActivation
     >>> plain = PreActivation([1] * 100, [1] * 100, Layer(100, 0.4), scaling=None)
@@ -106,13 +109,13 @@ class PreActivation:
 
     @cached_property
     def training(self) -> MaskedSum:
-        """The sum in training: random, over masks."""
+        """The sum in training, random over masks."""
         p = self._rates
         return MaskedSum(self.weights, self.inputs, p, 1 / (1 - p) if self.scaling == "inverted" else np.ones(p.shape))
 
     @cached_property
     def inference(self) -> MaskedSum:
-        """The sum in inference: certain, its variance over masks is 0."""
+        """The sum in inference, without masks; its variance over masks is 0."""
         p = self._rates
         factor = 1 - p if self.scaling == "direct" else np.ones(p.shape)
         return MaskedSum(self.weights, self.inputs, np.zeros(p.shape), factor)
@@ -121,9 +124,9 @@ class PreActivation:
     def variance_shift(self) -> Any:
         """Variance in inference divided by variance in training, over the batch of inputs and over masks.
 
-        Var_b(z_b) / (Var_b(E z_b) + mean_b Var_mask(z_b)), of shape (outputs,), or a number; NaN where both variances
-        are 0. It is what a batch normalisation behind this layer misjudges (Li et al. 2019); see the function
-        `variance_shift` for its value under given moments.
+        Var_b(z_b) / (Var_b(E z_b) + mean_b Var_mask(z_b)), of shape (outputs,) or a number; NaN where both variances
+        are 0. A batch normalisation after this layer is wrong by this factor in inference (Li et al. 2019). The
+        function `variance_shift` computes it from the moments of the inputs.
 
         Examples
         --------

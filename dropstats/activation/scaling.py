@@ -1,4 +1,4 @@
-"""What scaling by 1/q does, and does not do: variance shift, effective learning rate, the ridge that dropout is."""
+"""Effects of scaling by 1/q: variance shift, effective learning rate, and dropout as a ridge penalty."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -34,28 +34,38 @@ def _decay(weight_decay: float) -> float:
 def variance_shift(
     p: ArrayLike, mean: float = 0.0, variance: float = 1.0, *, correlation: float = 0.0, n: int = 1, cos2: float = 0.0
 ) -> Any:
-    """Return the variance in inference divided by the variance in training of a layer behind inverted dropout.
+    """Return the variance in inference divided by the variance in training, after inverted dropout.
 
-    Of one neuron, or of a weighted sum of uncorrelated ones, with inputs of mean c and variance v, and q = 1 - p:
-    ``v / ((c^2 + v)/q - c^2)`` (case a of the source). Of a weighted sum of n inputs of pairwise correlation rho:
-    ``(v + r) / ((c^2 + v)/q - c^2 + r)``, ``r = rho v (n cos2 - 1)`` (case b).
+    For one neuron, or a weighted sum of uncorrelated ones, with inputs of mean c and variance v, and q = 1 - p, it is
+    ``v / ((c^2 + v)/q - c^2)`` (case a of the source). For a weighted sum of n inputs of pairwise correlation rho it is
+    ``(v + r) / ((c^2 + v)/q - c^2 + r)`` with ``r = rho v (n cos2 - 1)`` (case b).
 
     Parameters
     ----------
     p : float or array_like of shape (k,)
         Drop probability, in [0, 1).
     mean, variance : float
-        Moments of an activation before dropout; the variance must be positive.
+        Moments of an activation before dropout; the variance must be positive. 0 and 1 by default.
     correlation : float
-        Correlation rho between two activations, in [-1, 1]; 0 gives case a.
+        Correlation rho between any two activations, in [-1, 1]; 0 (default) gives case a.
     n : int
-        Number of inputs.
+        Number of inputs; 1 by default.
     cos2 : float
-        cos^2 of the angle between the weights and the vector of ones, (sum w)^2 / (n sum w^2), in [0, 1].
+        Squared cosine of the angle between the weights and the vector of ones, (sum w)^2 / (n sum w^2), in [0, 1].
+
+    Returns
+    -------
+    float or ndarray of shape (k,)
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or no n inputs can have these moments.
 
     Notes
     -----
-    Below 1 wherever p > 0: a batch normalisation meets less variance in inference than it was trained with.
+    The ratio is below 1 for every p > 0: after a batch normalisation the variance in inference is smaller than the one
+    it was trained with.
 
     X. Li, S. Chen, X. Hu, J. Yang (2019). Understanding the disharmony between dropout and batch normalization by
     variance shift. Proc. IEEE/CVF Conference on Computer Vision and Pattern Recognition.
@@ -91,20 +101,26 @@ def variance_shift(
 
 @dataclass(frozen=True)
 class EffectiveLearningRate:
-    """What becomes of a learning rate lr under inverted dropout with drop probability p; see `effective_learning_rate`.
+    """Effective learning rates under inverted dropout; see `effective_learning_rate`.
 
     Attributes
     ----------
     kept_unit, mean_step, rms_step : float or ndarray
-        Of the factor m/q of a step: lr/q, where the neuron is kept; lr, the mean over masks; lr/sqrt(q), the root mean
-        square.
+        lr times the factor m/q of the gradient: lr/q if the neuron is kept; lr, the mean over masks; lr/sqrt(q), the
+        root mean square.
     direct_equivalent : float or ndarray
-        lr/q^2, the rate of plain gradient descent with direct dropout on outgoing weights V = W/q that makes the same
-        function take the same steps. Incoming weights keep lr.
+        lr/q^2, the learning rate at which gradient descent with direct dropout takes the same steps in function space,
+        for outgoing weights V = W/q. Incoming weights keep lr.
     weight_decay : float or ndarray
-        q times the weight decay, its strength relative to lr/q: inverted dropout makes L2 weaker by q.
+        q times the weight decay: its strength relative to the learning rate lr/q of a kept neuron.
     direct_weight_decay : float or ndarray
-        q^2 times the weight decay, the strength on V that equals it on W; the decay of a step is unchanged.
+        q^2 times the weight decay: the strength on V that is equivalent to the given one on W.
+
+    Examples
+    --------
+    >>> rate = effective_learning_rate(0.01, 0.5, weight_decay=0.001)
+    >>> rate.mean_step, rate.kept_unit, rate.weight_decay
+    (0.01, 0.02, 0.0005)
     """
 
     kept_unit: Any
@@ -116,11 +132,11 @@ class EffectiveLearningRate:
 
 
 def effective_learning_rate(lr: float, p: ArrayLike, weight_decay: float = 0.0) -> EffectiveLearningRate:
-    """Return what a learning rate amounts to under inverted dropout, in each sense of the word.
+    """Return the effective learning rates of gradient descent under inverted dropout.
 
-    The gradient of a neuron carries the factor m/q: 0 where it is dropped, 1/q where it is kept. So "the learning rate
-    is boosted by 1/q" holds for a kept neuron at the same weights; the mean step is not boosted at all. Optimisers that
-    normalise gradients (Adam, sign descent) and a batch normalisation behind the layer remove constant factors.
+    Inverted dropout multiplies the gradient of a neuron by m/q: by 0 if it is dropped, by 1/q if it is kept. The
+    learning rate is therefore 1/q times larger for a kept neuron, but unchanged on average over masks. Optimisers that
+    normalise gradients (Adam, sign descent), or a batch normalisation after the layer, cancel constant factors.
 
     Parameters
     ----------
@@ -129,7 +145,16 @@ def effective_learning_rate(lr: float, p: ArrayLike, weight_decay: float = 0.0) 
     p : float or array_like of shape (k,)
         Drop probability, in [0, 1).
     weight_decay : float
-        Strength of L2, not negative.
+        Strength of the L2 penalty, not negative; 0 by default.
+
+    Returns
+    -------
+    EffectiveLearningRate
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
 
     Examples
     --------
@@ -147,20 +172,31 @@ def effective_learning_rate(lr: float, p: ArrayLike, weight_decay: float = 0.0) 
 
 
 def ridge_penalty(weights: ArrayLike, inputs: ArrayLike, law: Law, curvature: ArrayLike | None = None) -> float:
-    """Return the penalty that inverted dropout on the inputs adds, on average, to a linear model's loss.
+    """Return the penalty that inverted dropout on the inputs adds, on average, to the loss of a linear model.
 
-    ``1/2 sum_b a_b sum_i (p_i/q_i) w_i^2 x_bi^2``, summed over examples and outputs. With a_b = 1 it is exact for
-    half the sum of squared errors; with a_b = A''(x_b w) it is the quadratic approximation for a generalised linear
-    model whose log-partition function is A, logistic regression with a = s(1 - s).
+    It is ``1/2 sum_b a_b sum_i (p_i/q_i) w_i^2 x_bi^2``, summed over examples b, inputs i and outputs. With a_b = 1 it
+    is exact for the loss 1/2 (sum of squared errors). With a_b = A''(x_b w) it is the quadratic approximation for a
+    generalised linear model with log-partition function A; for logistic regression a = s(1 - s).
 
     Parameters
     ----------
     weights : array_like, shape (n,) or (n, outputs)
+        Weights w.
     inputs : array_like, shape (n,) or (batch, n)
+        Inputs x.
     law : Law
         Law of the masks on the inputs (or on the weights), with independent neurons and p < 1.
-    curvature : array_like, broadcasting with ``inputs @ weights``, optional
-        A'' of each prediction.
+    curvature : array_like, optional
+        Second derivative A'' for each prediction, broadcast with ``inputs @ weights``; 1 by default.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, neurons depend on each other, or some p is 1.
 
     Notes
     -----
@@ -181,18 +217,25 @@ def ridge_penalty(weights: ArrayLike, inputs: ArrayLike, law: Law, curvature: Ar
 def ridge_solution(inputs: ArrayLike, targets: ArrayLike, law: Law, weight_decay: float = 0.0) -> Array:
     """Return the weights, of shape (n,), that minimise the expected squared error of a linear neuron under dropout.
 
-    ``(X'X + diag(p/q) diag(X'X) + weight_decay I)^-1 X'y``: the minimum of
-    ``E 1/2 |y - X~ w|^2 + weight_decay/2 |w|^2`` over masks of inverted dropout, which training approaches. Source: as
-    for `ridge_penalty`.
+    They are ``(X'X + diag(p/q) diag(X'X) + weight_decay I)^-1 X'y``, the minimum of
+    ``E 1/2 |y - X~ w|^2 + weight_decay/2 |w|^2``, where X~ are the inputs after inverted dropout and the expectation
+    is over masks. Source: as for `ridge_penalty`.
 
     Parameters
     ----------
     inputs : array_like, shape (batch, n)
+        Inputs X.
     targets : array_like, shape (batch,)
+        Targets y.
     law : Law
         Law of the masks on the n inputs, with independent neurons and p < 1.
     weight_decay : float
-        Strength of L2, not negative, on the scale of the sum over examples.
+        Strength of the L2 penalty, not negative, relative to the sum over examples; 0 by default.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, neurons depend on each other, or some p is 1.
 
     Examples
     --------

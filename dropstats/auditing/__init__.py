@@ -1,4 +1,4 @@
-"""The audit: it decides whether an implementation's masks follow the law that it declares."""
+"""The audit: deciding whether the masks of an implementation follow the declared law."""
 
 from dropstats.auditing.across import audit_streams
 from dropstats.auditing.battery import TESTS, audit

@@ -1,4 +1,4 @@
-"""The audit of several streams: held against each other, not against a law."""
+"""The audit of several streams of masks, which are compared with each other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,46 +30,47 @@ def audit_streams(
     false_alarm: float = 1e-3,
     progress: Any = None,
 ) -> Report:
-    """Decide whether the masks of several streams are independent of each other, or identical, as they should be.
+    """Decide whether several streams of masks are independent of each other, or identical, as they should be.
 
-    Independent should be the streams of data-parallel ranks, of layers, of seeds; identical those of
-    a forward pass and its recomputation, of eager and compiled code, of tensor-parallel ranks.
+    Streams of data-parallel ranks, of layers and of seeds should be independent. Those of a forward pass and its
+    recomputation, of eager and compiled code, and of tensor-parallel ranks should be identical. The tests are:
 
-    - `agreement`: how many neurons two streams both drop is hypergeometric, given how many each drops (exact,
-      two-sided, whatever the rates), and their counts do not vary together over the calls; for every pair of streams;
-    - `duplicates`: a mask of one stream is that of another at whatever call (conservative);
-    - `overlaps`: a stretch of one stream occurs in another at whatever place (conservative, a union bound);
-    - `linear`: no stream is the xor of others (conservative);
-    - `transposed`, for streams with keys (layer, step): the masks of (i, j) and (j, i) agree as independent ones do;
-    - `identical`, instead of all these, for streams that should be: not a bit differs.
+    - `agreement`: for every pair of streams, the number of neurons that both drop, given how many each drops
+      (hypergeometric, exact, two-sided), and the correlation of their counts over the calls;
+    - `duplicates`: masks of one stream that occur in another, at any call (conservative);
+    - `overlaps`: long stretches of one stream that occur in another, at any position (conservative, union bound);
+    - `linear`: streams that are the xor of others (conservative);
+    - `transposed`, for streams with keys (layer, step): agreement of the masks of (i, j) and (j, i);
+    - `identical`, which replaces all of these for streams that should be identical: any bit that differs.
 
     Parameters
     ----------
     streams : mapping of a name, or of a pair (layer, step), to a Recording or an array of masks
-        At least two. Of unequally many calls the first common ones are compared, of masks of different widths the
-        first common neurons, and the streams as they follow. Streams that should be identical must have one width, and
-        a call that one of them lacks is a failure.
+        At least two streams. If they differ in the number of calls or of neurons, only the first common ones are
+        compared call by call. Streams that should be identical must have the same number of neurons, and a missing
+        call is a failure.
     expect : {'independent', 'identical'}
+        What the streams should be; 'independent' by default.
     p : float, optional
-        Declared drop probability, in place of the recordings' own.
-    law : law, or a mapping or sequence of one for each stream, optional
-        What the streams declare, where that is no layer of one p: of groups one bit each is compared, of neurons that
-        depend on each other those that do not, of rates that differ the neurons of each rate.
+        Declared drop probability; by default that of the recordings.
+    law : Law, or a mapping or sequence with one for each stream, optional
+        Declared law, if it is not a `Layer` with a single p. The tests then compare one bit per group, only
+        independent neurons, and neurons of equal rates.
     false_alarm : float
-        Probability, in (0, 1), that streams which are as expected fail.
+        Probability, in (0, 1), that streams that are as expected fail; 0.001 by default.
     progress : bool or callable, optional
-        True shows a bar over the tests where they take more than a second; a callable such as
-        ``tqdm.notebook.tqdm`` wraps them.
+        True shows a progress bar if the tests take more than a second; a callable such as ``tqdm.notebook.tqdm``
+        wraps the iterable of tests.
 
     Returns
     -------
     Report
-        Print it for a table.
+        Print it to see a table of the results.
 
     Raises
     ------
     TypeError, ValueError
-        If there are fewer than two streams, or their masks differ in shape.
+        If there are fewer than two streams, or identical ones differ in the number of neurons.
 
     Examples
     --------
@@ -123,7 +124,7 @@ def _streams(streams: Any, p: float | None, law: Any, identical: bool) -> Stream
     for name, one in zip(names, given, strict=True):
         if not one.n or (identical and one.n != given[0].n):
             raise ValueError(
-                f"streams must have masks of at least one neuron, identical ones of one number of neurons; got "
+                f"streams must have at least one neuron, and for expect='identical' equally many; got "
                 f"{given[0].n} in {names[0]!r} and {one.n} in {name!r}"
             )
     laws = _laws(keys, names, given, p, law)

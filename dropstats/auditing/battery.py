@@ -1,6 +1,8 @@
 """The audit: evidence, findings, the judge, the report."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +33,8 @@ _SHARE = 0.2
 _BEYOND = 20
 # Masks repeat themselves plainly where fewer than this share of them are new.
 _FRESH = 0.75
+# Threads take up first what takes longest.
+_LONGEST = ("serial", "lags", "pairs", "overlaps", "tiles", "duplicates")
 # p-values above this are not judged at the observed rate as well.
 _UNEXCUSED = 0.05
 
@@ -45,48 +49,52 @@ def audit(
     tests: Iterable[str] | None = None,
     tolerance: float | None = None,
     progress: Any = None,
+    workers: int = 1,
 ) -> Report:
-    """Decide whether recorded masks follow the law that an implementation declares.
+    """Decide whether recorded masks follow the declared law.
 
-    Each test compares one property of the masks with its exact law, or a bound on it; Holm's correction keeps the
-    probability that any of them fails an implementation that follows its law to at most `false_alarm`. The tests are
+    Each test compares one property of the masks with its exact null distribution, or with a bound on it. Holm's
+    correction limits the probability that any test fails a correct implementation to `false_alarm`. The tests are
     `rate`, `positions`, `dispersion`, `tiles`, `pairs`, `lags`, `serial`, `duplicates`, `overlaps`, `linear`,
-    `reseeding`, `drift`, `inputs`, `scale`, `mean` and `edges`; docs/audit.md says what each catches. Under a law that
-    drops neurons in groups (`Channels`) these must also agree inside a group, which `groups` judges, and the others
-    look at one bit a group.
+    `reseeding`, `drift`, `inputs`, `scale`, `mean` and `edges`; docs/audit.md describes each. Under a law that drops
+    neurons in groups (`Channels`) there is one more, `groups`, for neurons that differ inside a group, and the other
+    tests use one bit per group.
 
     Parameters
     ----------
     recording : Recording or array_like of shape (trials, ...)
-        Masks in the order of the calls, at least one. In an array of booleans or integers 1 keeps, 0 drops; one of
-        floats holds outputs on ones, unless all are 0 and 1.
-    law : law, optional
-        What is promised; `Layer(n, p)` by default. Against `AlphaDropout(p)` or `GaussianDropout(p)`, which are no
-        laws of masks, give the outputs on ones, of shape (trials, ...).
+        At least one mask, in the order of the calls. Booleans and integers are masks (1 = kept, 0 = dropped); floats
+        are outputs of dropout on an input of ones, unless all of them are 0 or 1.
+    law : Law, optional
+        Declared law; `Layer(n, p)` by default. For `AlphaDropout(p)` or `GaussianDropout(p)`, which are not laws of
+        masks, pass the outputs on an input of ones, of shape (trials, ...).
     p : float, optional
-        Declared drop probability, in place of the recording's own.
+        Declared drop probability; by default that of the recording.
     scaling : {'inverted', 'direct'}
-        Whether kept values are divided by 1 - p in training, or left alone.
+        Whether kept values are divided by 1 - p during training ('inverted', default) or left unchanged ('direct').
     false_alarm : float
-        Probability, in (0, 1), that an implementation that follows its law fails.
+        Probability, in (0, 1), that a correct implementation fails; 0.001 by default.
     tests : iterable of str, optional
-        Names of the tests to run; by default all but `complexity`, which fails the Mersenne Twister as well.
+        Names of the tests to run; by default all except `complexity`, which rejects the Mersenne Twister too.
     tolerance : float, optional
-        Bias of the rate that does not matter. `rate` then passes, or fails, only where the bias is surely smaller, or
-        surely larger; it is inconclusive in between.
+        Largest acceptable bias of the rate. `rate` then passes only if the bias is significantly smaller and fails
+        only if it is significantly larger; in between it is inconclusive.
     progress : bool or callable, optional
-        True shows a bar over the tests where they take more than a second; a callable such as
-        ``tqdm.notebook.tqdm`` wraps them.
+        True shows a progress bar if the tests take more than a second; a callable such as ``tqdm.notebook.tqdm``
+        wraps the iterable of tests.
+    workers : int
+        Number of threads among which the tests are shared; 1 by default. Each needs working memory of its own. The
+        report does not depend on it.
 
     Returns
     -------
     Report
-        Print it for a table.
+        Print it to see a table of the results.
 
     Raises
     ------
     TypeError, ValueError
-        If no p is known, if law and recording differ in n, if a test has no such name.
+        If p is unknown, the law and the recording differ in n, or a test name is unknown.
 
     Examples
     --------
@@ -97,10 +105,11 @@ def audit(
     >>> import numpy as np
     >>> report = audit(np.random.default_rng(0).random((10_000, 64)) >= 65 / 128, p=0.5)
     >>> report["rate"].message
-    'drops 0.5081 where 0.5 was declared (+1.6%), consistent with 65/128: one step of 1/128 too many, as <= for < gives'
+    'drops 0.5081 where 0.5 was declared (+1.6%), consistent with 65/128: one step of 1/128 too many, as with <= for <'
     """
     false_alarm = _validate.open_probability(false_alarm, "false_alarm")
     _progress.check(progress)
+    workers = _validate.integer(workers, "workers", minimum=1, maximum=2**10)
     if getattr(law, "is_noise", False):
         if p is not None or tolerance is not None or scaling != "inverted":
             raise TypeError(f"audit against {law!r} takes neither p= nor scaling= nor tolerance=")
@@ -114,7 +123,7 @@ def audit(
     chosen = _chosen(tests, [check for check in checks.OF_MASKS if grouped or check.name != _GROUPS])
     whole = Case(Evidence(recording), declared, false_alarm / len(chosen), scaling, tolerance)
     case, notes = _reduced(whole) if grouped else (whole, ())
-    judged, about = _judged(case, chosen, false_alarm, progress)
+    judged, about = _judged(case, chosen, false_alarm, progress, workers)
     notes += about if grouped else (*about, *_hint(case, judged, false_alarm))
     return _report(whole, judged, false_alarm, notes, pictures.of_audit(whole))
 
@@ -159,7 +168,7 @@ def _reduced(whole: Case) -> tuple[Case, tuple[str, ...]]:
     """Return the case of one bit a group, and a note that says so."""
     recording, law = whole.law.reduce(whole.seen.recording)
     case = whole.but(seen=Evidence(recording), law=law, unit=GROUP, whole=whole)
-    return case, (f"judged as {words.counted(law.n, 'group')} of neurons that are dropped together, one bit a group",)
+    return case, (f"tested as {words.counted(law.n, 'group')} of neurons that are dropped together, one bit per group",)
 
 
 def _complete(case: Case) -> tuple[Case | None, tuple[str, ...]]:
@@ -170,19 +179,18 @@ def _complete(case: Case) -> tuple[Case | None, tuple[str, ...]]:
     if not columns.size or not case.law.independent:
         return None, ("no test of dependence: which neurons are dropped is not known in every mask",)
     return case.of_neurons(columns), (
-        f"dependence is judged on the {columns.size:,} {case.unit.many} known in every mask, counted from 0",
+        f"tests of dependence use only the {columns.size:,} {case.unit.many} known in every mask, numbered from 0",
     )
 
 
 def _judged(
-    case: Case, chosen: Sequence[Check], false_alarm: float, progress: Any = None
+    case: Case, chosen: Sequence[Check], false_alarm: float, progress: Any = None, workers: int = 1
 ) -> "tuple[list[Said], tuple[str, ...]]":
     """Measure, judge once, and only then put into words."""
     complete, notes = _complete(case)
     asked = [(check, complete if check.whole_masks else case) for check in chosen]
-    found = [
-        _measured(check, part) for check, part in _progress.shown(asked, len(asked), "auditing", "test", progress, 1)
-    ]
+    with closing(_findings(asked, workers)) as findings:
+        found = list(_progress.shown(findings, len(asked), "auditing", "test", progress, 1))
     pvalues = [one.finding.pvalue for one in found if one.check.dependence]
     doubtful = any(p is not None and p <= case.level for p in pvalues)
     if doubtful and complete is not None and case.law.independent:
@@ -198,6 +206,33 @@ def _judged(
     if failing & {"positions", "drift"}:
         said = [one._replace(case=one.case and one.case.but(even=False)) for one in said]
     return said, notes
+
+
+def _findings(asked: "Sequence[tuple[Check, Case | None]]", workers: int) -> "Generator[_Measured, None, None]":
+    """Yield the finding of each test in turn, measured by so many threads."""
+    if workers == 1:
+        for check, case in asked:
+            yield _measured(check, case)
+        return
+    for case in {id(case): case for _, case in asked if case is not None}.values():
+        _share(case)
+    # NumPy and SciPy let other threads run while they transform, multiply, sort and count
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="dropstats-audit")
+    try:
+        order = sorted(range(len(asked)), key=lambda place: asked[place][0].name not in _LONGEST)
+        futures = {place: pool.submit(_measured, *asked[place]) for place in order}
+        for place in range(len(asked)):
+            yield futures[place].result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _share(case: Case) -> None:
+    """Form what several tests look at, so that no two threads form it at the same time."""
+    seen = case.seen
+    if seen.whole:
+        seen.drops  # noqa: B018
+    seen.mask_drops, seen.neuron_drops, seen.mask_hashes, case.streams, case.law.has_counts  # noqa: B018
 
 
 def facts(case: Case) -> frozenset[str]:
@@ -301,12 +336,12 @@ def _hint(case: Case, judged: Sequence[Said], false_alarm: float) -> tuple[str, 
         of_law = case.but(law=law)
         misfit = positions.measure(of_law).pvalue  # the quickest of all to say no
         if (misfit is None or misfit > case.level) and not _failing(of_law, false_alarm):
-            return (f"hint: {said}: these masks fit {law!r}, by which {law.rates.mean():.4g} of neurons are dropped",)
+            return (f"hint: {said}: these masks fit {law!r}, with the mean rate {law.rates.mean():.4g}",)
     other = groups.fitting(case) if case.law.independent and any(check.whole_masks for check in failing) else None
     if other is None:
         return ()
     still = ", ".join(_failing(case.but(law=other), false_alarm))
-    fit = f"they fit {other!r}" if not still else f"as {other!r} would, by which {still} still fail"
+    fit = f"they fit {other!r}" if not still else f"as under {other!r}, but {still} would still fail"
     size = other.n // other.reduced.n
     return (f"hint: these masks drop whole groups of {words.counted(size, 'neuron')}: {fit}",)
 

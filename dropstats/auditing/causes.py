@@ -3,10 +3,19 @@
 import math
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
 from dropstats.auditing import nulls
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 # A cause is named where the observed rate could come from it with at least this probability.
 _CONSISTENT = 0.001
+# Neurons at most among which stages are looked for, in time that grows with their square.
+_STAGED = 1024
 
 # Grids on which implementations compare, and what they compare with.
 _GRIDS = (
@@ -60,8 +69,8 @@ def _rates(p: float, dtype: str | None, bare: bool, n: int) -> Iterator[tuple[fl
         up, down = math.ceil(p * steps), math.floor(p * steps)
         if up == down:
             step = f"one step of 1/{steps}"
-            yield (up + 1) / steps, f"consistent with {up + 1}/{steps}: {step} too many, as <= for < gives"
-            yield (up - 1) / steps, f"consistent with {up - 1}/{steps}: {step} too few, as < for <= gives"
+            yield (up + 1) / steps, f"consistent with {up + 1}/{steps}: {step} too many, as with <= for <"
+            yield (up - 1) / steps, f"consistent with {up - 1}/{steps}: {step} too few, as with < for <="
             continue
         for k, way in sorted(((up, "up"), (down, "down")), key=lambda pair: abs(pair[0] / steps - p)):
             roundings.setdefault((k / steps, way), []).append((f"{k}/{steps}", steps, how))
@@ -78,8 +87,53 @@ def _rates(p: float, dtype: str | None, bare: bool, n: int) -> Iterator[tuple[fl
     yield (1 + p) / 2, "consistent with (1 + p)/2: looks like zeros of a ReLU counted as dropped"
     yield p * p, "consistent with p^2: two masks look combined"
     if n > 1:
-        yield p * (1 - 1 / n), f"consistent with p (1 - 1/n), n = {n:,}: one neuron of each mask looks kept by force"
+        yield (
+            p * (1 - 1 / n),
+            f"consistent with p (1 - 1/n), n = {n:,}: one neuron of each mask seems always to be kept",
+        )
     yield p / 2, "consistent with p/2"
+
+
+def of_stages(counts: Ints, trials: Ints, rates: Floats) -> tuple[int, ...]:
+    """Return where the stages begin whose neurons all have the rate of their first one; empty if there are none.
+
+    Rates must differ from neuron to neuron. Among all divisions into stages, the most likely one is taken, and named
+    where its stages have three neurons on average at least and its deviance is that of chance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rates = np.linspace(0, 0.5, 6)
+    >>> of_stages(np.array([0, 0, 0, 301, 290, 305]), np.full(6, 1000), rates)
+    (0, 3)
+    """
+    n = rates.size
+    if not 4 <= n <= _STAGED or (np.diff(rates) == 0).any():
+        return ()
+    dropped, judged = (np.concatenate(([0], np.cumsum(one))) for one in (counts, trials))
+    # a stage more must be worth its parameters, its begin and its rate (Schwarz's criterion)
+    penalty = math.log(max(int(judged[-1]), 1))
+    best, begun = np.full(n + 1, -np.inf), np.zeros(n + 1, np.int64)
+    best[0] = 0.0
+    for first, rate in enumerate(rates.tolist()):
+        drops, kept = dropped[first + 1 :] - dropped[first], judged[first + 1 :] - judged[first]
+        likelihood = special.xlogy(drops, rate) + special.xlog1py(kept - drops, -rate) - penalty
+        better = best[first] + likelihood > best[first + 1 :]
+        best[first + 1 :] = np.where(better, best[first] + likelihood, best[first + 1 :])
+        begun[first + 1 :] = np.where(better, first, begun[first + 1 :])
+    starts = [int(begun[n])]
+    while starts[-1]:
+        starts.append(int(begun[starts[-1]]))
+
+    def likelihood_of(shares: Floats) -> float:
+        return float((special.xlogy(counts, shares) + special.xlog1py(trials - counts, -shares)).sum())
+
+    # rates that are all wrong by one factor, or one place off, are steps to the eye only
+    factor = float(counts.sum() / max(float(trials @ rates), 1e-300))
+    others = (np.minimum(rates * factor, 1.0), np.roll(rates, 1), np.roll(rates, -1))
+    deviance = 2 * (likelihood_of(counts / np.maximum(trials, 1)) - float(best[n]) - len(starts) * penalty)
+    named = 3 * len(starts) <= n and special.chdtrc(n, deviance) >= _CONSISTENT
+    return tuple(reversed(starts)) if named and best[n] > max(map(likelihood_of, others)) else ()
 
 
 def of_scale(value: float, p: float, observed_rate: float) -> str:
@@ -92,7 +146,7 @@ def of_scale(value: float, p: float, observed_rate: float) -> str:
     """
     q = 1 - p
     causes = (
-        (1.0, "kept values are not scaled (as direct scaling has it)"),
+        (1.0, "kept values are not scaled (direct scaling)"),
         (1 / p if p else math.inf, "1/p: keep probability given as p"),
         (1 / q**2, "scaled twice"),
         (q, "multiplied by 1 - p instead of divided"),
@@ -101,6 +155,19 @@ def of_scale(value: float, p: float, observed_rate: float) -> str:
         (1 / (1 - observed_rate) if observed_rate < 1 else math.inf, "1/(1 - r) of the rate r observed"),
     )
     return next((cause for candidate, cause in causes if near(value, candidate)), "")
+
+
+def of_nans(nans: int, of_infinite: int, p: float | None, judged: int) -> str:
+    """Return what makes outputs NaN where inputs are not, or an empty string.
+
+    Examples
+    --------
+    >>> of_nans(nans=3, of_infinite=3, p=0.1, judged=100)
+    '0 times an infinite input: the mask is multiplied with the input'
+    """
+    if nans == of_infinite:
+        return "0 times an infinite input: the mask is multiplied with the input"
+    return "0 times 1/(1 - p), which is infinite at p = 1" if p == 1 and not judged else ""
 
 
 def near(value: float, other: float) -> bool:

@@ -145,4 +145,4 @@ def said(found: Covariation, seen: Streams) -> str:
     a, b = (seen.names[index] for index in found.pair)
     if found.equal:
         return f"{a} and {b} drop equally many neurons in every call: the one's masks are a permutation of the other's"
-    return f"the counts of {a} and {b} correlate by {found.correlation:.3g}: they vary together from call to call"
+    return f"the counts of {a} and {b} have correlation {found.correlation:.3g}: they vary together from call to call"

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from dropstats.auditing.autocorrelation import autocorrelation, length_for
+
 if TYPE_CHECKING:
     from dropstats.recording import Recording
 
@@ -261,18 +263,11 @@ class Evidence:
         rate = float(np.count_nonzero(stream)) / stream.size
         if not 0 < rate < 1:
             return np.zeros(stream.size // 2 + 1, np.float32)
-        # an even, smooth length: what is padded is at the mean and adds nothing
-        length = 2 * fft.next_fast_len(-(-stream.size // 2), real=True)
-        signal = np.zeros(length, np.float32)
+        # what is padded is at the mean and adds nothing
+        signal = np.zeros(length_for(stream.size), np.float32)
         np.subtract(stream, np.float32(rate), out=signal[: stream.size], dtype=np.float32)
         signal /= np.float32(math.sqrt(rate * (1 - rate) * stream.size))
-        transform = fft.rfft(signal, overwrite_x=True)
-        del signal  # as large as the transform
-        np.square(transform.real, out=transform.real)
-        transform.real += np.square(transform.imag)
-        transform.imag = 0
-        correlation: Any = fft.irfft(transform, length, overwrite_x=True)
-        return np.asarray(correlation[: stream.size // 2 + 1], dtype=np.float32)
+        return autocorrelation(signal)[: stream.size // 2 + 1]
 
     def elements(self, start: int, stop: int) -> Drops:
         """Return the drops of neurons start, ..., stop - 1 of the stream."""

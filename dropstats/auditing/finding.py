@@ -149,7 +149,7 @@ class Finding:
     detectable : float or None
         Smallest departure from `expected` that the test sees with probability 0.9.
     state : {'judged', 'too small', 'not applicable'}
-        Whether the test could judge, would need more masks, or has no meaning here.
+        Whether the test had enough data, would need more masks, or has no meaning here.
     broken : bool
         Whether what was seen cannot come from the law: a failure without a p-value.
     numbers : mapping

@@ -30,20 +30,28 @@ class Result:
     name : str
         Name of the test.
     verdict : {'pass', 'fail', 'inconclusive', 'not applicable'}
-        'inconclusive' where the recording is too small for the test, 'not applicable' where the test has no meaning
-        for this recording or the law has no known null for it.
+        'inconclusive' if the recording is too small for the test; 'not applicable' if the test has no meaning for
+        this recording, or no null distribution is known under this law.
     pvalue : float or None
-        Probability of so large a departure where the implementation follows its law; None where the test needs none.
+        Probability of a deviation at least this large if the implementation follows its law; None for a test that
+        needs no p-value, because a single violation is a failure.
     adjusted_pvalue : float or None
-        The same after Holm's correction for the number of tests.
+        The p-value after Holm's correction for the number of tests.
     observed, expected : float or None
-        The number that the test looks at, and its value under the law.
+        Observed value of the test's statistic, and its value under the law.
     detectable : float or None
-        Smallest departure from `expected` that the test sees with probability 0.9.
+        Smallest deviation from `expected` that the test detects with power 0.9.
     message : str
         The finding in words.
     explained_by : str
-        Name of the failing test that this failure follows from; empty where it stands alone.
+        Name of the failing test that explains this failure; empty if there is none.
+
+    Examples
+    --------
+    >>> from dropstats import Layer, audit
+    >>> result = audit(Layer(64, 0.5).sample(1000, rng=0), p=0.25)["rate"]
+    >>> result.verdict, result.expected
+    ('fail', 0.25)
     """
 
     name: str
@@ -57,17 +65,17 @@ class Result:
     explained_by: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as a dictionary of plain values; a number that is not finite becomes None."""
+        """Return the result as a dictionary of plain values, with None in place of NaN and infinity."""
         return {name: _plain(getattr(self, name)) for name in (*_OF_RESULT, "explained_by")}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return the result that `to_dict` wrote."""
+        """Return the result from a dictionary made by `to_dict`."""
         return cls(**{name: data[name] for name in _OF_RESULT}, explained_by=data.get("explained_by", ""))
 
 
 def check_layout(data: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
-    """Raise ValueError where plain data is not of the layout that this dropstats reads, or no such report."""
+    """Raise ValueError if plain data has a layout that this version cannot read, or is another kind of report."""
     version = data.get("version", data.get("schema"))
     if version != LAYOUT:
         by = data.get("versions", {}).get("dropstats", "another version")
@@ -77,7 +85,7 @@ def check_layout(data: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of dropstats and of what computes its numbers."""
+    """Return the versions of dropstats, numpy and scipy."""
     from dropstats import __version__
 
     return {"dropstats": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
@@ -85,39 +93,47 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True, repr=False)
 class Report(Pages):
-    """Results of an audit; print it for a table, iterate for the results; it is true where the audit passed.
+    """Results of an audit: print it for a table, iterate over its results, use it as a bool (True = passed).
 
     Attributes
     ----------
     trials, n : int
         Number of masks, and of neurons in each.
     p : float or None
-        Declared drop probability; the mean one where the neurons' rates differ.
+        Declared drop probability; their mean if the neurons' rates differ.
     observed_rate : float
         Observed drop rate.
     false_alarm : float
-        Probability that any test fails an implementation that follows its law.
+        Probability that any test fails a correct implementation.
     results : tuple of Result
-        One result a test.
+        One result per test.
     passed : bool
-        True where no test fails and at least the rate, or what holds without exception, could be judged.
+        True if no test fails and at least `rate` or `edges` had enough data.
     source : str
-        Where the recording comes from.
+        Origin of the recording: the library, its version and the device.
     notes : tuple of str
         What was sampled or left out.
     law : str
-        What the masks were held against, as Python writes it: "Layer(1024, 0.3)"; empty where streams declare
-        nothing.
+        The declared law as a Python expression: "Layer(1024, 0.3)"; empty for streams without one.
     scaling : {'inverted', 'direct', ''}
-        Whether kept values were to be divided by 1 - p; empty for streams.
+        Whether kept values should be divided by 1 - p; empty for streams.
     tolerance : float or None
-        Bias of the rate that does not matter.
+        Largest acceptable bias of the rate.
     expect : {'', 'independent', 'identical'}
         What several streams were expected to be; empty for the masks of one implementation.
     versions : mapping of str to str
         Versions of dropstats, numpy and scipy that made the report.
     pictures : mapping
-        Small arrays of what `plot` draws: not the masks.
+        Small arrays that `plot` draws; the masks are not among them.
+
+    Examples
+    --------
+    >>> from dropstats import Layer, audit
+    >>> report = audit(Layer(64, 0.5).sample(1000, rng=0), p=0.25)
+    >>> report.passed, [result.name for result in report.failures][:1]
+    (False, ['rate'])
+    >>> report["rate"].message[:12]
+    'drops 0.4989'
     """
 
     trials: int
@@ -138,7 +154,7 @@ class Report(Pages):
 
     @property
     def failures(self) -> tuple[Result, ...]:
-        """The results of the tests that fail, causes before what they explain."""
+        """Results of the failing tests, causes before the failures that they explain."""
         failing = (result for result in self.results if result.verdict == "fail")
         return tuple(sorted(failing, key=lambda result: bool(result.explained_by)))
 
@@ -157,7 +173,7 @@ class Report(Pages):
 
     @property
     def library(self) -> str:
-        """Library that made the masks, with its version, where the source names it: "torch 2.13.0"."""
+        """Library that made the masks, with its version, such as "torch 2.13.0"; empty if the source names none."""
         found = _LIBRARY.search(self.source)
         return found.group() if found else ""
 
@@ -169,19 +185,32 @@ class Report(Pages):
         return self.to_text()
 
     def to_text(self, width: int = text.WIDTH) -> str:
-        """Return the report as a table of so many columns; below 118, findings stand under their test."""
+        """Return the report as a table `width` characters wide; below 118, findings are printed under the numbers.
+
+        Examples
+        --------
+        >>> from dropstats import Layer, audit
+        >>> audit(Layer(64, 0.5).sample(1000, rng=0), p=0.5).to_text(width=80).splitlines()[0]
+        'Audit of 1,000 masks of 64 neurons, p = 0.5: passed all 12 tests that apply'
+        """
         return text.table(self.to_dict(), width)
 
     def to_dict(self, *, pictures: bool = False, date: str = "") -> dict[str, Any]:
-        """Return the report as a dictionary of plain values, of a layout with a version.
+        """Return the report as a dictionary of plain values, in a versioned layout.
 
         Parameters
         ----------
         pictures : bool
-            Include the small arrays of the pictures, floats to six digits, so that what `from_dict` makes of them can
-            be drawn.
+            Include the small arrays that `plot` draws, floats to six digits. False by default.
         date : str
-            Date of the report; none by default, so that the same masks give the same report.
+            Date to write into the report; none by default, so that the same masks give the same report.
+
+        Examples
+        --------
+        >>> from dropstats import Layer, audit
+        >>> data = audit(Layer(64, 0.5).sample(100, rng=0), p=0.5).to_dict()
+        >>> data["kind"], data["passed"], data["law"]
+        ('audit', True, 'Layer(64, 0.5)')
         """
         data = {
             "version": LAYOUT,
@@ -206,17 +235,17 @@ class Report(Pages):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return the report that `to_dict` wrote.
+        """Return the report from a dictionary made by `to_dict`, or from parsed JSON made by `to_json`.
 
         Parameters
         ----------
         data : mapping
-            As of `to_dict`, or of `json.loads` of what `to_json` wrote.
+            The dictionary.
 
         Raises
         ------
         ValueError
-            If the layout has another version, or this is no report of masks.
+            If the layout has another version, or this is not a report of masks.
 
         Examples
         --------
@@ -240,10 +269,10 @@ class Report(Pages):
         return {"words": describing.words(data := self.to_dict()), "code": describing.code(data)}
 
     def plot(self, figure: Any = None) -> Any:
-        """Return a matplotlib figure of what a person looks at first.
+        """Return a matplotlib figure of the main diagnostics.
 
-        Of an audit: dropped neurons a mask over the law, drop rate by position, the first masks as an image,
-        correlation by lag. Of several streams: how each agrees with each, and two of them over calls apart.
+        For an audit: number of dropped neurons per mask with its law, drop rate by position, the first masks as an
+        image, correlation by lag. For several streams: agreement of every pair, and of one pair by lag.
 
         Parameters
         ----------
@@ -253,7 +282,7 @@ class Report(Pages):
         Raises
         ------
         ValueError
-            If the report holds nothing to draw.
+            If the report has no pictures, as one from `from_dict` may.
         """
         from dropstats.rendering import figures
 

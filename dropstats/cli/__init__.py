@@ -12,6 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 
 import dropstats
+from dropstats import _progress
 from dropstats.cli.common import Parser, add_command, one_line
 
 _PROG = "dropstats"
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.check_names(words)
         arguments = parser.parse_args(words or ["--help"])
         prog = f"{_PROG} {arguments.command}"
-        status: int | None = arguments.run(arguments)
+        shown = getattr(arguments, "progress", None)
+        with _progress.asked(sys.stderr.isatty() if shown is None else shown):
+            status: int | None = arguments.run(arguments)
         print(end="", flush=True)  # an error of writing shows now; unlike sys.stdout.flush(), fine without a stdout
     except SystemExit as end:  # argparse has printed help, the version or an error
         return end.code if isinstance(end.code, int) else 2
@@ -73,12 +76,14 @@ def _parser(asked: str = "") -> Parser:
     """Return the parser of one command, or of all where none of them is asked for."""
     parser = Parser(
         prog=_PROG,
-        description="Exact laws, simulation and audits of dropout masks;\nP is the drop probability of a neuron.",
+        description="Exact probabilities, simulation and audits of dropout masks.\n"
+        "P is the probability that a neuron is dropped.",
         epilog="examples:\n"
         "  dropstats prob 1024 0.5 --exactly 512\n"
         "  dropstats simulate 1024 0.5 --trials 1e6 --seed 0\n"
         "  dropstats plan --p 0.1 --shift 0.0016\n"
-        "  dropstats audit --help",
+        "  dropstats audit --help\n\n"
+        "dropstats COMMAND --help shows the options and examples of a command.",
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

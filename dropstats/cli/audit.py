@@ -21,7 +21,7 @@ from dropstats.cli.common import (
 if TYPE_CHECKING:
     from dropstats.laws import Law
 
-SUMMARY = "decide whether recorded masks follow the law they declare"
+SUMMARY = "test whether recorded masks follow the law that they declare"
 EXAMPLES = f"""\
   dropstats audit masks.npz
   dropstats audit masks.npy --p 0.1 --plot audit.png
@@ -38,10 +38,11 @@ def add_arguments(parser: Parser) -> None:
     """Take recordings, what they declare, and how they are judged."""
     add_recording_arguments(parser, nargs="+")
     add_default(parser, "--false-alarm", 1e-3, "A", "probability that a correct implementation fails")
-    scaling = "whether kept values are divided by 1 - P in training; %(default)s by default"
+    scaling = "inverted: kept values are divided by 1 - P in training; direct: they are not; %(default)s by default"
     parser.add_argument("--scaling", choices=("inverted", "direct"), default="inverted", help=scaling)
     tests = "names of the tests to run, separated by commas; all by default"
     parser.add_argument("--tests", type=_names, metavar="TEST,...", help=tests)
+    add_default(parser, "--workers", 1, "N", "threads that share the tests; the report does not depend on it")
     printing.add_report_arguments(parser)
     printing.add_progress_argument(parser)
 
@@ -93,7 +94,8 @@ def _one_of_several(file: str, name: str, law: "Law | None", arguments: argparse
 def _audited(file: str, law: "Law | None", arguments: argparse.Namespace) -> "dropstats.Report":
     recording = recording_of(file, arguments.p, law)
     asked = {"scaling": arguments.scaling, "false_alarm": arguments.false_alarm, "tests": arguments.tests}
-    return dropstats.audit(recording, law, progress=printing.progress(arguments), **asked)
+    asked |= {"progress": printing.progress(arguments), "workers": arguments.workers}
+    return dropstats.audit(recording, law, **asked)
 
 
 def _names(text: str) -> list[str]:

@@ -80,7 +80,7 @@ def add_command(commands: Any, module: Any) -> None:
 
 def add_layer_arguments(parser: Parser, nargs: str | None = None) -> None:
     """Take N and P."""
-    parser.add_argument("n", nargs=nargs, type=integer, metavar="N", help="number of neurons; 1e6 is taken too")
+    parser.add_argument("n", nargs=nargs, type=integer, metavar="N", help="number of neurons, such as 1024 or 1e6")
     words = "probability that a neuron is dropped, in [0, 1]"
     parser.add_argument("p", nargs=nargs, type=probability, metavar="P", help=words)
 
@@ -88,16 +88,18 @@ def add_layer_arguments(parser: Parser, nargs: str | None = None) -> None:
 def add_law_arguments(parser: Parser) -> None:
     """Take N and P, or any law."""
     add_layer_arguments(parser, nargs="?")
-    law = "any law, as in Python, instead of N P: 'Channels(64, 8 * 8, 0.2)'"
+    law = "any law instead of N P, written as in Python: 'Channels(64, 8 * 8, 0.2)'"
     parser.add_argument("--law", metavar="LAW", help=law)
 
 
 def add_recording_arguments(parser: Parser, nargs: str | None = None) -> None:
     """Take a recording, or several, and what is declared."""
-    words = "recording (.npz), or array of masks or outputs (.npy, .npz)"
+    words = "recording (.npz), or array (.npy, .npz) of masks, 1 keeps, or of outputs on ones; shape (calls, ...)"
     parser.add_argument("file" if nargs is None else "files", nargs=nargs, metavar="FILE", help=words)
-    parser.add_argument("--p", type=probability, metavar="P", help="declared drop probability, in place of the file's")
-    parser.add_argument("--law", metavar="LAW", help="any declared law, as in Python: 'Channels(64, 8 * 8, 0.2)'")
+    parser.add_argument(
+        "--p", type=probability, metavar="P", help="declared drop probability, instead of the one in the file"
+    )
+    parser.add_argument("--law", metavar="LAW", help="declared law, written as in Python: 'Channels(64, 8 * 8, 0.2)'")
 
 
 def add_default(parser: Parser, name: str, default: float, metavar: str, words: str) -> None:

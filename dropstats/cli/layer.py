@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # A line of the summary: its words, what it shows, and its fields in JSON.
 _Fact = tuple[str, str, dict[str, Any]]
 
-SUMMARY = "what dropout does to a layer, in a mask and over a training run"
+SUMMARY = "what dropout does to a layer, in one mask and over a training run"
 EXAMPLES = """\
   dropstats layer 1024 0.5 --steps 10000
   dropstats layer 64 0.1 --steps 1e6 --json"""
@@ -23,7 +23,9 @@ EXAMPLES = """\
 def add_arguments(parser: Parser) -> None:
     """Take a layer and the number of steps."""
     add_layer_arguments(parser)
-    parser.add_argument("--steps", type=integer, default=10_000, metavar="T", help="steps of the run (10000)")
+    parser.add_argument(
+        "--steps", type=integer, default=10_000, metavar="T", help="steps of the training run; %(default)s by default"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -55,24 +57,28 @@ def _mask_facts(law: "Layer", p: float) -> list[_Fact]:
         _number_fact("... standard deviation", "standard_deviation", float(law.dropped.std())),
         ("... 99% interval", f"{low:,} to {high:,}", {"central_99": [low, high]}),
         _probability_fact(f"P(exactly {mode:,}, the most probable number)", "most_probable", law, mode),
-        _probability_fact("P(all dropped, so that nothing passes)", "all_dropped", law, law.n),
-        _number_fact("kept activations are multiplied by 1/(1-p) =", "scale", scale),
-        _number_fact("variance inference/training, inputs of mean 0", "variance_ratio", plain),
-        _number_fact("... behind a ReLU of standard normal inputs", "variance_ratio_relu", relu),
+        _probability_fact("P(all dropped)", "all_dropped", law, law.n),
+        _number_fact("scale of kept activations, 1/(1-p)", "scale", scale),
+        _number_fact("variance in inference / training, inputs of mean 0", "variance_ratio", plain),
+        _number_fact("... inputs from a ReLU of standard normal values", "variance_ratio_relu", relu),
     ]
 
 
 def _run_facts(run: "TrainingRun") -> list[_Fact]:
     """What the masks of a training run do."""
     return [
-        _number_fact("steps until all were dropped, on average", "steps_until_dropped", run.steps_until_all().mean()),
-        _number_fact("... until all were kept", "steps_until_kept", run.steps_until_all("kept").mean()),
+        _number_fact(
+            "steps until each neuron was dropped once, on average", "steps_until_dropped", run.steps_until_all().mean()
+        ),
+        _number_fact(
+            "... until each neuron was kept once, on average", "steps_until_kept", run.steps_until_all("kept").mean()
+        ),
         _number_fact("P(some neuron is never dropped)", "any_never_dropped", run.any_never_dropped),
         _number_fact("P(some neuron is never kept)", "any_never_kept", run.any_never_kept),
         _number_fact("longest run of drops of a neuron, on average", "longest_run", run.longest_run().mean()),
-        _number_fact("... of the worst neuron", "longest_run_of_any", run.longest_run_of_any().mean()),
-        _number_fact("different subnetworks in the run, on average", "distinct_subnetworks", run.expected_distinct),
-        _number_fact("P(some subnetwork comes twice)", "any_repeat", run.any_repeat),
+        _number_fact("... longest of all neurons", "longest_run_of_any", run.longest_run_of_any().mean()),
+        _number_fact("different masks in the run, on average", "distinct_subnetworks", run.expected_distinct),
+        _number_fact("P(some mask is repeated)", "any_repeat", run.any_repeat),
     ]
 
 

@@ -12,7 +12,7 @@ import dropstats
 from dropstats.cli import printing
 from dropstats.cli.common import Parser, add_default, integer
 
-SUMMARY = "decide whether every dropout draw of a model is what the model declares"
+SUMMARY = "test whether every dropout call of a model does what the model declares"
 EXAMPLES = f"""\
   dropstats model package.module:make
   dropstats model train:model_and_batch --calls 256 --json
@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
     """Take where the model is, how often it is called, and how surely it must fail."""
     where = "function that returns the model, or a tuple of the model and its inputs"
     parser.add_argument("function", metavar="MODULE:FUNCTION", help=where)
-    calls = "passes in training mode; %(default)s by default"
+    calls = "number of passes in training mode; %(default)s by default"
     parser.add_argument("--calls", type=integer, default=64, metavar="N", help=calls)
     add_default(parser, "--false-alarm", 1e-3, "A", "probability that a correct model fails")
     printing.add_report_arguments(parser, plot=False)

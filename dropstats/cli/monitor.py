@@ -7,7 +7,7 @@ import dropstats
 from dropstats.cli.common import Parser, add_default, add_recording_arguments, declared_law, integer, recording_of
 from dropstats.cli.printing import in_words
 
-SUMMARY = "replay recorded masks and say at which step the evidence against their law suffices"
+SUMMARY = "replay recorded masks and say at which step the monitor would have raised an alarm"
 EXAMPLES = """\
   dropstats monitor masks.npy --p 0.1
   dropstats monitor masks.npz --law 'Channels(64, 8 * 8, 0.2)' --json
@@ -22,9 +22,9 @@ _NEURONS = 2**22
 def add_arguments(parser: Parser) -> None:
     """Take a file, what it is held against, and how it is answered."""
     add_recording_arguments(parser)
-    add_default(parser, "--false-alarm", 1e-3, "A", "probability that a correct implementation ever raises the alarm")
-    parser.add_argument("--every", type=integer, default=1, metavar="K", help="look after every K masks; 1 by default")
-    parser.add_argument("--plot", metavar="FILE", help="write the picture of the evidence as .png, .svg or .pdf")
+    add_default(parser, "--false-alarm", 1e-3, "A", "probability that a correct implementation ever raises an alarm")
+    parser.add_argument("--every", type=integer, default=1, metavar="K", help="test after every K masks; 1 by default")
+    parser.add_argument("--plot", metavar="FILE", help="draw the evidence over the steps: .png, .svg or .pdf")
 
 
 def run(arguments: argparse.Namespace) -> int:

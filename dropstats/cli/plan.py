@@ -1,4 +1,4 @@
-"""Command `plan`: how many neurons show that p is off, or by how much it must be off to be seen."""
+"""Command `plan`: how many neurons it takes to detect a shift of p, or the smallest shift that some detect."""
 
 import argparse
 import math
@@ -6,7 +6,7 @@ import math
 import dropstats
 from dropstats.cli.common import Parser, add_default, integer, number, print_json, probability
 
-SUMMARY = "number of neurons that show a shift of p, or shift that they show"
+SUMMARY = "number of neurons needed to detect a shift of p, or smallest shift that N neurons detect"
 EXAMPLES = """\
   dropstats plan --p 0.1 --shift 0.0016
   dropstats plan --p 0.1 --neurons 1e6 --false-alarm 1e-6"""
@@ -16,10 +16,10 @@ def add_arguments(parser: Parser) -> None:
     """Take p, a shift or a number of neurons, and the two error rates."""
     parser.add_argument("--p", type=probability, required=True, metavar="P", help="declared drop probability")
     asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument("--shift", type=number, metavar="D", help="difference to the true probability, P + D")
-    asked.add_argument("--neurons", type=integer, metavar="N", help="number of neurons, over all masks")
-    add_default(parser, "--false-alarm", 0.01, "A", "probability of an alarm where P is right")
-    add_default(parser, "--power", 0.9, "B", "probability of an alarm where it is P + D")
+    asked.add_argument("--shift", type=number, metavar="D", help="shift to detect: the true probability is P + D")
+    asked.add_argument("--neurons", type=integer, metavar="N", help="number of neurons in all masks together")
+    add_default(parser, "--false-alarm", 0.01, "A", "probability of an alarm if P is correct")
+    add_default(parser, "--power", 0.9, "B", "probability of an alarm if the true probability is P + D")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXIT_STATUS = """\
 exit status: 0 passed, 1 a test fails, 2 wrong use or bad input,
-3 nothing could be judged (with --strict: something could not)"""
+3 too few neurons for a verdict (with --strict: or for any test)"""
 
 _NARROWEST = 60
 _GREEN, _RED, _YELLOW = "32", "1;31", "33"
@@ -38,15 +38,15 @@ def add_report_arguments(parser: Parser, plot: bool = True) -> None:
     parser.add_argument("--html", metavar="FILE", help="write the report as one HTML file")
     parser.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML, for a CI server")
     if plot:
-        parser.add_argument("--plot", metavar="FILE", help="write the picture of the report as .png, .svg or .pdf")
+        parser.add_argument("--plot", metavar="FILE", help="draw the report: .png, .svg or .pdf")
     parser.add_argument("--markdown", action="store_true", help="print Markdown, ready to paste into an issue")
-    strict = "exit with status 3 where a test could not judge"
+    strict = "exit with status 3 if any test is inconclusive"
     parser.add_argument("--strict", action="store_true", help=strict)
 
 
 def add_progress_argument(parser: Parser) -> None:
     """Take whether to show progress."""
-    words = "show progress on stderr; by default on a terminal"
+    words = "show progress on stderr; by default on a terminal only"
     parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None, help=words)
 
 

@@ -21,7 +21,7 @@ from dropstats.counts.quick import QuickBinomial
 if TYPE_CHECKING:
     from fractions import Fraction
 
-SUMMARY = "probability that a number of neurons is dropped (or kept), or a summary of that number"
+SUMMARY = "probability of a number of dropped (or kept) neurons; without an event, a summary"
 EXAMPLES = """\
   dropstats prob 1024 0.5
   dropstats prob 1024 0.5 --exactly 512
@@ -47,9 +47,9 @@ def add_arguments(parser: Parser) -> None:
         event.add_argument(name, type=_neurons, metavar="K", help=f"{words} neurons, or K%%")
     words = "A to B neurons, both included, or A%% to B%%"
     event.add_argument("--between", type=_neurons, nargs=2, metavar=("A", "B"), help=words)
-    words = "the smallest number that is exceeded with probability 1 - Q at most"
+    words = "the smallest number that is exceeded with probability at most 1 - Q"
     event.add_argument("--quantile", type=probability, metavar="Q", help=words)
-    parser.add_argument("--kept", action="store_true", help="count kept neurons, not dropped ones")
+    parser.add_argument("--kept", action="store_true", help="count kept neurons instead of dropped ones")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -25,8 +25,10 @@ def add_arguments(parser: Parser) -> None:
     """Take a law, the number of masks, a seed and a file for the picture."""
     add_law_arguments(parser)
     parser.add_argument("--trials", type=integer, required=True, metavar="T", help="number of masks, such as 1e6")
-    parser.add_argument("--seed", type=integer, metavar="S", help="seed; by default a new one, which is reported")
-    parser.add_argument("--plot", metavar="FILE", help="write the picture, simulation over law, as .png, .svg or .pdf")
+    parser.add_argument("--seed", type=integer, metavar="S", help="seed; by default a new one, which is printed")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the simulated counts over their exact law: .png, .svg or .pdf"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

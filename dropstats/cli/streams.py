@@ -9,7 +9,7 @@ import dropstats
 from dropstats.cli import printing
 from dropstats.cli.common import Parser, add_default, add_recording_arguments, declared_law, one_line
 
-SUMMARY = "decide whether recordings of several ranks, layers or seeds are independent, or identical"
+SUMMARY = "test whether recordings of several ranks, layers or seeds are independent, or identical"
 EXAMPLES = f"""\
   dropstats streams rank0.npz rank1.npz rank2.npz
   dropstats streams rank0.npy rank1.npy --law 'Channels(64, 8 * 8, 0.2)'
@@ -21,9 +21,9 @@ EXAMPLES = f"""\
 def add_arguments(parser: Parser) -> None:
     """Take the recordings, what they declare and what they are expected to be."""
     add_recording_arguments(parser, nargs="+")
-    expect = "what streams should be; %(default)s by default"
+    expect = "what the recordings should be; %(default)s by default"
     parser.add_argument("--expect", choices=("independent", "identical"), default="independent", help=expect)
-    add_default(parser, "--false-alarm", 1e-3, "A", "probability that streams which are as expected fail")
+    add_default(parser, "--false-alarm", 1e-3, "A", "probability that correct recordings fail")
     printing.add_report_arguments(parser)
     printing.add_progress_argument(parser)
 

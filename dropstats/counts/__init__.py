@@ -1,4 +1,4 @@
-"""Laws of counts, as frozen scipy distributions: binomial with right tails, Poisson-binomial, tables, sums, mirrors.
+"""Distributions of counts, as frozen scipy distributions with accurate tails: binomial, Poisson-binomial, sums.
 
 Names load when they are first asked for, so that what needs no scipy.stats does not wait for it.
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dropstats.counts.frozen import Count, Mirror
     from dropstats.counts.incomplete_beta import at_least, at_most, binomial_interval, binomial_tails
     from dropstats.counts.odds import nodes
-    from dropstats.counts.sums import PoissonBinomial, Sum, add, of_groups, of_rates
+    from dropstats.counts.sums import PoissonBinomial, Sum, add, merged, of_each, of_rates
     from dropstats.counts.table import Scaled, Table, hypergeometric, point_mass
 
 __all__ = [
@@ -30,8 +30,9 @@ __all__ = [
     "binomial_interval",
     "binomial_tails",
     "hypergeometric",
+    "merged",
     "nodes",
-    "of_groups",
+    "of_each",
     "of_rates",
     "point_mass",
     "squares",
@@ -43,7 +44,7 @@ _NAMES = {
     "frozen": ("Count", "Mirror"),
     "incomplete_beta": ("at_least", "at_most", "binomial_interval", "binomial_tails"),
     "odds": ("nodes",),
-    "sums": ("PoissonBinomial", "Sum", "add", "of_groups", "of_rates"),
+    "sums": ("PoissonBinomial", "Sum", "add", "merged", "of_each", "of_rates"),
     "table": ("Scaled", "Table", "hypergeometric", "point_mass"),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}

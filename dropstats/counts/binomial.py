@@ -1,4 +1,4 @@
-"""The binomial law of a count, and the Bernoulli law of one neuron."""
+"""The binomial distribution of a count, and the Bernoulli distribution of one neuron."""
 
 import math
 from bisect import bisect_left
@@ -29,7 +29,7 @@ _RATIOS = 500
 
 
 class Binomial(Count):
-    """Number of dropped among n neurons that are dropped independently with probability p.
+    """Binomial distribution of the number of dropped among n independent neurons.
 
     Examples
     --------

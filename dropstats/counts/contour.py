@@ -66,6 +66,11 @@ class Contour:
         self._rates, self.n = rates, rates.n
         self._variance = float(rates.curvature(np.zeros(1))[0])
 
+    @property
+    def mean(self) -> float:
+        """Mean number of dropped."""
+        return self._rates.mean[0]
+
     # --- the tilt ------------------------------------------------------------------------------------------------
 
     def _saddle(self, k: Floats) -> Floats:
@@ -122,7 +127,9 @@ class Contour:
     def _parts(self, k: Floats, out: Floats) -> Iterator[NDArray[np.intp]]:
         """Yield where the counts strictly between the ends stand, some at a time; at the ends, put the logs there."""
         inside = (k > 0) & (k < self.n)
-        out[k == 0], out[k == self.n] = (self._rates.log_end(top) for top in (False, True))
+        for end, top in ((0, False), (self.n, True)):
+            if (k == end).any():
+                out[k == end] = self._rates.log_end(top)
         (where,) = inside.nonzero()
         size = max(1, _CHUNK // (64 * self._rates.size))
         for start in range(0, where.size, size):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _validate
+from dropstats import _progress, _validate
 from dropstats.counts.binomial_logs import BinomialLogs
 
 Floats = NDArray[np.float64]
@@ -26,10 +26,18 @@ Floats = NDArray[np.float64]
 # have all their digits down to the smallest double, 5e-324: what is lost is 1e-26 of it for each term.
 SCALE = 2.0**140
 _TINY = np.finfo(np.float64).tiny
+UNSCALE = 2.0**-140
 # Binomials of up to this many neurons are taken apart and convolved many at a time.
 _SINGLES = 8
-# Polynomials are multiplied many at a time up to this length, pair by pair beyond: measured fastest at 20,000 rates.
-_BATCH_LENGTH = 64
+# Tables of so many neurons are had first. Tables are multiplied many at a time where they are no longer than this and
+# there are enough pairs, or more pairs than they are long. Measured from 20 to 20,000 rates.
+_GROUP, _TOGETHER, _PAIRS = 16, 34, 8
+# Tables of many neurons are cut at their ends from this length on.
+_CUT = 256
+# Where the shorter of two tables is so long, the product is had as one of matrices, with rows of so many.
+_LONG, _ROW = 1000, 64
+# Entries of such a matrix at a time.
+_ENTRIES = 2**20
 # Tables of up to this length are formed from one count to the next, each step within 3e-16, and longer ones from logs.
 _RATIOS = 2000
 # Of fewer dropped, or kept, than this in the mean a table is short, and reaches its end.
@@ -66,14 +74,13 @@ def work(n: Floats, p: Floats) -> float:
 def convolve(n: Floats, p: Floats, q: Floats) -> Pmf:
     """Return the table of the sum of independent binomials; q = 1 - p is held apart, for p may be next to 1."""
     few = n <= _SINGLES
-    groups = [Group(int(size), *pair) for size, *pair in zip(*(x[~few].tolist() for x in (n, p, q)), strict=True)]
-    large = [(group, *_window(group)) for group in groups]
-    for size_a, size_b in pairwise(sorted(high - low + 1 for _, low, high in large)):
-        _check_work(size_a, size_b)  # before any table is filled: the widest two meet in the end
-    tables = [_binomial_table(*item) for item in large]
-    if few.any():
-        repeats = n[few].astype(np.intp)
-        tables += _multiply_many(np.stack([np.repeat(q[few], repeats), np.repeat(p[few], repeats)]))
+    tables = [_multiply_many(*_repeated(n[few], p[few], q[few]))] if few.any() else []
+    if not few.all():
+        groups = [Group(int(size), *pair) for size, *pair in zip(*(x[~few].tolist() for x in (n, p, q)), strict=True)]
+        large = [(group, *_window(group)) for group in groups]
+        for size_a, size_b in pairwise(sorted(high - low + 1 for _, low, high in large)):
+            _check_work(size_a, size_b)  # before any table is filled: the widest two meet in the end
+        tables += [_binomial_table(*item) for item in large]
     if not tables:
         return Pmf(0, np.full(1, SCALE))
     # the two shortest first: fewest multiplications
@@ -97,11 +104,11 @@ def product(a: Pmf, b: Pmf) -> Pmf:
     if 8 * points.size < a.pmf.size:
         _check_work(points.size, b.pmf.size)
         out = np.zeros(a.pmf.size + b.pmf.size - 1)
-        for point in points.tolist():
+        for point in _progress.shown(points.tolist(), points.size, "convolving", "point", delay=1):
             out[point : point + b.pmf.size] += a.pmf[point] / SCALE * b.pmf
         return trim(Pmf(a.start + b.start, out))
     _check_work(a.pmf.size, b.pmf.size)
-    return trim(Pmf(a.start + b.start, np.convolve(a.pmf, b.pmf) / SCALE))
+    return trim(Pmf(a.start + b.start, _multiply(a.pmf, b.pmf) * UNSCALE))
 
 
 def _check_work(size_a: int, size_b: int) -> None:
@@ -128,19 +135,86 @@ def trim(table: Pmf) -> Pmf:
     return Pmf(table.start + first, table.pmf[first : last + 1])
 
 
-def _multiply_many(factors: Floats) -> list[Pmf]:
-    """Return tables whose convolution is that of all columns, multiplying columns pairwise while they are short."""
-    tables, factors = [], factors * SCALE
-    while factors.shape[1] > 1 and factors.shape[0] < _BATCH_LENGTH:
-        length, half = factors.shape[0], factors.shape[1] // 2
-        if factors.shape[1] % 2:
-            tables.append(trim(Pmf(0, factors[:, -1])))
-        left, right = factors[:, :half], factors[:, half : 2 * half]
-        factors, each = np.zeros((2 * length - 1, half)), np.empty((length, half))
-        for shift in range(length):
-            factors[shift : shift + length] += np.multiply(left[shift], right, out=each)
-        factors /= SCALE
-    return tables + [trim(Pmf(0, column)) for column in np.ascontiguousarray(factors.T)]
+def _repeated(n: Floats, p: Floats, q: Floats) -> tuple[Floats, Floats]:
+    """Return p and q of each neuron."""
+    return (p, q) if n.max() == 1 else (np.repeat(p, n.astype(np.intp)), np.repeat(q, n.astype(np.intp)))
+
+
+def _multiply_many(p: Floats, q: Floats) -> Pmf:
+    """Return the table of the number of dropped among neurons, by products of pairs, all pairs of a step together.
+
+    The neurons are dealt out to a power of two of groups, so that all tables of a step are alike.
+    """
+    groups = 1 << ((p.size - 1) // _GROUP).bit_length()
+    size = -(-p.size // groups)
+    tables = np.zeros((2, groups << (size - 1).bit_length()))
+    tables[0] = SCALE  # who is missing in a group is kept for certain
+    np.multiply(q, SCALE, out=tables[0, : p.size])
+    np.multiply(p, SCALE, out=tables[1, : p.size])
+    while tables.shape[1] > groups:
+        tables = _columns(tables)
+    tables = tables[: size + 1]
+    while tables.shape[1] >= max(2 * _PAIRS, 0 if tables.shape[0] <= _TOGETHER else 2 * tables.shape[0]):
+        tables = _columns(tables)
+    start, rows = 0, np.ascontiguousarray(tables.T)
+    while rows.shape[0] > 1:
+        half, length = rows.shape[0] // 2, rows.shape[1]
+        products, others = np.empty((half, 2 * length - 1)), rows[half:, ::-1]
+        for row in range(half):
+            if length < _LONG:
+                products[row] = np.correlate(rows[row], others[row], "full")
+            else:
+                products[row] = _multiply(rows[row], rows[half + row])
+        products *= UNSCALE
+        rows = products
+        start *= 2
+        if rows.shape[1] > _CUT:
+            (large,) = np.nonzero(rows.max(axis=0) >= _TINY)
+            start, rows = start + int(large[0]), rows[:, large[0] : large[-1] + 1]
+    return trim(Pmf(start, rows[0, : p.size + 1 - start]))
+
+
+def _columns(tables: Floats) -> Floats:
+    """Return the products of the columns in the left half and those in the right half."""
+    length, half = tables.shape[0], tables.shape[1] // 2
+    padded = np.zeros((3 * length - 2, half))
+    padded[length - 1 : 2 * length - 1] = tables[:, half:]
+    size = padded.itemsize
+    strides = -half * size, half * size, size
+    # shifted[j, k] is row k - j of the right half
+    shape = length, 2 * length - 1, half
+    shifted = np.ndarray(shape, np.float64, padded, (length - 1) * half * size, strides)
+    out: Floats = np.einsum("jh,jkh->kh", tables[:, :half], shifted)
+    out *= UNSCALE
+    return out
+
+
+def _multiply(a: Floats, b: Floats) -> Floats:
+    """Return the convolution of positive numbers.
+
+    Where both are long it is a product of matrices, which runs at several times the speed: one holds the shorter, in
+    rows, and the other shifted copies of the longer.
+    """
+    if a.size > b.size:
+        a, b = b, a
+    if a.size < _LONG:
+        return np.correlate(b, a[::-1], "full")
+    width, number = _ROW, -(-a.size // _ROW)
+    rows = np.zeros((number, width))
+    rows.reshape(-1)[rows.size - a.size :] = a[::-1]
+    out = np.zeros((number - 1) * width + b.size + width - 1)
+    step = _ENTRIES // max(number, width)
+    begins = range(0, b.size, step)
+    for begin in _progress.shown(begins, len(begins), "convolving", "block", delay=1):
+        part = b[begin : begin + step]
+        padded = np.zeros(part.size + 2 * width - 2)
+        padded[width - 1 : width - 1 + part.size] = part
+        shape, size = (width, part.size + width - 1), padded.itemsize
+        products = rows @ np.ndarray(shape, np.float64, padded, 0, (size, size)).copy()
+        for row in range(number):
+            at = begin + (number - 1 - row) * width
+            out[at : at + shape[1]] += products[row]
+    return out[: a.size + b.size - 1]
 
 
 def _window(group: Group) -> tuple[int, int]:

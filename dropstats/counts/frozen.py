@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr
 
+from dropstats import _progress
 from dropstats._numerics import log1mexp
 from dropstats.counts import likeness, search
 
@@ -23,9 +25,9 @@ _SUMMED, _EXPECT_CHUNK, _EXPECT_MAX = 2**16, 2**18, 10**8
 
 
 class Count:
-    """Law of a count in 0..n: a frozen scipy distribution, exact in both tails.
+    """Distribution of a count in 0..n: a frozen scipy distribution that is accurate in both tails.
 
-    Supports what any frozen discrete distribution of scipy does, vectorised: ``pmf logpmf cdf logcdf sf logsf ppf isf
+    It has the vectorised methods of every frozen discrete scipy distribution: ``pmf logpmf cdf logcdf sf logsf ppf isf
     mean var std stats median entropy interval expect moment support rvs``.
     """
 
@@ -55,12 +57,12 @@ class Count:
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """Shape parameters, as scipy has them; none where scipy has no distribution of the kind."""
+        """Shape parameters of the corresponding scipy distribution; empty if there is none."""
         return ()
 
     @cached_property
     def dist(self) -> Any:
-        """The scipy distribution that this is a frozen one of; a nameless one where scipy has none of the kind."""
+        """The scipy distribution that this one freezes; a nameless one if scipy has none of the kind."""
         from dropstats.counts.distribution import Distribution
 
         return Distribution(self)
@@ -72,7 +74,7 @@ class Count:
 
     @property
     def random_state(self) -> Any:
-        """Default source of `rvs`, as of scipy's laws; None means fresh entropy, never NumPy's global state."""
+        """Default source of randomness of `rvs`, as in scipy; None means fresh entropy, never NumPy's global state."""
         return self._random_state
 
     @random_state.setter
@@ -88,11 +90,9 @@ class Count:
 
     def _evaluate(self, function: Callable[[Any], Any], k: Any, below: float, above: float) -> Any:
         """Apply `function` to the counts inside the support; `above` holds from n on."""
-        if isinstance(k, int | float):
-            return self._evaluate_one(function, k, below, above)
-        x = np.asarray(k, dtype=np.float64)
-        if x.ndim == 0:
-            return self._evaluate_one(function, float(x), below, above)
+        x: Any = k if isinstance(k, int | float) else np.asarray(k, dtype=np.float64)
+        if isinstance(x, int | float) or x.ndim == 0:
+            return self._evaluate_one(function, x, below, above)
         inside = (x >= 0) & (x < self.n)
         if inside.all():
             return function(np.floor(x).ravel()).reshape(x.shape)
@@ -118,7 +118,9 @@ class Count:
                 x = float(x)
                 return np.float64(function(x) if self._takes_numbers else function(np.array([x]))[0])
             return np.float64(math.nan if x != x else elsewhere)
-        inside = (x >= 0) & (x <= self.n) & (x == np.floor(x))
+        inside = (x >= 0) & (x <= self.n)
+        if getattr(k, "dtype", x.dtype).kind not in "iu":
+            inside &= x == np.floor(x)
         if inside.all():
             return function(x.ravel()).reshape(x.shape)
         out = np.full(x.shape, elsewhere)
@@ -208,12 +210,12 @@ class Count:
         """Return the smallest count whose lower tail has reached a level in (0, 1), or the upper come down to it."""
         if not self._takes_numbers:
             return float(self._levels(np.array([level]), upward)[0])
-        tail, n = self._sf if upward else self._cdf, self.n
+        guess = search.guess_of_one(level, upward, self._expansion, self.n)
+        return search.first_of_one(self._sf if upward else self._cdf, level, upward, guess, self.n)
 
-        def reached(k: int) -> bool:
-            return k >= n or bool(tail(float(k)) <= level if upward else tail(float(k)) >= level)
-
-        return search.first_of_one(reached, int(search.guess_of_one(level, upward, self._cumulants, n)), n)
+    @cached_property
+    def _expansion(self) -> tuple[float, float, float, float]:
+        return search.expansion(self._cumulants)
 
     def _levels(self, levels: Floats, upward: bool) -> Floats:
         """Return the same of many levels."""
@@ -221,14 +223,14 @@ class Count:
         def reached(k: Any, at: Any) -> Any:
             return self.sf(k) <= at if upward else self.cdf(k) >= at
 
-        return search.first(reached, levels, search.guesses(levels, upward, self._cumulants, self.n), self.n)
+        return search.first(reached, levels, search.guesses(levels, upward, self._expansion, self.n), self.n)
 
     def median(self) -> Any:
         """Smallest k with P(X <= k) >= 1/2."""
         return self.ppf(0.5)
 
     def interval(self, confidence: ArrayLike | None = None) -> tuple[Any, Any]:
-        """Central interval: both ends are counts, with at most (1 - confidence) / 2 on either side of them."""
+        """Central interval of counts, with probability at most (1 - confidence) / 2 beyond each end."""
         level = np.asarray(confidence, dtype=np.float64)
         if not ((level >= 0) & (level <= 1)).all():
             raise ValueError(f"confidence must be in [0, 1]; got {confidence!r}")
@@ -248,7 +250,7 @@ class Count:
         return np.sqrt(self.var())
 
     def stats(self, moments: str = "mv") -> Any:
-        """Mean, variance, skewness and excess kurtosis: those whose letters 'm', 'v', 's', 'k' are given."""
+        """Mean, variance, skewness and excess kurtosis, as selected by the letters 'm', 'v', 's', 'k'."""
         mean, variance, third, fourth = self._cumulants
         # one division at a time: powers of a tiny variance underflow
         shape = (third / variance / math.sqrt(variance), fourth / variance / variance) if variance else (math.nan,) * 2
@@ -257,7 +259,7 @@ class Count:
         return chosen[0] if len(chosen) == 1 else chosen
 
     def moment(self, order: int | None = None) -> Any:
-        """E X^order."""
+        """Moment E X^order about 0."""
         if order is None or order != math.floor(order) or order < 0:
             raise ValueError(f"order must be an integer of 0 or more; got {order!r}")
         mean, variance, third, fourth = self._cumulants
@@ -268,16 +270,12 @@ class Count:
         if order == 3:
             return np.float64(third + 3 * mean * variance + mean**3)
         if order == 4:
-            products = 3 * variance**2 + 4 * mean * third + 6 * mean**2 * variance + mean**4
-            return np.float64(fourth + products)
+            return np.float64(fourth + (3 * variance**2 + 4 * mean * third + 6 * mean**2 * variance + mean**4))
         return self.expect(lambda k: k**order)
 
     def entropy(self) -> Any:
         """Shannon entropy of the count, in nats."""
-        k = self._window()
-        probability = self.pmf(k)
-        probability = probability[probability > 0]
-        return np.float64(0.0 - np.sum(probability * np.log(probability)))  # 0.0 - x: never -0.0
+        return np.float64(np.sum(entr(self.pmf(self._window()))) + 0.0)  # + 0.0: never -0.0
 
     def _window(self) -> Floats:
         """Return the counts outside which less than 1e-300 lies on either side."""
@@ -292,12 +290,12 @@ class Count:
         conditional: bool = False,
         **kwds: Any,
     ) -> Any:
-        """E func(X) over lb <= X <= ub, by summing over the support; promised up to n = 1e7.
+        """Expectation of func(X) over lb <= X <= ub, by summation over the support.
 
-        `func` gets arrays of counts. Beyond 1e7 neurons the sum runs over the counts outside which less than 1e-300
-        lies on either side. scipy's `maxcount`, `tolerance` and `chunksize` are accepted and not needed.
+        `func` is called with arrays of counts; `progress=True` shows a bar. For n above 1e7, counts in tails of
+        probability below 1e-300 are left out. scipy's `maxcount`, `tolerance` and `chunksize` are accepted and ignored.
         """
-        if unknown := sorted(set(kwds) - {"maxcount", "tolerance", "chunksize"}):
+        if unknown := sorted(set(kwds) - {"maxcount", "tolerance", "chunksize", "progress"}):
             raise TypeError(f"expect() got an unexpected keyword argument {unknown[0]!r}")
         low, high = 0, self.n
         if self.n > 10**7:
@@ -308,7 +306,8 @@ class Count:
         if high - low >= _EXPECT_MAX:
             raise ValueError(f"expect would sum {high - low + 1} terms; it sums at most {_EXPECT_MAX}")
         total = np.float64(0.0)
-        for start in range(low, high + 1, _EXPECT_CHUNK):
+        starts = range(low, high + 1, _EXPECT_CHUNK)
+        for start in _progress.shown(starts, len(starts), "summing", "block", kwds.get("progress"), delay=1):
             k = search.counts_between(start, min(start + _EXPECT_CHUNK - 1, high))
             total = total + np.sum((k if func is None else func(k)) * self.pmf(k))
         if conditional:
@@ -320,13 +319,13 @@ class Count:
         return 0, self.n
 
     def rvs(self, size: Any = None, random_state: Any = None) -> Any:
-        """Draw counts; `random_state` as for scipy, but None means fresh entropy (or the attribute of that name)."""
+        """Draw counts; `random_state` as in scipy, but None means the attribute of that name, or fresh entropy."""
         source = likeness.source_of(self._random_state if random_state is None else random_state)
         drawn = self._variates(() if size is None else size, source)
         return drawn[()] if size is not None else int(drawn)
 
     def mirror(self) -> "Count":
-        """Return the law of n - X, exactly."""
+        """Return the exact distribution of n - X."""
         return Mirror(self)
 
 

@@ -55,9 +55,10 @@ class Rates:
     @cached_property
     def mean(self) -> tuple[float, float]:
         """The mean as an unevaluated sum of two doubles."""
-        parts = np.concatenate(exact_products(self.number, self.p)).tolist()
-        high = math.fsum(parts)
-        return high, math.fsum([*parts, -high])
+        products, errors = exact_products(self.number, self.p)
+        high, low = compensated_sum(products)
+        low += float(errors.sum())
+        return high + low, low - ((high + low) - high)
 
     def from_mean(self, k: Floats) -> Floats:
         """Return k minus the mean."""
@@ -147,6 +148,23 @@ def exact_products(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     (high_a, low_a), (high_b, low_b) = map(_halves, (a, b))
     both = a * b
     return both, low_a * low_b - (((both - high_a * high_b) - low_a * high_b) - high_a * low_b)
+
+
+def compensated_sum(x: Floats) -> tuple[float, float]:
+    """Return the sum as that of two numbers, pair by pair, the rounding error of each addition kept and added up.
+
+    Source: T. Ogita, S. M. Rump, S. Oishi (2005). Accurate sum and dot product. SIAM Journal on Scientific Computing
+    26, 1955-1988, doi:10.1137/030601818.
+    """
+    low = 0.0
+    while x.size > 1:
+        half = (x.size + 1) // 2
+        a, b = x[:half], np.zeros(half)
+        b[: x.size - half] = x[half:]
+        x = a + b
+        of_b = x - a
+        low += float(((a - (x - of_b)) + (b - of_b)).sum())
+    return (float(x[0]) if x.size else 0.0), low
 
 
 def _halves(x: Floats) -> tuple[Floats, Floats]:

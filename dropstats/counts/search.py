@@ -28,8 +28,10 @@ def quantile(
 ) -> Any:
     """Return the quantiles of a count in 0..n, as scipy has them at the ends; those of levels in (0, 1) as given."""
     if isinstance(q, float) or np.ndim(q) == 0:
-        u = float(np.asarray(q, dtype=np.float64))
-        return np.float64(of_one(u, upward) if 0 < u < 1 else -1 if u == upward else n if u == 1 - upward else math.nan)
+        u = q if isinstance(q, float) else float(np.asarray(q, dtype=np.float64))
+        if 0 < u < 1:
+            return np.float64(of_one(u, upward))
+        return np.float64(-1 if u == upward else n if u == 1 - upward else math.nan)
     level = np.asarray(q, dtype=np.float64)
     out = np.full(level.shape, np.nan)
     out[level == upward] = -1.0
@@ -67,44 +69,58 @@ def first(reached: Callable[[Any, Any], Any], level: Floats, guess: Floats, n: i
         high[where[now]], low[where[~now]] = middle[now], middle[~now]
 
 
-def first_of_one(reached: Callable[[int], bool], guess: int, n: int) -> int:
-    """Return the smallest count in 0..n that has reached a level; n has."""
+def first_of_one(tail: Callable[[float], float], level: float, upward: bool, guess: float, n: int) -> int:
+    """Return the smallest count in 0..n whose tail has reached a level; n has, and the guess is below it."""
     low, high, step = -1, n, 1
-    if reached(guess):
-        high = guess
-        while high - step > low and reached(high - step):
-            high, step = high - step, 2 * step
-        low = max(low, high - step)
+    at = int(guess)
+    value = tail(float(at))
+    if value <= level if upward else value >= level:
+        high = at
+        while (at := high - step) > low:
+            value = tail(float(at))
+            if value > level if upward else value < level:
+                break
+            high, step = at, 2 * step
+        low = max(low, at)
     else:
-        low = guess
-        while low + step < high and not reached(low + step):
-            low, step = low + step, 2 * step
-        high = min(high, low + step)
+        low = at
+        while (at := low + step) < high:
+            value = tail(float(at))
+            if value <= level if upward else value >= level:
+                break
+            low, step = at, 2 * step
+        high = min(high, at)
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
+        at = (low + high) // 2
+        value = tail(float(at))
+        low, high = (low, at) if (value <= level if upward else value >= level) else (at, high)
     return high
 
 
-def guesses(levels: Floats, upward: bool, cumulants: Sequence[float], n: int) -> Floats:
-    """Return where a search for quantiles in 0..n may begin, from the first four cumulants.
+def guesses(levels: Floats, upward: bool, cubic: Sequence[float], n: int) -> Floats:
+    """Return where a search for quantiles in 0..n may begin."""
+    z = -ndtri(levels) if upward else ndtri(levels)
+    return np.asarray(np.clip(np.rint(np.polyval(cubic, z)), 0, n))
+
+
+def guess_of_one(level: float, upward: bool, cubic: Sequence[float], n: int) -> float:
+    """Return the same of one level, below n."""
+    z = -_NORMAL.inv_cdf(level) if upward else _NORMAL.inv_cdf(level)
+    third, second, first, mean = cubic
+    guess = ((third * z + second) * z + first) * z + mean + 0.5
+    return max(guess if guess < n else n - 1, 0)
+
+
+def expansion(cumulants: Sequence[float]) -> tuple[float, float, float, float]:
+    """Return the polynomial of a normal quantile that approximates a count's, highest power first.
 
     Source: E. A. Cornish, R. A. Fisher (1938). Moments and cumulants in the specification of distributions. Revue de
     l'Institut International de Statistique 5, 307-320, doi:10.2307/1400905.
     """
-    return np.asarray(np.clip(np.rint(_expansion((-1 if upward else 1) * ndtri(levels), cumulants)), 0, n))
-
-
-def guess_of_one(level: float, upward: bool, cumulants: Sequence[float], n: int) -> float:
-    """Return the same of one level."""
-    return float(min(max(_expansion((-1 if upward else 1) * _NORMAL.inv_cdf(level), cumulants) + 0.5, 0), n))
-
-
-def _expansion(z: Any, cumulants: Sequence[float]) -> Any:
     mean, variance, third, fourth = cumulants
-    guess, sd = mean + math.sqrt(variance) * z, math.sqrt(variance)
+    sd = math.sqrt(variance)
     if variance < 1:  # the series is of no use
-        return guess
-    skew, square = third / variance, z * z
-    more = (square - 3) * (fourth / variance) / 24 - (2 * square - 5) * skew * skew / 36
-    return guess + (square - 1) / 6 * skew + z / sd * more
+        return 0.0, 0.0, sd, mean
+    skew, excess = third / variance / 6, fourth / variance / 24
+    square = skew * skew
+    return (excess - 2 * square) / sd, skew, sd + (5 * square - 3 * excess) / sd, mean - skew

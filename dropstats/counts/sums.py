@@ -12,10 +12,11 @@ from dropstats import _validate
 from dropstats._numerics import log1mexp
 from dropstats.counts.binomial import Binomial
 from dropstats.counts.contour import LEAST_SD, Contour
-from dropstats.counts.convolution import Pmf, product, scaled, trim, work
+from dropstats.counts.convolution import Pmf, convolve, product, scaled, trim, work
 from dropstats.counts.frozen import Count
+from dropstats.counts.mixture import mixture
 from dropstats.counts.odds import Rates
-from dropstats.counts.table import Logs, Scaled, Table, Tabulated, log_sums
+from dropstats.counts.table import LOG_FLOOR, Logs, Scaled, Table, Tabulated, log_sums
 from dropstats.counts.terms import Binomials, Counted, Term, tilt
 
 Floats = NDArray[np.float64]
@@ -23,9 +24,10 @@ Floats = NDArray[np.float64]
 # Sums of more binomials than this are sampled by inversion of the cdf rather than by adding binomial variates.
 _ADDED_VARIATES = 16
 # Multiplications up to which a table is convolved: beyond, windows are faster (measured, of 3 to 100,000 rates).
-_DIRECT = 3e7
-# Standard deviation beyond which a first number is answered without a table.
-_LONG = 300.0
+_DIRECT = 1.2e8
+# Standard deviation beyond which numbers are at first answered without a table: so many, and one more for each so many
+# standard deviations, take about as long as the table, which is made for the next.
+_LONG, _FIRST, _MORE = 20.0, 8, 40.0
 # Standard deviation beyond which no table is made: it would hold a million probabilities or more.
 _WIDE = 2e4
 
@@ -98,7 +100,7 @@ class Sum(Tabulated):
 
 
 class PoissonBinomial(Sum):
-    """Number of dropped among independent neurons whose probabilities differ.
+    """Poisson-binomial distribution: number of dropped among independent neurons with different probabilities.
 
     Its table is a convolution where that is little work. Else it is put together from windows, each from the Fourier
     transform of a tilted law; and where the standard deviation is beyond 2e4, every count is answered for itself.
@@ -119,8 +121,9 @@ class PoissonBinomial(Sum):
     def __init__(self, p: Floats, number: Floats) -> None:
         self.p, self.number = p, number
         Tabulated.__init__(self, int(number.sum()))
-        self._variance = float(number @ (p * (1 - p)))
-        if self._variance > _WIDE**2:
+        sd = math.sqrt(float(number @ (p * (1 - p)))) if self.n > 4 * _LONG**2 else 0.0  # is at most sqrt(n) / 2
+        self._asked = _FIRST + int(sd / _MORE) if sd > _LONG else -1
+        if sd > _WIDE:
             for name in ("_pmf", "_logpmf", "_cdf", "_logcdf", "_sf", "_logsf"):
                 setattr(self, name, getattr(_Wide(self), name))
 
@@ -148,28 +151,66 @@ class PoissonBinomial(Sum):
     @cached_property
     def contour(self) -> Contour:
         """The law of what is uncertain."""
-        inside = (self.p > 0) & (self.p < 1)
-        return Contour(Rates(self.p[inside], self.number[inside]))
+        return Contour(Rates(*self._uncertain))
+
+    @cached_property
+    def _uncertain(self) -> tuple[Floats, Floats]:
+        """The probabilities strictly between 0 and 1, which rise, and how many neurons have each."""
+        first, last = int(self.p[0] == 0), self.p.size - int(self.p[-1] == 1)
+        return self.p[first:last], self.number[first:last]
+
+    @cached_property
+    def _possible(self) -> tuple[int, int]:  # type: ignore[override]
+        """Smallest and largest count of positive probability."""
+        first = int(self.number[-1]) if self.p[-1] == 1 else 0
+        return first, self.n - (int(self.number[0]) if self.p[0] == 0 else 0)
 
     @cached_property
     def _by_windows(self) -> Pmf | None:
         """The table put together from windows; None where a convolution is the better way."""
-        inside = (self.p > 0) & (self.p < 1)
-        if work(self.number[inside], self.p[inside]) < _DIRECT:
+        p, number = self._uncertain
+        if self.n**2 < _DIRECT or work(number, p) < _DIRECT:
             return None
         table = self.contour.table()
         return None if table is None else trim(Pmf(self._possible[0] + table[0], scaled(table[1])))
 
     @cached_property
     def _table(self) -> Pmf:  # type: ignore[override]
-        return self._terms[0].tilted(0.0).pmf if self._by_windows is None else self._by_windows
+        if self._by_windows is not None:
+            return self._by_windows
+        p, number = self._uncertain
+        table = convolve(number, p, 1 - p)
+        return Pmf(self._possible[0] + table.start, table.pmf)
 
-    def _value(self, which: int, k: Any, below: float, above: float) -> Any:
-        # a single count does not wait for a long table
-        if isinstance(k, float) and self._variance > _LONG**2 and "_numbers" not in self.__dict__:
-            wide = _Wide(self)
-            return (wide._pmf, wide._cdf, wide._sf)[which](k)
-        return super()._value(which, k, below, above)
+    def _instead(self) -> "_Wide | None":
+        """Return what answers a number while there is no table, and none is due."""
+        if self._asked < 0 or "_table" in self.__dict__:
+            return None
+        self._asked -= 1
+        return _Wide(self)
+
+    def _value(self, which: int, k: Any) -> Any:
+        if isinstance(k, float) and (wide := self._instead()) is not None:
+            value = (wide._pmf, wide._cdf, wide._sf)[which](k)
+            if value == 0 or value >= LOG_FLOOR:
+                return value
+        return super()._value(which, k)
+
+    def _logpmf(self, k: Any) -> Any:
+        if isinstance(k, float) and (wide := self._instead()) is not None:
+            return wide._logpmf(k)
+        return super()._logpmf(k)
+
+    def _log_tail(self, k: Any, edge: Any, upward: bool) -> Any:
+        if isinstance(k, float) and (wide := self._instead()) is not None:
+            log = wide._logsf(k) if upward else wide._logcdf(k)
+            if log == 0 or log <= -LOG_FLOOR:
+                return log
+        return super()._log_tail(k, edge, upward)
+
+    def _level(self, level: float, upward: bool) -> float:
+        waits = self._asked >= 0 and "_table" not in self.__dict__
+        return Count._level(self, level, upward) if waits else super()._level(level, upward)
 
     def _remote(self, k: int) -> Logs:
         first, upward = self._possible[0], k > self._cumulants[0]
@@ -255,7 +296,7 @@ class _Wide:
         first, last = self._law._possible
         low, high = np.where(k < first, -np.inf, 0.0), np.where(k < last, 0.0, -np.inf)
         inside = (k >= first) & (k < last)
-        upper = inside & (k >= self._law._cumulants[0])
+        upper = inside & (k - first >= self._law.contour.mean)
         lower = inside & ~upper
         high[upper] = self._law.contour.log_tail(k[upper] + 1 - first, upward=True)
         low[lower] = self._law.contour.log_tail(k[lower] - first, upward=False)
@@ -271,19 +312,40 @@ def tabulate(count: Count) -> Table:
     return Table(count.logpmf(np.arange(count.n + 1.0)), count.n)
 
 
+def merged(parts: Iterable[tuple[float, int]]) -> tuple[tuple[float, int], ...]:
+    """Return pairs (p, n) with each p once, rising, and without those of no neurons."""
+    pairs = list(parts)
+    if len(pairs) > _ADDED_VARIATES:
+        p, number = _merged(*_columns(pairs))
+        return tuple(zip(p.tolist(), number.astype(np.int64).tolist(), strict=True))
+    together: dict[float, int] = {}
+    for rate, n in pairs:
+        together[rate] = together.get(rate, 0) + n
+    return tuple(sorted((rate, n) for rate, n in together.items() if n))
+
+
 def of_rates(parts: Iterable[tuple[float, int]]) -> Count:
     """Return the law of the number dropped, from pairs (p, n) of groups of neurons that share a probability."""
     pairs = list(parts)
     if len(pairs) > _ADDED_VARIATES:
-        p, number = (np.array(x, dtype=np.float64) for x in zip(*pairs, strict=True))
-        return of_groups(*_merged(p, number))
-    merged: dict[float, int] = {}
-    for rate, n in pairs:
-        merged[rate] = merged.get(rate, 0) + n
-    groups = sorted((rate, n) for rate, n in merged.items() if n)
+        return of_groups(*_merged(*_columns(pairs)))
+    groups = merged(pairs)
     if len(groups) == 1:  # of any number of neurons, also beyond 2^53
         return Binomial(groups[0][1], groups[0][0])
-    return of_groups(*np.array(groups).T) if groups else Binomial(0, next(iter(merged), 0.0))
+    return of_groups(*np.array(groups).T) if groups else Binomial(0, pairs[0][0] if pairs else 0.0)
+
+
+def _columns(pairs: list[tuple[float, int]]) -> tuple[Floats, Floats]:
+    p, number = (np.array(x, dtype=np.float64) for x in zip(*pairs, strict=True))
+    return p, number
+
+
+def of_each(rates: Floats) -> Count:
+    """Return the same from the drop probability of each neuron."""
+    p = np.sort(rates)
+    if (p[1:] != p[:-1]).all():
+        return of_groups(p, np.ones(p.size))
+    return of_groups(*np.unique(p, return_counts=True))
 
 
 def of_groups(p: Floats, number: NDArray[Any]) -> Count:
@@ -312,11 +374,8 @@ def _merged(p: Floats, number: Floats) -> tuple[Floats, Floats]:
 
 
 def _flat(counts: Iterable[Count]) -> Iterator[Count]:
-    for count in counts:
-        if isinstance(count, Sum) and not isinstance(count, PoissonBinomial):
-            yield from count.counts
-        else:
-            yield count
+    for count in counts:  # those of a sum, or of a mixture
+        yield from getattr(count, "counts", (count,))
 
 
 def add(*counts: Count) -> Count:
@@ -336,4 +395,4 @@ def add(*counts: Count) -> Count:
     if binomials and (not others or any(count.n for count in binomials)):
         groups = _groups(binomials)
         others.append(of_groups(*groups) if groups[0].size else Binomial(0, binomials[0].parts[0][0]))
-    return others[0] if len(others) == 1 else Sum(others)
+    return others[0] if len(others) == 1 else mixture(others) or Sum(others)

@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _validate
 from dropstats.counts.binomial_logs import BinomialLogs
-from dropstats.counts.convolution import SCALE, Pmf, scaled, trim
+from dropstats.counts.convolution import UNSCALE, Pmf, scaled, trim
 from dropstats.counts.frozen import Count
 from dropstats.counts.search import counts_between
 
 Floats = NDArray[np.float64]
 
 # Smaller numbers have fewer digits than their logs need.
-_LOG_FLOOR = 1e-290
+LOG_FLOOR = 1e-290
 # The log of a probability in a table is right to 1e-13, and there may be 1e4 of them.
 _SUM_TOLERANCE = 1e-9
 
@@ -67,46 +67,54 @@ class Tabulated(Count):
         self._found: list[Logs] = []
 
     @cached_property
-    def _numbers(self) -> tuple[Floats, Floats, Floats]:
-        """pmf, cdf and sf over the table, each tail summed from its own end and completed by the other's complement."""
+    def _mass(self) -> Floats:
+        """The pmf over the table, with a 0 before and behind."""
         pmf = self._table.pmf
-        cdf = np.cumsum(pmf) / SCALE
-        sf = np.append(np.cumsum(pmf[:0:-1])[::-1], 0.0) / SCALE
-        lower = cdf <= 0.5
-        return pmf / SCALE, np.where(lower, cdf, 1 - sf), np.where(lower, 1 - cdf, sf)
+        mass = np.zeros(pmf.size + 2)
+        np.multiply(pmf, UNSCALE, out=mass[1:-1])
+        return mass
 
-    def _value(self, which: int, k: Any, below: float, above: float) -> Any:
-        """Return what stands in the table; `below` and `above` hold beyond its ends."""
-        values = self._numbers[which]
+    @cached_property
+    def _tails(self) -> tuple[Floats, Floats]:
+        """cdf and sf from before the table to behind it, each summed from its own end up to the middle."""
+        pmf = self._table.pmf
+        cdf, sf = np.zeros(pmf.size + 2), np.zeros(pmf.size + 2)
+        np.multiply(np.cumsum(pmf), UNSCALE, out=cdf[1:-1])
+        np.multiply(np.cumsum(pmf[:0:-1])[::-1], UNSCALE, out=sf[1:-2])
+        cdf[-1] = sf[0] = 1.0
+        lower = cdf <= 0.5
+        return np.where(lower, cdf, 1 - sf), np.where(lower, 1 - cdf, sf)
+
+    def _value(self, which: int, k: Any) -> Any:
+        """Return the pmf, cdf or sf from the table, whose ends hold for all counts beyond it."""
+        values, before = self._mass if which == 0 else self._tails[which - 1], self._table.start - 1
         if isinstance(k, float):
-            index = int(k) - self._table.start
-            return float(values[index]) if 0 <= index < values.size else below if index < 0 else above
-        index = k - self._table.start
-        inside = (index >= 0) & (index < values.size)
-        if inside.all():
-            return values[index.astype(np.intp)]
-        out = np.where(index < 0, below, above)
-        out[inside] = values[index[inside].astype(np.intp)]
-        return out
+            return float(values[min(max(int(k) - before, 0), values.size - 1)])
+        return values.take((k - before).astype(np.intp), mode="clip")
 
     def _pmf(self, k: Any) -> Any:
-        return self._value(0, k, 0.0, 0.0)
+        return self._value(0, k)
 
     def _cdf(self, k: Any) -> Any:
-        return self._value(1, k, 0.0, 1.0)
+        return self._value(1, k)
 
     def _sf(self, k: Any) -> Any:
-        return self._value(2, k, 1.0, 0.0)
+        return self._value(2, k)
 
     def _levels(self, levels: Floats, upward: bool) -> Floats:
-        values = self._numbers[2][::-1] if upward else self._numbers[1]
-        found = np.searchsorted(values, levels, side="right" if upward else "left")
-        return np.minimum(self._table.start + (values.size - found if upward else found), self.n).astype(np.float64)
+        cdf, sf = (tail[1:-1] for tail in self._tails)
+        found = cdf.size - np.searchsorted(sf[::-1], levels, side="right") if upward else np.searchsorted(cdf, levels)
+        return np.minimum(self._table.start + found, self.n).astype(np.float64)
+
+    def _level(self, level: float, upward: bool) -> float:
+        cdf, sf = self._tails
+        found = cdf.size - sf[::-1].searchsorted(level, "right") if upward else cdf.searchsorted(level)
+        return float(min(max(self._table.start - 1 + int(found), 0), self.n))
 
     def _logpmf(self, k: Any) -> Any:
         if isinstance(k, float):
             value = self._pmf(k)
-            return math.log(value) if value >= _LOG_FLOOR else float(self._logpmf(np.array([k]))[0])
+            return math.log(value) if value >= LOG_FLOOR else float(self._logpmf(np.array([k]))[0])
         return self._log(k, self._pmf(k), "pmf")
 
     def _logcdf(self, k: Any) -> Any:
@@ -119,7 +127,7 @@ class Tabulated(Count):
         """Return the log of a tail whose outermost term nearest the mean is `edge`."""
         if isinstance(k, float):
             value = self._sf(k) if upward else self._cdf(k)
-            if _LOG_FLOOR <= value <= 0.5:
+            if LOG_FLOOR <= value <= 0.5:
                 return math.log(value)
             return float(self._log_tail(np.array([k]), np.array([edge]), upward)[0])
         tail, other = (self._sf(k), self._cdf(k)) if upward else (self._cdf(k), self._sf(k))
@@ -138,7 +146,7 @@ class Tabulated(Count):
             out = np.log(values)
         first, last = self._possible
         out[(k < first) | (k > last)] = -np.inf
-        small = (values < _LOG_FLOOR) & (k >= first) & (k <= last)
+        small = (values < LOG_FLOOR) & (k >= first) & (k <= last)
         for end in (first, last):
             at = small & (k == end)
             if at.any():
@@ -165,7 +173,7 @@ class Tabulated(Count):
     def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
         """Draw counts by inversion of the cdf."""
         uniform = source.random_sample if isinstance(source, np.random.RandomState) else source.random
-        index = np.searchsorted(self._numbers[1], uniform(size))
+        index = np.searchsorted(self._tails[0][1:-1], uniform(size))
         return np.asarray(self._table.start + np.minimum(index, self._table.pmf.size - 1))
 
 
@@ -221,7 +229,7 @@ class Table(Tabulated):
         upward = k - self.start > mode
         log_pmf = self.log_pmf[mode + 1 :] if upward else self.log_pmf[:mode]
         # about the smallest double, where they are needed as numbers, sums of logs keep their digits so
-        shift = math.log(_LOG_FLOOR)
+        shift = math.log(LOG_FLOOR)
         start = self.start + mode + 1 if upward else self.start
         return Logs(start, log_pmf, lambda: log_sums(log_pmf, shift, upward), start, start + log_pmf.size - 1)
 

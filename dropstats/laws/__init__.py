@@ -1,8 +1,6 @@
 """Laws of dropout masks: a neuron, a layer, a network, and the variants of dropout.
 
-The list below is the one table of laws: public names, ``--law``, generic tests and the docs come from it.
-
-A law is a frozen value: it knows exactly how masks are distributed and can sample them. In a mask 1 (True) keeps a
+A law is an immutable object that holds the exact distribution of masks and can sample them. In a mask 1 (True) keeps a
 neuron and 0 drops it; ``p`` is the probability that a neuron is dropped, ``q = 1 - p`` that it is kept.
 """
 
@@ -19,6 +17,7 @@ from dropstats.laws.layer import Layer
 from dropstats.laws.network import Network
 from dropstats.laws.neuron import Neuron
 
+# The one table of laws: public names, `--law`, generic tests and the docs come from it.
 __all__ = [
     "AlphaDropout",
     "AttentionDropout",

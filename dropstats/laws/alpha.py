@@ -1,4 +1,4 @@
-"""Alpha dropout: a dropped activation becomes SELU's limit, and all are rescaled."""
+"""Alpha dropout: a dropped activation takes SELU's limit at minus infinity, then all are rescaled."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class AlphaDropout:
 
     The output is a x + b where an input x is kept and the constant a alpha' + b where it is dropped, with
     alpha' = -lambda alpha, a = (q + alpha'^2 p q)^(-1/2) and b = -a p alpha', so that mean 0 and variance 1 are
-    preserved. Outputs hold no zeros: an audit must look for `dropped_value`.
+    preserved. No output is 0: to recognise dropped neurons, look for `dropped_value`.
 
     Parameters
     ----------
@@ -57,18 +57,18 @@ class AlphaDropout:
 
     @property
     def a(self) -> float:
-        """Factor of the affine map."""
+        """Factor a of the affine map a x + b."""
         q = 1 - self.p
         return 1.0 / math.sqrt(q + self.alpha_prime**2 * self.p * q)
 
     @property
     def b(self) -> float:
-        """Offset of the affine map."""
+        """Offset b of the affine map a x + b."""
         return -self.a * self.p * self.alpha_prime
 
     @property
     def dropped_value(self) -> float:
-        """Output where an activation is dropped, a alpha' + b."""
+        """Output of a dropped activation, a alpha' + b."""
         return self.a * self.alpha_prime * (1 - self.p)
 
     def _repr_html_(self) -> str:
@@ -85,12 +85,27 @@ class AlphaDropout:
         return cards.card(repr(self), facts, panel, "The two outputs of an input of 1")
 
     def output_moments(self, mean: float = 0.0, variance: float = 1.0) -> tuple[float, float]:
-        """Return mean and variance of the output for an input of this mean and variance."""
+        """Return the mean and the variance of the output, given those of the input.
+
+        Examples
+        --------
+        >>> mean, variance = AlphaDropout(0.5).output_moments(mean=1.0, variance=1.0)
+        >>> round(mean, 6), round(variance, 6)
+        (0.443202, 1.88711)
+        """
         q, step = 1 - self.p, mean - self.alpha_prime
         return self.a * (q * mean + self.p * self.alpha_prime) + self.b, self.a**2 * q * (variance + self.p * step**2)
 
     def apply(self, x: ArrayLike, rng: _validate.RNG = None) -> Floats:
-        """Return the output for inputs x under a fresh mask, of x's shape."""
+        """Return the output for inputs x under a fresh mask, an array of the shape of x.
+
+        Examples
+        --------
+        >>> noise = AlphaDropout(0.5)
+        >>> y = noise.apply(np.zeros(1000), rng=0)
+        >>> set(y.round(6).tolist()) == {round(noise.dropped_value, 6), round(noise.b, 6)}
+        True
+        """
         x = np.asarray(x, dtype=np.float64)
         rates = np.broadcast_to(np.float64(self.p), (x.size,))
         kept = bits.kept_masks(rates, 1, _validate.generator(rng)).reshape(x.shape)

@@ -1,4 +1,4 @@
-"""Dropout of attention probabilities: rows that lose all their keys."""
+"""Dropout of attention probabilities, and how many queries lose all their keys."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class AttentionDropout(Independent):
     """Attention probabilities, dropped independently with probability p after the softmax.
 
-    A query whose keys are all dropped attends to nothing: with probability p^keys, or p^i for the i-th query of a
-    causal mask, which has i keys. The number of such queries is Poisson-binomial: `empty_rows`. The sum of a row, 1
-    before dropout, has variance (p / q) sum a^2 where a are its probabilities.
+    All keys of a query are dropped with probability p^keys, so that it attends to nothing; under a causal mask the
+    i-th query has i keys and loses them all with probability p^i. The number of such queries, `empty_rows`, has a
+    Poisson-binomial distribution. The probabilities a of a row sum to 1 before dropout; after inverted dropout the
+    sum has mean 1 and variance (p / q) sum a^2.
 
     Parameters
     ----------
@@ -29,13 +30,13 @@ class AttentionDropout(Independent):
     p : float
         Probability that an element is dropped.
     causal : bool
-        Whether query i sees only the keys 1 to i, as many keys as queries. The mask then holds the lower triangle
-        alone, row by row, as ``numpy.tril_indices`` lists it.
+        Whether query i sees only keys 1 to i; `keys` must then equal `queries`. The mask holds the lower triangle
+        only, row by row, in the order of ``numpy.tril_indices``. False by default.
 
     References
     ----------
     A. Vaswani et al. (2017). Attention is all you need. Advances in Neural Information Processing Systems 30,
-    5998-6008, arXiv:1706.03762, as its code and its successors apply dropout.
+    5998-6008, arXiv:1706.03762. The dropout is that of its code and of later libraries.
 
     Examples
     --------
@@ -56,16 +57,22 @@ class AttentionDropout(Independent):
         object.__setattr__(self, "causal", bool(causal))
         if self.causal and self.queries != self.keys:
             # libraries disagree about which corner a rectangular causal mask starts from
-            raise ValueError(f"causal needs as many keys as queries; got {self.queries} queries and {self.keys} keys")
+            raise ValueError(f"causal=True needs keys = queries; got {self.queries} queries and {self.keys} keys")
         _validate.neurons(self.n, "the number of attention probabilities")
 
     @property
     def n(self) -> int:
-        """Number of attention probabilities that are not masked already."""
+        """Number of attention probabilities that are not hidden by the causal mask."""
         return self.queries * (self.queries + 1) // 2 if self.causal else self.queries * self.keys
 
     def part_of(self, n: int) -> Ints | None:
-        """Return the lower triangle of a causal mask that was recorded whole; see `LawMethods.part_of`."""
+        """Return the lower triangle of a causal mask that was recorded whole; see `LawMethods.part_of`.
+
+        Examples
+        --------
+        >>> AttentionDropout(2, 2, 0.1, causal=True).part_of(4)
+        array([0, 2, 3])
+        """
         if not self.causal or n != self.queries * self.keys:
             return None
         rows, columns = np.tril_indices(self.queries)
@@ -73,7 +80,7 @@ class AttentionDropout(Independent):
 
     @cached_property
     def empty_rows(self) -> "Count":
-        """Law of the number of queries of which all keys are dropped."""
+        """Distribution of the number of queries that lose all their keys."""
         from dropstats import counts
 
         if not self.causal:

@@ -1,4 +1,4 @@
-"""What every law of dropout masks answers: what follows from its rates, and where neurons are independent, all."""
+"""Methods that every law of dropout masks has."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _validate
+from dropstats import _progress, _validate
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
@@ -25,9 +25,7 @@ BLOCK = 2**22
 
 
 class LawMethods:
-    """What a law answers: a subclass supplies ``n``, ``rates``, ``dropped`` and ``sample``; the rest follows, or it is
-    sharpened by what the subclass knows.
-    """  # noqa: D205
+    """Methods of a law; a subclass supplies ``n``, ``rates``, ``dropped`` and ``sample`` and may refine the others."""
 
     is_noise: ClassVar[bool] = False
     # whether implementations may divide what they keep by the share that this very mask keeps
@@ -45,14 +43,14 @@ class LawMethods:
 
         @property
         def dropped(self) -> "Count":
-            """Law of the number of dropped neurons, a frozen scipy distribution."""
+            """Number of dropped neurons, as a frozen scipy distribution."""
 
         @property
         def parts(self) -> tuple["LawMethods", ...]:
-            """The laws side by side that a network is made of; none of any other law."""
+            """The laws that a network consists of; empty for every other law."""
 
         def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
-            """Return (size, n) masks, True = kept."""
+            """Return masks of shape (size, n), True where a neuron is kept."""
 
     else:
         parts = ()
@@ -64,48 +62,58 @@ class LawMethods:
 
     @cached_property
     def kept(self) -> "Count":
-        """Law of the number of kept neurons: the exact mirror of ``dropped``, a frozen scipy distribution."""
+        """Number of kept neurons, n minus the number dropped, as a frozen scipy distribution."""
         return self.dropped.mirror()
 
     @cached_property
     def rate(self) -> float | None:
-        """The one drop probability of all neurons; None where they differ, or where there are none."""
+        """The common drop probability of all neurons; None if they differ or there are no neurons."""
         rates = self.rates
         alike = rates.size and (rates.strides == (0,) or bool((rates == rates[0]).all()))
         return float(rates[0]) if alike else None
 
     @cached_property
     def variance(self) -> float:
-        """Variance of the number of dropped neurons, exact."""
+        """Exact variance of the number of dropped neurons."""
         return float(self.dropped.var())
 
     @cached_property
     def has_counts(self) -> bool:
-        """Whether ``dropped`` is feasible at this size; as costly as computing it, once."""
+        """Whether ``dropped`` can be computed at this size; the first look computes it."""
         try:
             self.dropped  # noqa: B018
         except (ValueError, MemoryError):
             return False
         return True
 
-    def prob(self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False) -> float:
-        """Return the probability of a number, a share, or an interval of them, of dropped (or kept) neurons.
+    def prob(
+        self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False, progress: Any = None
+    ) -> float:
+        """Return the probability of a count, a fraction or an interval of dropped (or kept) neurons.
 
         Parameters
         ----------
         dropped, kept : int or (low, high)
-            An int is a count; a pair is a closed interval, to which both ends belong and in which None leaves an end
-            open.
+            A count, or a closed interval of counts that includes both ends; None stands for an open end.
         fraction : float or (low, high)
-            Share of the neurons that is dropped, in [0, 1], as its decimal digits say: 0.07 of 100 neurons is 7. A
-            pair is a closed interval, as above.
+            Fraction of the neurons that is dropped, in [0, 1], or a closed interval of fractions. It is read as the
+            decimal number that was written: 0.07 of 100 neurons is exactly 7.
         log : bool
-            Return the natural logarithm, which is finite where the probability itself is below 1e-308.
+            Return the natural logarithm, which stays finite for probabilities below 1e-308. False by default.
+        progress : bool or callable, optional
+            True shows a progress bar after a second (the distribution of some laws, such as `DropBlock`, takes long to
+            compute); a callable such as ``tqdm.notebook.tqdm`` wraps the steps.
+
+        Returns
+        -------
+        float
 
         Raises
         ------
-        TypeError, ValueError
-            If not one of the three is given, if a count or a share is no whole number, if an interval is upside down.
+        TypeError
+            If not exactly one of the three is given.
+        ValueError
+            If a count or a fraction times n is not a whole number, or if an interval has low > high.
 
         Examples
         --------
@@ -118,25 +126,33 @@ class LawMethods:
         """
         if (dropped is None) + (kept is None) + (fraction is None) != 2:
             raise TypeError("prob takes one of dropped=, kept= and fraction=, a number or an interval (low, high)")
-        if kept is not None:
-            return self.kept.between(*_validate.closed_interval(kept, "kept"), log=log)
-        if dropped is not None:
-            return self.dropped.between(*_validate.closed_interval(dropped, "dropped"), log=log)
-        return self.dropped.between(*_validate.share_of(fraction, self.n, "fraction"), log=log)
+        with _progress.asked(progress):
+            if kept is not None:
+                return self.kept.between(*_validate.closed_interval(kept, "kept"), log=log)
+            if dropped is not None:
+                return self.dropped.between(*_validate.closed_interval(dropped, "dropped"), log=log)
+            return self.dropped.between(*_validate.share_of(fraction, self.n, "fraction"), log=log)
 
-    def quantile(self, q: Any, of: str = "dropped") -> Any:
-        """Return the smallest number of neurons k such that at most k are dropped with probability q or more.
+    def quantile(self, q: Any, of: str = "dropped", progress: Any = None) -> Any:
+        """Return the smallest k such that at most k neurons are dropped (or kept) with probability q or more.
 
         Parameters
         ----------
         q : float or array_like
-            Probabilities in [0, 1]; others raise ValueError.
+            Probabilities in [0, 1].
         of : {'dropped', 'kept'}
-            Which neurons are counted.
+            Which neurons are counted; 'dropped' by default.
+        progress : bool or callable, optional
+            As for `prob`.
 
         Returns
         -------
-        int, or ndarray of int64 of q's shape
+        int, or ndarray of int64 of the shape of q
+
+        Raises
+        ------
+        ValueError
+            If a probability is not in [0, 1], or `of` is neither word.
 
         Examples
         --------
@@ -146,25 +162,30 @@ class LawMethods:
         >>> Channels(64, 8 * 8, 0.2).quantile(0.95)
         1152
         """
-        count = getattr(self, _validate.choice(of, "of", ("dropped", "kept")))
-        levels = _validate.unit_interval(q, "q")
-        # the smallest count is 0, where scipy has -1 for q = 0
-        found = np.maximum(count.ppf(levels), 0).astype(np.int64)
+        name, levels = _validate.choice(of, "of", ("dropped", "kept")), _validate.unit_interval(q, "q")
+        with _progress.asked(progress):
+            # the smallest count is 0, where scipy has -1 for q = 0
+            found = np.maximum(getattr(self, name).ppf(levels), 0).astype(np.int64)
         return found if levels.ndim else int(found)
 
     def covariance(self, i: Any, j: Any) -> Any:
-        """Return the covariance of "neuron i is dropped" and "neuron j is dropped".
+        """Return the covariance of the drop indicators of neurons i and j (1 = dropped, 0 = kept).
 
-        Of one neuron with itself it is the variance p q.
+        For i = j it is the variance p q.
 
         Parameters
         ----------
         i, j : int or array_like of int
-            Places of neurons in a mask, from 0 to n - 1; arrays are broadcast.
+            Positions of neurons in a mask, from 0 to n - 1; arrays are broadcast.
 
         Returns
         -------
         float or ndarray
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a position is not an integer from 0 to n - 1.
 
         Examples
         --------
@@ -176,34 +197,41 @@ class LawMethods:
         return self._covariance(first.ravel(), second.ravel()).reshape(first.shape)[()]
 
     def _covariance(self, i: Ints, j: Ints) -> Floats:
-        raise NotImplementedError(f"{self!r} does not know the covariance of its neurons")
+        raise NotImplementedError(f"{self!r} has no covariance of neurons: the law does not define it")
 
     def entropy_bits(self) -> float:
-        """Return the Shannon entropy of a mask, in bits."""
-        raise NotImplementedError(f"{self!r} does not know the entropy of its masks")
+        """Return the Shannon entropy of a mask, in bits.
+
+        Examples
+        --------
+        >>> from dropstats import Channels, Layer
+        >>> Layer(64, 0.5).entropy_bits(), Channels(4, 16, 0.5).entropy_bits()
+        (64.0, 4.0)
+        """
+        raise NotImplementedError(f"{self!r} has no entropy: the law does not define it")
 
     @property
     def log2_subnetworks(self) -> float:
         """Base-2 logarithm of the number of masks that can occur."""
-        raise NotImplementedError(f"{self!r} does not know the number of its masks")
+        raise NotImplementedError(f"{self!r} has no number of possible masks: the law does not define it")
 
     @cached_property
     def apart(self) -> Ints | None:
-        """Neurons that are independent of one another, as many as can easily be had; None where all of them are."""
+        """Positions of mutually independent neurons, as many as are easily found; None if all are independent."""
         return None if self.independent else np.zeros(min(self.n, 1), np.int64)
 
     @property
     def prob_mask_exact(self) -> bool:
-        """Whether `log_prob_mask` is exact; else it is an upper bound."""
+        """Whether `log_prob_mask` is exact; if not, it is an upper bound."""
         return self.independent
 
     @property
     def prob_equal_exact(self) -> bool:
-        """Whether `log_prob_equal` is exact; else it is an upper bound."""
+        """Whether `log_prob_equal` is exact; if not, it is an upper bound."""
         return self.independent
 
     def log_prob_mask(self, masks: Any) -> Floats:
-        """Return the natural log of the probability of each mask, or an upper bound of it, see `prob_mask_exact`.
+        """Return the natural log of the probability of each mask, or an upper bound (see `prob_mask_exact`).
 
         Parameters
         ----------
@@ -213,7 +241,12 @@ class LawMethods:
         Returns
         -------
         ndarray, shape (k,)
-            -inf where a mask cannot occur.
+            -inf for a mask that cannot occur.
+
+        Raises
+        ------
+        ValueError
+            If the masks are not booleans (or 0 and 1) of shape (k, n).
 
         Examples
         --------
@@ -240,21 +273,21 @@ class LawMethods:
 
     @property
     def nominal_rate(self) -> float | None:
-        """The one drop probability that implementations scale by; None where it differs from neuron to neuron."""
+        """The drop probability by which implementations scale; None if it differs between neurons."""
         return self.rate
 
     @property
     def mistaken(self) -> tuple[tuple["LawMethods", str], ...]:
-        """Laws that implementations are known to draw from in place of this one, each with what they do."""
+        """Laws that implementations are known to draw from by mistake, each with a description of the mistake."""
         return ()
 
     def part_of(self, n: int) -> Ints | None:
-        """Return the neurons of a recording of n that the law is about; None where it knows of no such recording."""
+        """Return the positions that the law describes in a recording of n neurons; None if it knows none."""
         return None
 
     @cached_property
     def log_prob_equal(self) -> float:
-        """Natural log of the probability that two independent masks are equal, or an upper bound of it."""
+        """Natural log of the probability that two independent masks are equal, or an upper bound."""
         of = self._rate_counts() if self.apart is None else rate_counts(self.rates[self.apart])
         # p^2 + q^2 = 1 - 2 p q
         return math.fsum(number * math.log1p(-2 * p * (1 - p)) for p, number in of)
@@ -264,7 +297,14 @@ class LawMethods:
         return rate_counts(self.rates)
 
     def total(self, masks: int) -> "Count | None":
-        """Return the law of the number of neurons dropped over so many masks; None where it has no closed form."""
+        """Return the distribution of the total number dropped in this many masks; None if it has no closed form.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> Layer(10, 0.5).total(masks=100).mean()
+        np.float64(500.0)
+        """
         from dropstats import counts
 
         if self.independent:
@@ -272,9 +312,15 @@ class LawMethods:
         return self.dropped if masks == 1 and self.has_counts else None
 
     def shared(self, pairs: int = 1) -> "Count | None":
-        """Return the law of the number of neurons dropped in both of two masks, over so many pairs of masks.
+        """Return the distribution of the number of neurons dropped in both masks of a pair, summed over the pairs.
 
-        None where it has no closed form.
+        None if it has no closed form.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> Layer(100, 0.5).shared().mean()
+        np.float64(25.0)
         """
         from dropstats import counts
 
@@ -284,16 +330,24 @@ class LawMethods:
 
     @cached_property
     def group_of(self) -> Ints | None:
-        """The group of each neuron, 0 to m - 1, where groups are dropped as one; None where none has two neurons."""
+        """Group of each neuron, 0 to m - 1; None if each group is one neuron."""
         return None
 
     @property
     def reduced(self) -> "LawMethods":
-        """The law of one bit a group; the law itself where no neurons are dropped as one."""
+        """Law of the groups, one bit per group; the law itself if neurons are not dropped in groups."""
         return self
 
     def reduce(self, recording: Any) -> tuple[Any, "LawMethods"]:
-        """Return the recording with one bit a group, and the law of these bits."""
+        """Return the recording with one bit per group, and the law of these bits.
+
+        Examples
+        --------
+        >>> from dropstats import Channels, Recording
+        >>> recording, law = Channels(2, 2, 0.5).reduce(Recording.from_masks([[1, 1, 0, 0]]))
+        >>> recording.masks(), law
+        (array([[ True, False]]), Layer(2, 0.5))
+        """
         if self.group_of is None:
             return recording, self
         return recording.by_group(self.group_of), self.reduced

@@ -1,4 +1,4 @@
-"""What a notebook shows of a law: its numbers, and a small picture of how many neurons it drops."""
+"""The HTML card of a law in a notebook: its numbers and a small picture of the number of dropped neurons."""
 
 from typing import Any
 

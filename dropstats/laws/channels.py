@@ -1,4 +1,4 @@
-"""Neurons that are dropped as a group: channels, frames, heads, blocks of layers, time steps under one mask."""
+"""Neurons that are dropped in groups: channels, frames, heads, blocks of layers, time steps under one mask."""
 
 import math
 from dataclasses import dataclass
@@ -19,23 +19,24 @@ if TYPE_CHECKING:
 class Channels(LawMethods):
     """Groups of neurons that are kept or dropped together, each group independently: spatial dropout.
 
-    The number dropped is `size` times a binomial: its variance is `size` times that of as many independent neurons.
-    The same law holds wherever a group is dropped as one: LayerDrop (groups are layers; Fan, Grave, Joulin 2020,
-    arXiv:1909.11556), DropHead (heads; Zhou et al. 2020, arXiv:2004.13342), tokens, patches, frames.
+    The number of dropped neurons is `size` times a binomial count, so its variance is `size` times that of the same
+    number of independent neurons. The same law holds wherever neurons are dropped in groups: LayerDrop (groups are
+    layers; Fan, Grave, Joulin 2020, arXiv:1909.11556), DropHead (heads; Zhou et al. 2020, arXiv:2004.13342), tokens,
+    patches, frames.
 
     Parameters
     ----------
     channels : int
         Number of groups.
     size : int
-        Number of neurons of a group, height times width for a channel of an image.
+        Number of neurons in a group; height times width for a channel of an image.
     p : float or array_like of shape (channels,)
-        Probability that a group is dropped, one for all or one for each.
+        Probability that a group is dropped: one number for all groups, or one per group.
 
     Notes
     -----
-    A mask holds the neurons of the first channel, then those of the second, as in PyTorch (C, H, W). `with_noise_shape`
-    takes any other layout, `locked` a mask that is the same at all time steps.
+    A mask lists the neurons of the first channel, then those of the second, as PyTorch does (C, H, W). Use
+    `with_noise_shape` for any other layout and `locked` for a mask that is the same at all time steps.
 
     References
     ----------
@@ -67,17 +68,22 @@ class Channels(LawMethods):
 
     @classmethod
     def with_noise_shape(cls, shape: Any, noise_shape: Any, p: Any) -> Self:
-        """Return the law of dropout with a noise shape, as Keras and TensorFlow spell it.
+        """Return the law of dropout with a noise shape, as defined by Keras and TensorFlow.
 
         Parameters
         ----------
         shape : sequence of int
-            Shape of what is masked.
+            Shape of the array that is masked.
         noise_shape : sequence of int or None
-            Shape of the random bits: along each axis 1, where one bit serves the whole axis, or the length of the
-            axis, which None stands for.
+            Shape of the random bits. Each entry is 1 (one bit for the whole axis), or the length of the axis; None
+            stands for that length.
         p : float or array_like
-            Probability that a group is dropped: one, or one for each in the order of the random bits.
+            Probability that a group is dropped: one number, or one per group in the order of the random bits.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `noise_shape` does not fit `shape`, or p is not a probability.
 
         Examples
         --------
@@ -100,18 +106,19 @@ class Channels(LawMethods):
 
     @classmethod
     def locked(cls, steps: int, n: int, p: Any) -> Self:
-        """Return the law of a mask of n neurons that is locked over time: the same at all steps of a sequence.
+        """Return the law of a mask of n neurons that is the same at all time steps of a sequence.
 
-        The mask of all steps holds step after step. A neuron is off at all of them with probability p, not p^steps.
+        The mask lists the neurons of the first step, then those of the second. A neuron is dropped at all steps with
+        probability p, not p^steps.
 
         Parameters
         ----------
         steps : int
             Number of time steps.
         n : int
-            Number of neurons at each.
+            Number of neurons at each step.
         p : float or array_like of shape (n,)
-            Probability that a neuron is dropped.
+            Probability that a neuron is dropped: one number, or one per neuron.
 
         References
         ----------
@@ -134,12 +141,12 @@ class Channels(LawMethods):
 
     @property
     def size(self) -> int:
-        """Number of neurons of a group."""
+        """Number of neurons in a group."""
         return math.prod(length for length, noise in zip(self.shape, self.noise_shape, strict=True) if noise != length)
 
     @property
     def independent(self) -> bool:
-        """Whether all neurons are independent: whether groups are single neurons, or certain."""
+        """Whether all neurons are independent: if each group is one neuron, or every p is 0 or 1."""
         return self.size == 1 or self.groups.log2_subnetworks == 0
 
     @cached_property
@@ -152,15 +159,15 @@ class Channels(LawMethods):
 
     @cached_property
     def dropped(self) -> "Count":
-        """Law of the number of dropped neurons: `size` times that of dropped groups."""
+        """Distribution of the number of dropped neurons: `size` times the number of dropped groups."""
         return cast("Count", self._scaled(self.groups.dropped))
 
     def total(self, masks: int) -> "Count | None":
-        """Return the law of the number of neurons dropped over so many masks."""
+        """Return the distribution of the total number of neurons dropped over this many masks."""
         return self._scaled(self.groups.total(masks))
 
     def shared(self, pairs: int = 1) -> "Count | None":
-        """Return the law of the number of neurons dropped in both of two masks, over so many pairs of masks."""
+        """Return the distribution of the number of neurons dropped in both masks of a pair, summed over the pairs."""
         return self._scaled(self.groups.shared(pairs))
 
     def _scaled(self, groups: "Count | None") -> "Count | None":
@@ -175,14 +182,20 @@ class Channels(LawMethods):
         return np.broadcast_to(bits, (size, *self.shape)).reshape(size, self.n)
 
     def group(self, i: Any) -> Any:
-        """Return the group that neuron i belongs to, of 0 to groups.n - 1; i may be an array."""
+        """Return the group of neuron i, 0 to groups.n - 1; i may be an array.
+
+        Examples
+        --------
+        >>> Channels(3, 4, 0.5).group([0, 3, 4, 11])
+        array([0, 0, 1, 2])
+        """
         places = np.unravel_index(_validate.indices(i, self.n, "i"), self.shape)
         inside = [np.minimum(at, bits - 1) for at, bits in zip(places, self.noise_shape, strict=True)]
         return np.ravel_multi_index(tuple(inside), self.noise_shape)
 
     @cached_property
     def group_of(self) -> Ints | None:
-        """The group of each neuron, 0 to m - 1; None where groups are single neurons."""
+        """Group of each neuron, 0 to m - 1; None if each group is one neuron."""
         if self.size == 1:
             return None
         _validate.memory(32 * self.n, f"the groups of {self.n} neurons")
@@ -190,12 +203,12 @@ class Channels(LawMethods):
 
     @property
     def reduced(self) -> LawMethods:
-        """The layer of one bit a group."""
+        """Layer of the groups, one bit per group."""
         return self if self.size == 1 else self.groups
 
     @cached_property
     def apart(self) -> Ints | None:
-        """The first neuron of each group; None where all neurons are independent."""
+        """Position of the first neuron of each group; None if all neurons are independent."""
         if self.independent:
             return None
         bits = np.unravel_index(np.arange(self.groups.n), self.noise_shape)
@@ -203,7 +216,7 @@ class Channels(LawMethods):
 
     @property
     def prob_mask_exact(self) -> bool:
-        """Whether `log_prob_mask` is exact: it is."""
+        """Whether `log_prob_mask` is exact: True."""
         return True
 
     prob_equal_exact = prob_mask_exact
@@ -217,14 +230,14 @@ class Channels(LawMethods):
 
     @property
     def log_prob_equal(self) -> float:
-        """Natural log of the probability that two independent masks are equal: that of their groups."""
+        """Natural log of the probability that two independent masks are equal."""
         return self.groups.log_prob_equal
 
     def _covariance(self, i: Ints, j: Ints) -> Floats:
         return self.groups._covariance(self.group(i), self.group(j))
 
     def entropy_bits(self) -> float:
-        """Return the Shannon entropy of a mask, in bits: that of its groups."""
+        """Return the Shannon entropy of a mask, in bits: the sum over the groups."""
         return self.groups.entropy_bits()
 
     @property

@@ -22,18 +22,18 @@ _SCHEDULES: dict[str, Callable[[int], Floats]] = {
 
 @dataclass(frozen=True, repr=False)
 class DropPath(Independent):
-    """Stochastic depth: whole residual blocks dropped, independently, the later the likelier.
+    """Stochastic depth: whole residual blocks are dropped independently, later ones with larger probability.
 
-    Papers and libraries use different schedules, whose expected depths differ, so the rule must be named. `kept` is
-    the law of the depth. Samples of a batch are dropped each on their own in timm and torchvision ("row"), all
-    together in the paper ("batch").
+    Papers and libraries use different schedules with different expected depths, so the rule must be named. `kept` is
+    the distribution of the depth. timm and torchvision (in its mode "row") drop a block for each sample of a batch
+    separately; the paper drops it for the whole batch (torchvision's mode "batch").
 
     Parameters
     ----------
     depth : int
         Number of residual blocks L.
     p : float
-        Largest drop probability, that of the last block ("torchvision": of the block after it).
+        Largest drop probability, that of the last block; under "torchvision" a block after the last would have it.
     rule : {'huang', 'timm', 'torchvision', 'uniform'}
         Drop probability of block l = 1..L: p l / L (Huang et al. 2016), p (l - 1) / (L - 1) (timm, linspace(0, p, L)),
         p (l - 1) / L (torchvision's EfficientNet), or p (LayerDrop; Fan et al. 2020, arXiv:1909.11556).
@@ -66,5 +66,5 @@ class DropPath(Independent):
 
     @cached_property
     def rates(self) -> Floats:
-        """Drop probability of each block, from the input on, read-only, of shape (depth,)."""
+        """Drop probability of each block, first the one next to the input; read-only, of shape (depth,)."""
         return frozen(self.p * _SCHEDULES[self.rule](self.depth))

@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dropstats import _validate, bits
 from dropstats.laws.base import Floats, Ints, LawMethods, Masks, frozen, sampling
@@ -16,34 +17,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class DropBlock(LawMethods):
-    """Squares of block x block neurons dropped around seeds, each seed with probability gamma.
+    """Squares of block x block neurons dropped around seeds, each position a seed with probability gamma.
 
-    A square lies wholly inside the map, as in the paper, so there are (height - block + 1) (width - block + 1) places
-    for a seed; or seeds fall on the whole map and squares are cut at its border, as DropBlock's first library and
-    timm's have it. A neuron that n seeds reach is dropped with probability 1 - (1 - gamma)^n: fewer at the borders, and
-    on average less than p, since p counts overlapping squares twice.
+    In the paper every square lies inside the map, so that (height - block + 1) (width - block + 1) positions can be
+    seeds. In the first public DropBlock library and in timm every neuron can be a seed and squares are cut at the
+    border (``seeds="map"``). A neuron within reach of n seed positions is dropped with probability 1 - (1 - gamma)^n.
+    This is smaller near the border, and on average smaller than p because p counts overlaps of squares twice.
 
     Parameters
     ----------
     height, width : int
-        Size of the map.
+        Size of the map, in neurons.
     block : int
-        Side of a square, at most height and width.
+        Side of a square, in neurons; at most `height` and `width`.
     p : float, optional
-        Nominal drop probability; gamma = p height width / (block^2 places), as in the paper, where seeds have
-        (height - block + 1) (width - block + 1) places, or under ``seeds="map"`` height width, so that gamma =
-        p / block^2. The mean fraction dropped is `fraction`, below p.
+        Nominal drop probability, converted as in the paper: gamma = p height width / (block^2 m), where m is the
+        number of possible seed positions. The mean fraction dropped, `fraction`, is smaller.
     gamma : float, optional
-        Probability of a seed, instead of p. See `exactly` for the gamma that drops the fraction p on average.
+        Probability of a seed, in place of p. Use `exactly` to drop the fraction p on average.
     seeds : {'inside', 'map'}
-        Whether squares lie wholly inside the map, or are cut at its border. A square reaches from (block - 1) // 2
-        before its seed to block // 2 behind it.
+        'inside' (default): every square lies inside the map, m = (height - block + 1) (width - block + 1). 'map': every
+        neuron can be a seed, m = height width and gamma = p / block^2, and squares are cut at the border. Along each
+        axis a square covers the (block - 1) // 2 neurons before its seed and the block // 2 after it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If not exactly one of p and gamma is given, one is not in [0, 1], or the block does not fit in the map.
 
     Notes
     -----
-    `rates`, `covariance`, `fraction`, `variance` and ``prob(dropped=0)`` are exact for every size. The law of the
-    count is exact, too, by a transfer matrix over rows, where that is feasible (six seconds for 14 x 14 neurons
-    and blocks of 7); elsewhere `dropped` raises ValueError, and `simulate` answers with an error of its own.
+    `rates`, `covariance`, `fraction`, `variance` and ``prob(dropped=0)`` are exact for every size. The distribution of
+    the count, `dropped`, is exact too, by a transfer matrix over rows; where that is not feasible it raises ValueError,
+    and `simulate` is the alternative. For 14 x 14 neurons and blocks of 7 it takes two seconds.
 
     References
     ----------
@@ -60,7 +66,7 @@ class DropBlock(LawMethods):
     >>> float(law.covariance(0, 1)) > 0  # neighbours are dropped together
     True
 
-    timm's DropBlock2d takes the paper's gamma, for seeds inside, on the whole map:
+    timm's DropBlock2d uses the paper's gamma, meant for seeds inside, with seeds on the whole map:
 
     >>> [round(DropBlock(n, n, 7, gamma=DropBlock(n, n, 7, p=0.1).gamma, seeds="map").fraction, 2) for n in (7, 14, 28)]
     [0.93, 0.21, 0.13]
@@ -80,7 +86,7 @@ class DropBlock(LawMethods):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "seeds", _validate.choice(seeds, "seeds", ("inside", "map")))
         if (p is None) == (gamma is None):
-            raise TypeError("DropBlock takes either p= or gamma=, one of the two")
+            raise TypeError("DropBlock takes either p= or gamma=")
         if gamma is None:
             # block times places along an axis are at least its length, so this is at most p but for its last digit
             gamma = min(_validate.probability(p) * self.n / (self.block**2 * self._places), 1.0)
@@ -89,6 +95,15 @@ class DropBlock(LawMethods):
     @classmethod
     def exactly(cls, height: int, width: int, block: int, p: Any, seeds: str = "inside") -> Self:
         """Return the law whose mean fraction dropped is exactly p.
+
+        Parameters
+        ----------
+        height, width, block : int
+            As for `DropBlock`.
+        p : float
+            Mean fraction of neurons dropped, in [0, 1].
+        seeds : {'inside', 'map'}
+            As for `DropBlock`.
 
         Examples
         --------
@@ -116,12 +131,12 @@ class DropBlock(LawMethods):
 
     @property
     def p(self) -> float:
-        """Nominal drop probability: squares times neurons of a square, per neuron, as if squares never overlapped."""
+        """Nominal drop probability: what the mean fraction dropped would be if squares never overlapped."""
         return self.gamma * self.block**2 * self._places / self.n
 
     @property
     def independent(self) -> bool:
-        """Whether neurons are independent: only for blocks of 1, or where all is certain."""
+        """Whether neurons are independent: only for blocks of 1, or gamma 0 or 1."""
         return self.block == 1 or self.gamma in (0.0, 1.0)
 
     @property
@@ -156,12 +171,12 @@ class DropBlock(LawMethods):
 
     @property
     def fraction(self) -> float:
-        """Mean fraction of neurons that is dropped, exactly."""
+        """Exact mean fraction of dropped neurons."""
         return math.fsum(self.rates) / self.n
 
     @cached_property
     def variance(self) -> float:
-        """Variance of the number of dropped neurons, exactly, from the law of two neurons."""
+        """Exact variance of the number of dropped neurons, the sum of all covariances."""
         if self.gamma in (0.0, 1.0):
             return 0.0
         a, b, c, number = _pairs(self.height, self.block, self._margin)[:, :, None]
@@ -171,7 +186,7 @@ class DropBlock(LawMethods):
 
     @property
     def overdispersion(self) -> float:
-        """Variance of the number dropped over that of independent neurons dropped with probability `fraction`."""
+        """Variance of the number dropped, divided by that of independent neurons with drop rate `fraction`."""
         fraction = self.fraction
         return self.variance / (self.n * fraction * (1 - fraction))
 
@@ -189,18 +204,26 @@ class DropBlock(LawMethods):
 
     @cached_property
     def dropped(self) -> "Count":
-        """Law of the number of dropped neurons, exact; ValueError where that is not feasible."""
+        """Exact distribution of the number of dropped neurons; ValueError if it is not feasible at this size."""
         from dropstats import counts
 
         if self.block == 1 or self.gamma in (0.0, 1.0):
             return counts.Binomial(self.n, self.gamma)
         return counts.Table(counts.squares(self.height, self.width, self.block, self.gamma, self._margin))
 
-    def prob(self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False) -> float:
-        """Return the probability of a number, a share, or an interval of them, of dropped (or kept) neurons.
+    def prob(
+        self, *, dropped: Any = None, kept: Any = None, fraction: Any = None, log: bool = False, progress: Any = None
+    ) -> float:
+        """Return the probability of a count, a fraction or an interval of dropped (or kept) neurons.
 
-        As for every law, see `Layer.prob`; that nothing is dropped, (1 - gamma)^seeds, or something, needs no law of
-        the count and is answered for every size.
+        See `Layer.prob`. The probability that nothing is dropped, (1 - gamma)^m for m seed positions, and that of the
+        complement are available at every size.
+
+        Examples
+        --------
+        >>> law = DropBlock(4, 4, 2, gamma=0.1)
+        >>> round(law.prob(dropped=0), 6) == round(0.9**9, 6)
+        True
         """
         if fraction is not None and dropped is None and kept is None:
             first, last = _validate.share_of(fraction, self.n, "fraction")
@@ -218,11 +241,11 @@ class DropBlock(LawMethods):
             if low == 1 and high >= self.n and 0 < self.gamma < 1:
                 something = -math.expm1(nothing)
                 return math.log(something) if log else something
-        return super().prob(dropped=dropped, kept=kept, fraction=fraction, log=log)
+        return super().prob(dropped=dropped, kept=kept, fraction=fraction, log=log, progress=progress)
 
     @cached_property
     def apart(self) -> Ints | None:
-        """Neurons `block` apart along both axes, which share no seed: those that tell most; None where all are."""
+        """Positions `block` apart along both axes, which are independent; None if all neurons are."""
         if self.independent:
             return None
         places = np.arange(self.n).reshape(self.height, self.width)
@@ -231,20 +254,20 @@ class DropBlock(LawMethods):
 
     @property
     def mistaken(self) -> tuple[tuple[LawMethods, str], ...]:
-        """Blocks with seeds elsewhere, or of another gamma."""
+        """DropBlock laws with the seeds or the gamma of another implementation, each with a description."""
         if self.block == 1 or self.p > 1:
             return ()
         sides, plain = (self.height, self.width, self.block), self.p / self.block**2
         if self.seeds == "map":
             inside = DropBlock(*sides, p=self.p), DropBlock(*sides, gamma=self.gamma)
-            return tuple((law, "no seeds at the border") for law in inside)
+            return tuple((law, "no seeds near the border") for law in inside)
         return (
             (
                 DropBlock(*sides, gamma=self.gamma, seeds="map"),
-                "seeds at the border too, of the gamma for whole blocks",
+                "seeds on the whole map, with the gamma for seeds inside",
             ),
-            (DropBlock(*sides, gamma=plain, seeds="map"), "seeds at the border too, of gamma = p / block^2"),
-            (DropBlock(*sides, gamma=plain), "gamma = p / block^2, as if seeds fell on the whole map"),
+            (DropBlock(*sides, gamma=plain, seeds="map"), "seeds on the whole map, with gamma = p / block^2"),
+            (DropBlock(*sides, gamma=plain), "gamma = p / block^2, which is for seeds on the whole map"),
         )
 
     def _log_prob_mask(self, kept: Masks) -> Floats:
@@ -253,11 +276,12 @@ class DropBlock(LawMethods):
             return super()._log_prob_mask(kept)
         dropped = ~kept.reshape(-1, self.height, self.width)
         # beyond the map all may be covered
-        seeds = _square_sums(np.pad(dropped, ((0, 0), self._margin, self._margin), constant_values=True), self.block)
-        seeds = seeds == self.block**2
+        beyond = np.pad(dropped, ((0, 0), self._margin, self._margin), constant_values=True)
+        seeds = _over_squares(beyond, self.block, np.bitwise_and)
         around = (self.block - 1 - self._margin[0], self.block - 1 - self._margin[1])
-        reach = _square_sums(np.pad(seeds, ((0, 0), around, around)), self.block)
-        alone = _square_sums(np.pad(reach == 1, ((0, 0), self._margin, self._margin)), self.block) > 0
+        number = np.min_scalar_type(self.block**2)
+        reach = _over_squares(np.pad(seeds, ((0, 0), around, around)).astype(number), self.block, np.add)
+        alone = _over_squares(np.pad(reach == 1, ((0, 0), self._margin, self._margin)), self.block, np.bitwise_or)
         forced, allowed = (np.count_nonzero(which, axis=(1, 2)) for which in (seeds & alone, seeds))
         logs = forced * math.log(self.gamma) + (self._places - allowed) * self._log_q
         return np.where(((reach > 0) == dropped).all(axis=(1, 2)), logs, -np.inf)
@@ -276,15 +300,17 @@ class DropBlock(LawMethods):
         return masks[:, before : before + self.height].reshape(size, self.n)
 
     def entropy_bits(self) -> float:
-        """Raise NotImplementedError: different seeds may drop the same neurons, and no closed form is known."""
+        """Raise NotImplementedError: different seeds can give the same mask, and no closed form is known."""
         raise NotImplementedError(
-            "the entropy of DropBlock masks has no closed form: different seeds may make one mask"
+            "the entropy of DropBlock masks has no closed form: different seeds can give the same mask"
         )
 
     @property
     def log2_subnetworks(self) -> float:
-        """Raise NotImplementedError, as `entropy_bits` does."""
-        raise NotImplementedError("the number of DropBlock masks has no closed form: seeds may agree in their mask")
+        """Raise NotImplementedError, like `entropy_bits`."""
+        raise NotImplementedError(
+            "the number of DropBlock masks has no closed form: different seeds can give the same mask"
+        )
 
     def __repr__(self) -> str:
         seeds = ", seeds='map'" if self.seeds == "map" else ""
@@ -294,11 +320,21 @@ class DropBlock(LawMethods):
         return self.height, self.width, self.block, None, self.gamma, self.seeds
 
 
-def _square_sums(cells: Masks, block: int) -> Ints:
-    """Return the sums over all squares of block x block cells of each map."""
-    sums = np.pad(cells, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1, dtype=np.int64).cumsum(axis=2)
-    rows = sums[:, block:] - sums[:, :-block]
-    return np.asarray(rows[:, :, block:] - rows[:, :, :-block])
+def _over_squares(cells: NDArray[Any], block: int, join: np.ufunc) -> NDArray[Any]:
+    """Return what joins the cells of each square of block x block cells of each map: their sum, any of them, or all."""
+    for axis in (1, 2):
+        length, joined, run, size = cells.shape[axis], cells, cells, 0
+        at: tuple[Any, ...] = (slice(None),) * axis
+        # runs of 1, 2, 4, ... cells, put together by the binary digits of block
+        for span in (1 << digit for digit in range(block.bit_length())):
+            if block & span:
+                places = length - size - span + 1
+                joined = join(joined[(*at, slice(places))], run[(*at, slice(size, None))]) if size else run
+                size += span
+            if 2 * span <= block:
+                run = join(run[(*at, slice(-span))], run[(*at, slice(span, None))])
+        cells = joined
+    return cells
 
 
 def _shape(height: Any, width: Any, block: Any) -> tuple[int, int, int]:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 class DropConnect(Independent):
     """The weights of a fully connected layer, dropped independently with probability p.
 
-    The mask holds, for each output in turn, its weights from all inputs, as PyTorch's (out_features, in_features).
-    An output loses all its inputs with probability p^inputs; the number that do is binomial: `dead_outputs`.
-    Pre-activations of different outputs are uncorrelated, which they are not where inputs themselves are dropped.
+    The mask lists the weights of the first output, then those of the second, like PyTorch's (out_features,
+    in_features). An output loses all its inputs with probability p^inputs; the number that do, `dead_outputs`, is
+    binomial. Given the inputs, the pre-activations of different outputs are independent; when the inputs themselves
+    are dropped they are correlated.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ class DropConnect(Independent):
 
     @cached_property
     def dead_outputs(self) -> "Count":
-        """Law of the number of outputs that lose all their inputs."""
+        """Distribution of the number of outputs that lose all their inputs."""
         from dropstats import counts
 
         return counts.Binomial(self.outputs, self.prob_output_dead)

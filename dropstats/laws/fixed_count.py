@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class FixedCount(LawMethods):
-    """Exactly k of n neurons dropped, all choices equally probable.
+    """Exactly k of n neurons dropped, every choice of k equally probable.
 
-    The number dropped does not vary; two neurons are correlated by -1 / (n - 1). Of m neurons chosen beforehand a
-    hypergeometric number is dropped: `among`.
+    The number dropped is constant, and two neurons have correlation -1 / (n - 1). The number dropped among m neurons
+    chosen beforehand, `among`, is hypergeometric.
 
     Parameters
     ----------
     n : int
         Number of neurons.
     k : int
-        Number of them that are dropped in each mask, at most n.
+        Number of neurons dropped in each mask, at most n.
 
     References
     ----------
@@ -54,7 +54,7 @@ class FixedCount(LawMethods):
 
     @property
     def independent(self) -> bool:
-        """Whether neurons are independent: only where all of them, or none, are dropped."""
+        """Whether neurons are independent: only if all or none of them are dropped."""
         return self.k in (0, self.n)
 
     @property
@@ -64,28 +64,33 @@ class FixedCount(LawMethods):
 
     @cached_property
     def dropped(self) -> "Count":
-        """Law of the number of dropped neurons: always k."""
+        """Number of dropped neurons, always k, as a frozen scipy distribution."""
         from dropstats import counts
 
         return counts.point_mass(self.n, self.k)
 
     def total(self, masks: int) -> "Count":
-        """Return the law of the number of neurons dropped over so many masks: always k each."""
+        """Return the distribution of the total number of neurons dropped over this many masks, always k times masks."""
         from dropstats import counts
 
         return counts.point_mass(self.n * masks, self.k * masks)
 
     def shared(self, pairs: int = 1) -> "Count | None":
-        """Return the law of the number of neurons dropped in both of two masks: hypergeometric, for one pair."""
+        """Return the distribution of the number dropped in both masks of a pair: hypergeometric; None for several."""
         return self.among(self.k) if pairs == 1 else None
 
     def among(self, m: int) -> "Count":
-        """Return the law of the number dropped among m neurons chosen beforehand: a hypergeometric law.
+        """Return the distribution of the number dropped among m neurons chosen beforehand: hypergeometric.
 
         Parameters
         ----------
         m : int
             Number of chosen neurons, at most n.
+
+        Examples
+        --------
+        >>> FixedCount(4, 2).among(2).pmf([0, 1, 2]).round(4)
+        array([0.1667, 0.6667, 0.1667])
         """
         from dropstats import counts
 
@@ -104,7 +109,7 @@ class FixedCount(LawMethods):
 
     @property
     def prob_mask_exact(self) -> bool:
-        """Whether `log_prob_mask` is exact: it is."""
+        """Whether `log_prob_mask` is exact: True."""
         return True
 
     prob_equal_exact = prob_mask_exact
@@ -115,11 +120,11 @@ class FixedCount(LawMethods):
 
     @cached_property
     def log_prob_equal(self) -> float:
-        """Natural log of the probability that two independent masks are equal, one over n choose k."""
+        """Natural log of the probability that two independent masks are equal, 1 / (n choose k)."""
         return 0.0 - self.log2_subnetworks * math.log(2)
 
     def entropy_bits(self) -> float:
-        """Return the Shannon entropy of a mask, in bits: log2 of the number of choices."""
+        """Return the Shannon entropy of a mask, in bits: log2 of n choose k."""
         return self.log2_subnetworks
 
     @property

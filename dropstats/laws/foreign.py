@@ -1,4 +1,4 @@
-"""Laws of somebody else's: what makes an object a law, and answers for those that know only some words."""
+"""Laws from outside dropstats: what an object must have to serve as a law."""
 
 from dataclasses import dataclass
 from inspect import getattr_static

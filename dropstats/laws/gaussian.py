@@ -13,15 +13,15 @@ from dropstats.laws.base import Floats
 
 @dataclass(frozen=True)
 class GaussianDropout:
-    """Activations multiplied by normal noise of mean 1 and variance p / q, those of inverted dropout.
+    """Activations multiplied by normal noise with the mean 1 and variance p / q of inverted dropout.
 
-    Mean and variance of the output agree with dropout's; the third and fourth cumulants are 0, and the factor is
-    negative with probability Phi(-sqrt(q / p)). There is no zero to see, so it is no law of masks.
+    The output has the mean and the variance that it has under dropout. The third and fourth cumulants of the factor
+    are 0, and it is negative with probability Phi(-sqrt(q / p)). Nothing is set to 0, so this is not a law of masks.
 
     Parameters
     ----------
     p : float
-        Drop probability of the dropout it stands for, in [0, 1).
+        Drop probability of the dropout that it replaces, in [0, 1).
 
     References
     ----------
@@ -64,12 +64,18 @@ class GaussianDropout:
 
     @property
     def factor(self) -> Any:
-        """Law of the factor: a frozen ``scipy.stats.norm`` (for p = 0 of variance 0)."""
+        """Distribution of the factor: a frozen ``scipy.stats.norm``, with variance 0 for p = 0."""
         from scipy import stats
 
         return stats.norm(1.0, self.sigma)
 
     def apply(self, x: ArrayLike, rng: _validate.RNG = None) -> Floats:
-        """Return x times fresh noise, of x's shape."""
+        """Return x times fresh noise, an array of the shape of x.
+
+        Examples
+        --------
+        >>> GaussianDropout(0.0).apply([1.0, 2.0])
+        array([1., 2.])
+        """
         x = np.asarray(x, dtype=np.float64)
         return np.asarray(x * _validate.generator(rng).normal(1.0, self.sigma, x.shape))

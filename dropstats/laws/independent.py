@@ -1,4 +1,4 @@
-"""What follows for any law whose neurons are dropped independently of each other, from their rates alone."""
+"""Methods of the laws whose neurons are dropped independently."""
 
 import math
 from functools import cached_property
@@ -14,33 +14,32 @@ if TYPE_CHECKING:
 
 
 class Independent(LawMethods):
-    """What follows for any law whose neurons are dropped independently, each with probability p, from ``rates``."""
+    """Methods of the laws whose neurons are dropped independently with the probabilities ``rates``."""
 
     if TYPE_CHECKING:
 
         @property
         def p(self) -> float | Floats:
-            """Drop probability, one of all neurons or one of each."""
+            """Drop probability: one number for all neurons, or one per neuron."""
 
     @property
     def independent(self) -> bool:
-        """Whether neurons are dropped independently of one another: they are."""
+        """Whether neurons are dropped independently of one another: True."""
         return True
 
     @property
     def rates(self) -> Floats:
         """Drop probability of each neuron, a read-only view of shape (n,)."""
-        return np.broadcast_to(np.asarray(self.p, dtype=np.float64), (self.n,))
+        p = self.p
+        return p if isinstance(p, np.ndarray) else np.broadcast_to(np.float64(p), (self.n,))
 
     @cached_property
     def dropped(self) -> "Count":
-        """Law of the number of dropped neurons, a frozen scipy distribution."""
+        """Number of dropped neurons, as a frozen scipy distribution."""
         from dropstats import counts
 
         rates = self.rates
-        if rates.strides == (0,):
-            return counts.of_rates(self._rate_counts())
-        return counts.of_groups(*np.unique(rates, return_counts=True))
+        return counts.of_rates(self._rate_counts()) if rates.strides == (0,) else counts.of_each(rates)
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
         """Return independent masks.
@@ -48,9 +47,9 @@ class Independent(LawMethods):
         Parameters
         ----------
         size : int
-            Number of masks.
+            Number of masks; 1 by default.
         rng : None, int, SeedSequence or Generator
-            Source of randomness; the same one gives the same masks.
+            Source of randomness. The same seed gives the same masks; None (default) draws new ones each time.
 
         Returns
         -------
@@ -68,7 +67,7 @@ class Independent(LawMethods):
         return bits.kept_masks(self.rates, size, generator)
 
     def entropy_bits(self) -> float:
-        """Return the Shannon entropy of a mask, in bits: the sum of h(p) over neurons."""
+        """Return the Shannon entropy of a mask, in bits: the sum of h(p) = -p log2 p - q log2 q over neurons."""
         return float(sum(n * _neuron_entropy_bits(p) for p, n in self._rate_counts()))
 
     @property

@@ -1,4 +1,4 @@
-"""A layer of neurons that are dropped independently, and the layer that low-precision random numbers really give.
+"""A layer of neurons that are dropped independently, with exact or with low-precision drop rates.
 
 Source: N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov (2014). Dropout: a simple way to
 prevent neural networks from overfitting. Journal of Machine Learning Research 15, 1929-1958.
@@ -20,20 +20,22 @@ _REPR_RATES = 1000
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Layer(Independent):
-    """A layer of n neurons that are dropped independently: a binomial law, or a Poisson-binomial one.
+    """A layer of n neurons that are dropped independently.
+
+    The number of dropped neurons is binomial, or Poisson-binomial where the rates differ.
 
     Parameters
     ----------
     n : int
         Number of neurons, 0 to 2^53.
     p : float or array_like of shape (n,)
-        Probability that a neuron is dropped, one for all or one for each. A layer of equal rates is the layer with
-        that one rate.
+        Probability that a neuron is dropped: one number for all neurons, or one per neuron. An array of equal
+        numbers is the same as one number.
 
     Raises
     ------
     TypeError, ValueError
-        If n is no integer in 0..2^53, or p is no real number in [0, 1], or its shape is not (n,).
+        If n is not an integer from 0 to 2^53, p is not in [0, 1], or an array p does not have the shape (n,).
 
     Examples
     --------
@@ -55,14 +57,14 @@ class Layer(Independent):
     def keeping(cls, n: int, keep: Any) -> Self:
         """Return the layer whose neurons are kept with probability `keep`: p = 1 - keep.
 
-        The difference is exact for keep >= 0.5 and correctly rounded below.
+        p is exact for keep >= 0.5 and correctly rounded below.
 
         Parameters
         ----------
         n : int
             Number of neurons.
         keep : float or array_like of shape (n,)
-            Probability that a neuron is kept, as in the papers and in TensorFlow 1.
+            Probability that a neuron is kept, the parameter of the papers and of TensorFlow 1.
 
         Examples
         --------
@@ -77,7 +79,7 @@ class Layer(Independent):
 
     @classmethod
     def rounded(cls, n: int, p: Any, levels: int = rounding.LEVELS, rule: str | None = None) -> "Layer":
-        """Return the layer that low-precision random numbers really give for a declared p.
+        """Return the layer with the drop rate that low-precision random numbers give for a declared p.
 
         Parameters
         ----------
@@ -86,22 +88,23 @@ class Layer(Independent):
         p : float or array_like of shape (n,)
             Declared drop probability.
         levels : int
-            Number of values of the random integers that the first two rules compare with a threshold.
+            Number of values of the random integer r of the first two rules; 256 by default.
         rule : {'flash-attention-2', 'transformer-engine', 'bfloat16', 'float16'}
-            Whose arithmetic: keep if r <= floor((1 - p) (levels - 1)); drop if r < floor(p levels); drop if u < p
-            with u uniform over the multiples of 2^-7, or of 2^-10, and p rounded to that format, as TensorFlow and
-            JAX draw them (the mantissa bits of a number in [1, 2), minus 1).
+            The implementation. 'flash-attention-2' keeps a neuron if r <= floor((1 - p) (levels - 1));
+            'transformer-engine' drops it if r < floor(p levels), r uniform over 0..levels - 1. The number formats are
+            those of TensorFlow and JAX: a neuron is dropped if u < p, where u is uniform over the multiples of 2^-7
+            (bfloat16) or 2^-10 (float16) in [0, 1) and p is rounded to the format.
 
         Returns
         -------
         Layer
-            With the attributes ``declared``, ``bias`` (real minus declared p) and ``mean_factor`` (the mean of the
-            output over the input under the scale 1 / (1 - declared p)).
+            With the extra attributes ``declared`` (the declared p), ``bias`` (actual minus declared p) and
+            ``mean_factor`` (mean output divided by the input, if kept neurons are scaled by 1 / (1 - declared p)).
 
         Raises
         ------
         ValueError
-            If no rule, or an unknown one, is named.
+            If the rule is missing or unknown, or `levels` is given for a rule that does not use it.
 
         Notes
         -----
@@ -136,9 +139,9 @@ class Layer(Independent):
 
 
 class RoundedLayer(Layer):
-    """A layer whose neurons are dropped with the probability that low-precision random numbers give.
+    """A layer whose drop rate is the one that low-precision random numbers give for a declared p.
 
-    It is made by `Layer.rounded` and answers as the layer that it really is; what was declared is kept beside it.
+    Create it with `Layer.rounded`. All methods use the actual rate; the declared one is the attribute ``declared``.
 
     Parameters
     ----------
@@ -147,9 +150,9 @@ class RoundedLayer(Layer):
     p : float or array_like of shape (n,)
         Declared drop probability.
     levels : int
-        Number of values of a random integer.
+        Number of values of the random integer.
     rule : str
-        Whose arithmetic it is.
+        The implementation, as for `Layer.rounded`.
     """
 
     declared: float | Floats
@@ -165,19 +168,19 @@ class RoundedLayer(Layer):
 
     @property
     def nominal_rate(self) -> float | None:
-        """The declared drop probability, by which implementations scale; None where it is one for each neuron."""
+        """The declared drop probability, by which implementations scale; None if each neuron has its own."""
         return self.declared if isinstance(self.declared, float) else None
 
     @property
     def bias(self) -> float | Floats:
-        """Real minus declared drop probability."""
+        """Actual minus declared drop probability."""
         return self.p - self.declared
 
     @property
     def mean_factor(self) -> float | Floats:
-        """Mean of an output over its input where kept neurons are scaled by 1 / (1 - declared p): 1 without a bias."""
+        """Mean output divided by the input if kept neurons are scaled by 1 / (1 - declared p); 1 without a bias."""
         if np.any(np.asarray(self.declared) == 1):
-            raise ValueError("mean_factor needs a declared p below 1: at 1 nothing is kept to be scaled")
+            raise ValueError("mean_factor needs a declared p below 1: at 1 no neuron is kept")
         return (1 - self.p) / (1 - self.declared)
 
     def __eq__(self, other: object) -> bool:

@@ -1,4 +1,4 @@
-"""Several laws side by side."""
+"""Several independent laws, joined into one."""
 
 import math
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Network(LawMethods):
-    """Several laws, independent of each other, whose masks are concatenated in order.
+    """Several independent laws whose masks are concatenated in order.
 
-    The number dropped is Poisson-binomial where all neurons are independent, else the exact sum of the parts' numbers.
-    A network is itself a law, so networks nest.
+    The number of dropped neurons is Poisson-binomial if all neurons are independent; otherwise its distribution is the
+    exact convolution of those of the parts. A network is itself a law, so networks can be nested.
 
     Parameters
     ----------
     *laws : Neuron, Layer, Network or any other law
-        The parts, from the input on.
+        The parts, in the order of their neurons in the mask.
 
     Examples
     --------
@@ -47,12 +47,12 @@ class Network(LawMethods):
 
     @property
     def count_normalised(self) -> bool:  # type: ignore[override]
-        """Whether implementations may divide what they keep by the share that this very mask keeps."""
+        """Whether implementations may scale by the fraction kept in each mask instead of by q."""
         return bool(self.parts) and all(law.count_normalised for law in self.parts)
 
     @property
     def independent(self) -> bool:
-        """Whether every neuron is dropped independently of the others: whether that holds in every part."""
+        """Whether all neurons are dropped independently: if they are in every part."""
         return all(law.independent for law in self.parts)
 
     @cached_property
@@ -62,7 +62,7 @@ class Network(LawMethods):
 
     @cached_property
     def rates(self) -> Floats:
-        """Drop probability of each neuron, read-only, of shape (n,); a view where all rates are equal."""
+        """Drop probability of each neuron, read-only, of shape (n,)."""
         parts = [law.rates for law in self.parts if law.n]
         if len(parts) == 1:
             return parts[0]
@@ -73,28 +73,28 @@ class Network(LawMethods):
 
     @cached_property
     def rate(self) -> float | None:
-        """The one drop probability of all neurons; None where they differ, or where there are none."""
+        """The common drop probability of all neurons; None if they differ or there are no neurons."""
         rates = {law.rate for law in self.parts if law.n}
         return rates.pop() if len(rates) == 1 else None
 
     @cached_property
     def dropped(self) -> "Count":
-        """Law of the number of dropped neurons in the whole network, a frozen scipy distribution."""
+        """Number of dropped neurons in the whole network, as a frozen scipy distribution."""
         from dropstats import counts
 
         return counts.add(*(law.dropped for law in self.parts))
 
     @cached_property
     def variance(self) -> float:
-        """Variance of the number of dropped neurons, exact: the sum over the parts."""
+        """Exact variance of the number of dropped neurons: the sum over the parts."""
         return math.fsum(law.variance for law in self.parts)
 
     def total(self, masks: int) -> "Count | None":
-        """Return the law of the number of neurons dropped over so many masks: that of the sum over the parts."""
+        """Return the distribution of the total number of neurons dropped over this many masks."""
         return _sum_of(law.total(masks) for law in self.parts)
 
     def shared(self, pairs: int = 1) -> "Count | None":
-        """Return the law of the number of neurons dropped in both of two masks: that of the sum over the parts."""
+        """Return the distribution of the number of neurons dropped in both masks of a pair, summed over the pairs."""
         return _sum_of(law.shared(pairs) for law in self.parts)
 
     def _placed(self) -> Iterator[tuple[int, Law]]:
@@ -105,7 +105,7 @@ class Network(LawMethods):
             start += law.n
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
-        """Return bool masks of shape (size, n), the parts' masks side by side; see `Layer.sample`."""
+        """Return bool masks of shape (size, n), the masks of the parts concatenated; see `Layer.sample`."""
         size, generator = sampling(self.n, size, rng)
         masks = np.empty((size, self.n), dtype=np.bool_)
         for start, law in self._placed():
@@ -114,12 +114,12 @@ class Network(LawMethods):
 
     @property
     def prob_mask_exact(self) -> bool:
-        """Whether `log_prob_mask` is exact: whether it is in every part."""
+        """Whether `log_prob_mask` is exact: if it is in every part."""
         return all(law.prob_mask_exact for law in self.parts)
 
     @property
     def prob_equal_exact(self) -> bool:
-        """Whether `log_prob_equal` is exact: whether it is in every part."""
+        """Whether `log_prob_equal` is exact: if it is in every part."""
         return all(law.prob_equal_exact for law in self.parts)
 
     def _log_prob_mask(self, kept: Masks) -> Floats:
@@ -133,7 +133,7 @@ class Network(LawMethods):
 
     @cached_property
     def apart(self) -> Ints | None:
-        """Neurons that are independent of one another: those of the parts; None where all of them are."""
+        """Positions of mutually independent neurons, those of the parts; None if all are independent."""
         if self.independent:
             return None
         _validate.memory(8 * self.n, f"the places of {self.n} neurons")
@@ -142,7 +142,7 @@ class Network(LawMethods):
 
     @cached_property
     def group_of(self) -> Ints | None:
-        """The group of each neuron, those of the parts side by side; None where none has two neurons."""
+        """Group of each neuron, numbered through the parts; None if every group is one neuron."""
         if all(law.group_of is None for law in self.parts):
             return None
         _validate.memory(16 * self.n, f"the groups of {self.n} neurons")
@@ -154,28 +154,28 @@ class Network(LawMethods):
 
     @cached_property
     def reduced(self) -> Law:
-        """The network of the parts' laws of one bit a group."""
+        """Network of the parts' groups, one bit per group."""
         return self if self.group_of is None else Network(*(law.reduced for law in self.parts))
 
     def prob_any_dead(self) -> float:
-        """Return the probability that some part loses all its neurons, so that nothing passes.
+        """Return the probability that at least one part loses all its neurons, so that no signal passes.
 
-        A part without neurons has none to lose. Parts of a nested network count one by one. It is
-        1 - prod(1 - P(part dropped whole)), formed without loss of small probabilities.
+        It is d = 1 - prod(1 - P(all neurons of the part dropped)), accurate for small probabilities too. Parts without
+        neurons are ignored; a nested network contributes each of its parts.
 
         Returns
         -------
         float
-            Of one mask; over T masks it is 1 - (1 - this)^T.
+            Probability d for one mask; for T independent masks it is 1 - (1 - d)^T.
 
         Raises
         ------
         ValueError
-            If the law of the number of dropped neurons of a part is not feasible at its size.
+            If the number of dropped neurons of a part has no feasible distribution at its size.
 
         See Also
         --------
-        size_for : how large a layer must be for this to hardly happen.
+        size_for : how large a layer must be to make this unlikely.
 
         Examples
         --------
@@ -183,7 +183,7 @@ class Network(LawMethods):
         >>> round(Network(Layer(2, 0.5), Layer(3, 0.5)).prob_any_dead(), 6)
         0.34375
 
-        A narrow layer is what counts: a bottleneck of 16 neurons, and 8 channels that are dropped whole.
+        The narrowest parts decide, here a bottleneck of 16 neurons and 8 channels:
 
         >>> net = Network(Layer(784, 0.2), Layer(16, 0.5), Channels(8, 4 * 4, 0.2))
         >>> dead = net.prob_any_dead()

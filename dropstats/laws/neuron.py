@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Neuron(Independent):
-    """A single neuron, dropped with probability p: a Bernoulli law.
+    """A single neuron, dropped with probability p (Bernoulli distribution).
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Neuron(Independent):
 
     @cached_property
     def dropped(self) -> "Count":
-        """Law of the number of dropped neurons (0 or 1): ``scipy.stats.bernoulli``, frozen."""
+        """Number of dropped neurons, 0 or 1: a frozen ``scipy.stats.bernoulli``."""
         from dropstats import counts
 
         return counts.Bernoulli(self.p)

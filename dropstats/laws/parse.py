@@ -1,4 +1,4 @@
-"""Laws read from text, written as in Python."""
+"""Laws read from text in Python syntax."""
 
 import ast
 from typing import Any
@@ -11,19 +11,19 @@ _KNOWN = {name: getattr(laws, name) for name in laws.__all__ if issubclass(getat
 
 
 def parse(text: str, name: str = "law") -> Law:
-    """Return the law that a Python expression of laws and numbers stands for; nothing else is evaluated.
+    """Return the law that a Python expression describes; only laws and numbers are evaluated.
 
     Parameters
     ----------
     text : str
-        Such as the repr of a law; products of numbers are multiplied.
+        An expression such as the repr of a law; products of numbers are allowed.
     name : str
-        What a message calls the text.
+        Name of the text in error messages.
 
     Raises
     ------
     ValueError, TypeError
-        If it is no such expression, or a law refuses its arguments.
+        If the text is not such an expression, or the arguments of a law are invalid.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def parse(text: str, name: str = "law") -> Law:
     except (SyntaxError, RecursionError):
         law = None
     if not isinstance(law, Law):
-        raise ValueError(f"{name} must be a law as in Python, such as 'Channels(64, 8 * 8, 0.2)'; got {text!r}")
+        raise ValueError(f"{name} must be a law in Python syntax, such as 'Channels(64, 8 * 8, 0.2)'; got {text!r}")
     return law
 
 
@@ -62,6 +62,8 @@ def _value(node: ast.expr, name: str) -> Any:
                 return ast.literal_eval(node)
             except ValueError:
                 known = ", ".join(_KNOWN)
-                raise ValueError(f"{name} is made of {known} and numbers; got {ast.unparse(node)!r}") from None
+                raise ValueError(
+                    f"{name} may contain only numbers and the laws {known}; got {ast.unparse(node)!r}"
+                ) from None
     values = {keyword.arg: _value(keyword.value, name) for keyword in node.keywords if keyword.arg}
     return make(*(_value(argument, name) for argument in node.args), **values)

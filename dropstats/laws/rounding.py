@@ -1,7 +1,7 @@
-"""Drop rates that low-precision random numbers really give: p rounded to the grid of the generator.
+"""Drop rates that low-precision random numbers give: p rounded to the grid of the random numbers.
 
-Each rule is the arithmetic of an implementation, in its own number formats. A threshold out of `levels` values lets
-through a multiple of 1 / levels, whatever p was declared.
+Each rule reproduces the arithmetic of an implementation in its own number formats. Comparing a random integer of
+`levels` values with a threshold can only give a drop rate that is a multiple of 1 / levels.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def rates(p: Floats, levels: Any = LEVELS, rule: Any = None) -> Floats:
     # float32 holds the thresholds of up to 2^24 levels exactly
     levels = _validate.integer(levels, "levels", minimum=2, maximum=2**24)
     if rule not in THRESHOLDS and levels != LEVELS:
-        raise ValueError(f"levels belongs to the rules {', '.join(THRESHOLDS)}; got {levels} with rule {rule!r}")
+        raise ValueError(f"levels applies only to the rules {', '.join(THRESHOLDS)}; got {levels} with rule {rule!r}")
     return _RULES[rule](p, levels)
 
 

@@ -1,4 +1,4 @@
-"""How large a layer must be so that what is unwanted hardly happens."""
+"""The size of a layer that makes an unwanted event unlikely: all its neurons dropped, or none."""
 
 import math
 from fractions import Fraction
@@ -11,21 +11,21 @@ _EXACT = 20_000
 
 
 def size_for(p: float, *, all_dropped: float | None = None, all_kept: float | None = None, masks: int = 1) -> int:
-    """Return the smallest layer whose neurons are all dropped, or all kept, with at most a given probability.
+    """Return the smallest layer size for which all neurons are dropped (or kept) with at most a given probability.
 
-    The smallest n with 1 - (1 - p^n)^masks <= all_dropped, and with 1 - (1 - (1 - p)^n)^masks <= all_kept. Of channels
-    that are dropped whole (`Channels`) it is the number of channels.
+    It is the smallest n with 1 - (1 - p^n)^masks <= all_dropped and 1 - (1 - (1 - p)^n)^masks <= all_kept, where given.
+    For `Channels` the result is the number of channels.
 
     Parameters
     ----------
     p : float
         Probability that a neuron is dropped.
     all_dropped : float, optional
-        Probability, at most, that some mask drops all neurons, so that nothing passes; in (0, 1).
+        Largest acceptable probability that some mask drops all neurons, so that no signal passes; in (0, 1).
     all_kept : float, optional
-        Probability, at most, that some mask drops none; in (0, 1).
+        Largest acceptable probability that some mask drops no neuron; in (0, 1).
     masks : int
-        Number of masks, as of the steps of a training run.
+        Number of masks, such as the steps of a training run; 1 by default.
 
     Returns
     -------
@@ -35,8 +35,8 @@ def size_for(p: float, *, all_dropped: float | None = None, all_kept: float | No
     Raises
     ------
     TypeError, ValueError
-        If neither probability is given, or one is not in (0, 1); if p is 1 (or 0), so that all are always dropped (or
-        kept); if more than 2^53 neurons would be needed.
+        If neither probability is given, or one is not in (0, 1); if no size is large enough, because p = 1 always
+        drops (or p = 0 always keeps) all neurons; if more than 2^53 neurons would be needed.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def _smallest(of_one: float, limit: Any, masks: int, name: str) -> int:
     """Return the smallest n such that in none of so many masks all n neurons do what one does with this probability."""
     limit = _validate.open_probability(limit, name)
     if of_one == 1:
-        raise ValueError(f"{name} cannot be reached: it happens in every mask of every layer")
+        raise ValueError(f"{name} cannot be reached at any size: at this p it happens in every mask")
     if of_one == 0:
         return 1
     log_limit = math.log(limit) if masks == 1 else math.log(-math.expm1(math.log1p(-limit) / masks))

@@ -1,6 +1,6 @@
 """The audit of a whole model, by passes that are made for it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ def audit_model(
     laws: Mapping[str, Law] | None = None,
     false_alarm: float = 1e-3,
     neurons: int = NEURONS,
+    evaluation: Callable[..., Any] | None = None,
     **keywords: Any,
 ) -> ModelReport:
     """Decide whether every dropout draw of a model is what the model declares.
@@ -46,6 +47,8 @@ def audit_model(
         Probability, in (0, 1), that a correct model fails: over all sites and checks together.
     neurons : int
         Neurons that are kept of a site over all calls: the first positions of each mask.
+    evaluation : callable, optional
+        Of a function of a JAX key: the same in evaluation mode, called alike. Other models have modes of their own.
 
     Returns
     -------
@@ -55,7 +58,7 @@ def audit_model(
     Raises
     ------
     TypeError
-        If this is no model of a known framework.
+        If this is no model of a known framework, or a function that does not take a key and the inputs.
     ValueError
         If the model has no dropout, a site in `p` or `laws` does not exist, or the calls are too few.
     """
@@ -63,7 +66,10 @@ def audit_model(
     calls = _validate.integer(calls, "calls", minimum=2, maximum=2**31)
     false_alarm, neurons = results.level(false_alarm), results.kept(neurons)
     sites = Sites(neurons)
-    with found.Passes(model, inputs, keywords) as passes:
+    modes = () if evaluation is None else (evaluation,)
+    if modes and not getattr(found, "is_function", lambda model: False)(model):
+        raise TypeError(f"evaluation is for functions of a JAX key; a {found.name_of(model)} has modes of its own")
+    with found.Passes(model, inputs, keywords, *modes) as passes:
         declared: Sequence[Declared] = found.declared(model)
         if passes.has_modes:
             passes.set_mode(True)
@@ -74,16 +80,16 @@ def audit_model(
             if call == 0:
                 declared = [*declared, *passes.called]
             if call == 0 and not sites and not sites.unread and not any(0 < rate.p < 1 for rate in declared):
-                raise ValueError(
-                    f"model must have dropout; got {found.name_of(model)}, in which no module declares a rate above 0 "
-                    "and nothing is drawn in training mode"
-                )
+                why = "in which no module declares a rate above 0 and nothing is drawn in training mode"
+                if not passes.has_modes:
+                    why = "which draws nothing from its key or any other"
+                raise ValueError(f"model must have dropout; got {found.name_of(model)}, {why}")
         seeds = tuple(Sites(neurons // calls + 64) for _ in _SEEDS)
         for seed, part in zip(_SEEDS, seeds, strict=True):
             passes.run(part, seed=seed)
-        evaluation = again = None
+        evaluated = again = None
         if passes.has_modes:
-            evaluation = _evaluate(passes, neurons)
+            evaluated = _evaluate(passes, neurons)
             again = Sites(neurons // calls + 64)
             passes.set_mode(True)
             passes.run(again)
@@ -95,7 +101,8 @@ def audit_model(
         laws=laws,
         library=frameworks.version(found),
         false_alarm=false_alarm,
-        evaluation=evaluation,
+        evaluation=evaluated,
+        modeless="" if passes.has_modes else "a function has no modes: give evaluation=, the same in evaluation mode",
         again=again,
         seeds=seeds,
     )

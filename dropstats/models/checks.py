@@ -7,7 +7,7 @@ from typing import Any
 
 from dropstats.models.judging import Result, streams_share
 from dropstats.models.replays import Counts
-from dropstats.models.sites import READ, Declared, Site, Sites
+from dropstats.models.sites import READ, Declared, Gradients, Site, Sites
 from dropstats.recording import Recording
 from dropstats.rendering.text import counted
 
@@ -39,6 +39,7 @@ class Seen:
 
     `rates` are the drop probabilities that the sites' calls asked for, by name. `again` are the draws after evaluation
     and back in training, `seeds` those of three passes, two of one seed and one of another; None where not tried.
+    `modeless` says why the model cannot be put into evaluation mode.
     """
 
     sites: Sites
@@ -50,6 +51,7 @@ class Seen:
     again: Sites | None = None
     seeds: tuple[Sites, Sites, Sites] | None = None
     trained_in_evaluation: int = 0
+    modeless: str = ""
     scored: Mapping[str, Sequence[Result]] = field(default_factory=dict)
 
 
@@ -104,23 +106,24 @@ def _uncovered(seen: Seen, rate: Declared) -> str:
         if site.module is not None and (site.module == rate.path or _within(site.module, rate.path))
     ]
     declares = f"{rate.path or 'the model'} declares {rate.attribute} = {rate.p:g}"
-    if rate.own:
-        around = _around(rate.path)
-        if not inside:  # as in attention: the rate of a module that is never called is handed to a function
-            inside = [(name, site) for name, site in seen.named.items() if site.module in (around, None)]
-            if any(_close(p, rate.p) for name, _ in inside for p in seen.asked[name]):
-                return ""
-            return "" if _unread(seen, rate.path) else f"{declares} and never drew"
+    if rate.own and inside:
         other = [(name, p) for name, _ in inside for p in seen.asked[name] if not _close(p, rate.p)]
         if other and rate.each:
             name, p = other[0]
             count = _count_at(seen.named[name], p)
             return f"{declares} and draws at {p:.6g} ({count:,} of {len(seen.named[name].masks):,} calls)"
         return ""
-    if any(_close(p, rate.p) for name, _ in inside for p in seen.asked[name] or [rate.p]) or _unread(seen, rate.path):
+    if rate.own:  # as in attention: the rate of a module that is never called is handed to a function
+        around = _around(rate.path)
+        beside = [p for name, site in seen.named.items() if site.module in (around, None) for p in seen.asked[name]]
+        if _near(rate.p, beside + [p for p in _unread(seen, around) if p is not None]):
+            return ""
+    unread = _unread(seen, rate.path)
+    asked = [p for name, _ in inside for p in seen.asked[name] or [rate.p]] + [p for p in unread if p is not None]
+    if None in unread or _near(rate.p, asked):
         return ""
-    rates = sorted({f"{p:.4g}" for name, _ in inside for p in seen.asked[name]})
-    return f"{declares} and never drew" if not inside else f"{declares}; draws in it are at {', '.join(rates)}"
+    rates = sorted({f"{p:.4g}" for p in asked})
+    return f"{declares}; draws in it are at {', '.join(rates)}" if asked else f"{declares} and never drew"
 
 
 def _missed(seen: Seen, rate: Declared) -> str:
@@ -134,7 +137,7 @@ def _declares(seen: Seen, name: str, site: Site) -> bool:
     """Tell whether a site's module declares a rate, or contains a dropout module of its rate that is not called."""
     inside = [rate for rate in seen.declared if rate.own and _around(rate.path) == site.module]
     idle = [rate for rate in inside if all(other.module != rate.path for other in seen.named.values())]
-    handed = any(_close(p, rate.p) for rate in idle for p in seen.asked[name])
+    handed = any(_near(rate.p, seen.asked[name]) for rate in idle)
     return handed or any(rate.path == site.module for rate in seen.declared)
 
 
@@ -147,8 +150,13 @@ def _within(path: str, parent: str) -> bool:
     return not parent or path.startswith(f"{parent}.")
 
 
-def _unread(seen: Seen, path: str) -> bool:
-    return any(site == path or site.startswith(f"{path}.") for site, _ in seen.sites.unread)
+def _unread(seen: Seen, path: str) -> set[float | None]:
+    """Return the rates of the draws in a module of which no mask came; None of one whose rate is not known."""
+    found: set[float | None] = set()
+    for site, _ in seen.sites.unread:
+        if not path or site == path or site.startswith(f"{path}."):
+            found |= seen.sites.unread_at.get(site, {None})
+    return found
 
 
 def _unseen(seen: Seen, path: str) -> bool:
@@ -159,6 +167,10 @@ def _close(p: float, other: float) -> bool:
     return abs(p - other) <= _SAME
 
 
+def _near(p: float, others: Sequence[float]) -> bool:
+    return any(_close(p, other) for other in others)
+
+
 def _count_at(site: Site, p: float) -> int:
     return sum(count for one, count in site.ones.items() if one is not None and (_close(one, p) or _close(1 - one, p)))
 
@@ -167,7 +179,7 @@ def evaluation(seen: Seen, false_alarm: float, shares: int) -> Result:
     """In evaluation mode nothing is drawn, two passes are equal, and the model stays as it is. Exact."""
     found = seen.evaluation
     if found is None or not found.passes:
-        return Result("evaluation", "not applicable", message="no pass in evaluation mode")
+        return Result("evaluation", "not applicable", message=seen.modeless or "no pass in evaluation mode")
     wrong = []
     if found.draws:
         wrong.append(f"draws in evaluation mode at {listed(found.draws)}")
@@ -190,7 +202,8 @@ def state(seen: Seen, false_alarm: float, shares: int) -> Result:
         text = f"{counted(count, 'pass')} with gradients in evaluation mode after training began: dropout was left off"
         return Result("state", "fail", None, None, float(count), 0.0, None, text)
     if seen.again is None:
-        return Result("state", "not applicable", message="the model was not put from evaluation back into training")
+        text = seen.modeless or "the model was not put from evaluation back into training"
+        return Result("state", "not applicable", message=text)
     after = seen.again.named()
     lost = [name for name, site in seen.named.items() if name not in after and _expected(seen, site, seen.again)]
     other = [name for name, site in after.items() if name in seen.named and _rate_changed(seen.named[name], site)]
@@ -225,7 +238,8 @@ def seeds(seen: Seen, false_alarm: float, shares: int) -> Result:
     first, same, other = (sites.named() for sites in seen.seeds)
     unlike = [name for name in first if name not in same or first[name].digests != same[name].digests]
     if unlike or first.keys() != same.keys():
-        text = f"the same seed gives other masks at {listed(unlike or sorted(set(first) ^ set(same)))}"
+        where = listed(unlike or sorted(set(first) ^ set(same)))
+        text = f"the same seed gives other masks at {where}: drawn from a generator that the seed does not set"
         return Result("seeds", "fail", None, None, float(len(unlike)), 0.0, None, text)
     chances = {
         name: _log_chance(seen, name, site) + math.log(len(first))
@@ -258,7 +272,9 @@ def recomputed(seen: Seen, false_alarm: float, shares: int) -> Result:
     """Under activation checkpointing a recomputed mask is the forward mask, none missing or added. Exact."""
     counts = seen.sites.replays.recomputed
     if not counts.total:
-        return Result("recomputed", "not applicable", message="nothing was recomputed: no activation checkpointing")
+        why = seen.sites.gradients.reason
+        text = f"the model has no gradient: {why}" if why else "nothing was recomputed: no activation checkpointing"
+        return Result("recomputed", "not applicable", message=text)
     wrong = _replayed(counts, "recomputed")
     same = "is that" if counts.equal == 1 else "are those"
     text = wrong or f"{every(counts.equal, 'recomputed mask')} {same} of the forward pass"
@@ -286,20 +302,29 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
     drawn = _replayed(seen.sites.replays.redrawn, "redrawn (in the backward pass)")
     wrong = {site: count / found.neurons[site] for site, count in found.wrong.items() if count}
     compared = [site for site, count in found.neurons.items() if count]
-    if not compared and not drawn:
-        return Result("gradient", "not applicable", message="no gradient was held against a mask")
+    if not compared and not seen.sites.replays.redrawn.total:
+        why = f": the model has none: {found.reason}" if found.reason else ""
+        return Result("gradient", "not applicable", message=f"no gradient was held against a mask{why}")
     if wrong or drawn:
         text = [
-            f"{share:.3g} of the gradients at {site} are zero, or not, against the mask"
-            for site, share in wrong.items()
+            f"{share:.3g} of the gradients at {site} are zero, {_against(found, site)}" for site, share in wrong.items()
         ]
         message = "; ".join([*text[:3], *([drawn] if drawn else [])])
         return Result("gradient", "fail", None, None, float(sum(found.wrong.values())), 0.0, None, message)
     message = f"gradients are zero just where {counted(len(compared), 'place')} dropped"
+    if not compared:
+        message = f"the backward pass draws {every(seen.sites.replays.redrawn.equal, 'mask')} as the forward pass did"
     bases = {site.base for site in seen.named.values()} - set(compared)
     if bases:
         message += f"; not compared: {listed(sorted(bases))}"
     return Result("gradient", "pass", None, None, 0.0, 0.0, None, message)
+
+
+def _against(found: Gradients, site: str) -> str:
+    """Say how gradients that are zero go against the mask, and what gives just that."""
+    inferred = found.wrong[site] == found.blank[site] == found.inferred[site]
+    kept = "though the mask keeps, just where the output is 0: the mask is inferred from the output"
+    return kept if inferred else "or not, against the mask"
 
 
 def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
@@ -315,7 +340,8 @@ def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
     worst = min(failing, key=lambda r: 0.0 if r.adjusted_pvalue is None else r.adjusted_pvalue) if failing else None
     adjusted = min(pvalues) if pvalues else None
     if worst is not None:
-        text = "; ".join(dict.fromkeys(f"{result.name}: {result.message}" for result in failing))
+        told = [result for result in failing if not result.explained_by] or failing
+        text = "; ".join(dict.fromkeys(f"{result.name}: {result.message}" for result in told))
         return replace(worst, name="sites", adjusted_pvalue=adjusted, message=text)
     names = {name for group in groups for name in group}
     text = f"the masks of {len(names):,} sites are independent of one another"

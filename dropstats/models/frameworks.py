@@ -5,24 +5,29 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-# Library -> its file here and what its models are called. The order matters: a Keras model may be one of torch as well.
+# Library, and file here -> what its models are called. The order matters: a Keras model may be one of torch as well.
 _KNOWN = {
-    "keras": ("keras", "a keras Model or Layer"),
-    "torch": ("torch", "a torch.nn.Module"),
-    "jax": ("jax", "a flax nnx Module, an equinox Module or a function of a JAX key"),
+    "keras": ("a keras Model or Layer",),
+    "torch": ("a torch.nn.Module",),
+    "jax": ("a flax nnx Module", "an equinox Module", "a function of a JAX key"),
 }
+# Libraries whose models hold the loop's state themselves: what they draw in it can be watched.
+_WATCHED = ("keras", "torch")
 
 
 def of(model: Any, watched: bool = False) -> ModuleType:
     """Return the framework's file for a model; with `watched`, one whose models can be watched as they train."""
-    for library, (file, _) in _KNOWN.items():
-        if library in sys.modules:
-            framework = import_module(f"dropstats.models.{file}")
-            if framework.matches(model) and (not watched or hasattr(framework, "watching")):
+    libraries = _WATCHED if watched else tuple(_KNOWN)
+    found = "its library imported"
+    for library in filter(sys.modules.__contains__, _KNOWN):
+        framework = import_module(f"dropstats.models.{library}")
+        if framework.matches(model):
+            if library in libraries:
                 return framework
-    known = [what for _, what in _KNOWN.values()]
-    text = f"{', '.join(known[:-1])}, or {known[-1]}"
-    raise TypeError(f"model must be {text}, its library imported; got {model!r:.60} of type {type(model).__name__}")
+            found = "as a step of JAX is a function of its key: audit_model(step, ...)"
+    known = [what for library in libraries for what in _KNOWN[library]]
+    text = f"{', '.join(known[:-1])} or {known[-1]}"
+    raise TypeError(f"model must be {text}, {found}; got {model!r:.60} of type {type(model).__name__}")
 
 
 def version(framework: ModuleType) -> str:

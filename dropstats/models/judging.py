@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from dropstats.auditing import Report, Result, audit, audit_streams, describing
 from dropstats.auditing.report import LAYOUT, check_layout, versions
@@ -11,8 +12,8 @@ from dropstats.recording import Recording
 __all__ = ["LAYOUT", "Report", "Result", "audit_share", "check_layout", "site_words", "streams_share", "versions"]
 
 
-def audit_share(recording: Recording, law: Law | None, p: float | None, false_alarm: float, shares: int) -> Report:
-    """Audit a recording at one of `shares` equal shares of a false-alarm rate; adjusted p-values are of the whole."""
+def audit_share(recording: Any, law: Law | None, p: float | None, false_alarm: float, shares: int) -> Report:
+    """Audit a recording, or outputs of noise, at one of `shares` equal shares of a false-alarm rate of the whole."""
     report = audit(recording, law, p=None if law is not None else p, false_alarm=false_alarm / shares)
     return replace(report, results=_of_whole(report.results, shares), false_alarm=false_alarm)
 

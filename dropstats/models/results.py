@@ -1,17 +1,21 @@
 """From the draws of a model to its report: each site is audited, the checks across them are made."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dropstats import _validate
-from dropstats.laws import Law
+from dropstats.laws import GaussianDropout, Law
 from dropstats.models import checks
 from dropstats.models.judging import Report, audit_share
 from dropstats.models.report import ModelReport, SiteReport
 from dropstats.models.sites import Declared, Site, Sites, values_of
 from dropstats.power import neurons_needed
 from dropstats.recording import Recording
+
+# Types in which noise is fine enough to be held against a normal law.
+_PRECISE = ("float32", "float64")
 
 
 def level(false_alarm: float) -> float:
@@ -51,18 +55,26 @@ def report(
     unjudged = _unread(sites)
     recordings: dict[str, Recording] = {}
     notes: list[str] = []
+    noises: dict[str, Any] = {}
     for site, one in named.items():
         if rates[site] is None and site not in laws:
             unjudged[site] = f"p is not known: give p={{{site!r}: ...}}"
             continue
-        recording = one.recording(rates[site], f"{name}, {site}")
+        if one.factors and one.dtype not in _PRECISE:
+            unjudged[site] = f"noise in {one.dtype} is not judged, in float32 or float64 it is"
+            continue
+        # of noise, the bits tell which factors are above their mean
+        recording = one.recording(0.5 if one.factors else rates[site], f"{name}, {site}")
         if not recording.judged:
             unjudged[site] = "of no neuron it can be told whether it was dropped"
             continue
         recordings[site] = recording
         notes += _left_out(site, one, recordings[site])
+        if one.factors:
+            noises[site] = GaussianDropout(rates[site])
     shares = len(recordings) + checks.SHARES
-    audits = {site: _site(named[site], one, laws.get(site), false_alarm, shares) for site, one in recordings.items()}
+    noises |= laws
+    audits = {site: _site(named[site], one, noises.get(site), false_alarm, shares) for site, one in recordings.items()}
     asked = {site: one.asked(rates[site]) for site, one in named.items()}
     everything = checks.Seen(
         sites, named, recordings, declared, asked, scored={site: audits[site].results for site in audits}, **seen
@@ -120,6 +132,10 @@ def _unread(sites: Sites) -> dict[str, str]:
 def _left_out(name: str, site: Site, recording: Recording) -> Iterator[str]:
     """Yield notes on what of a site's masks was not audited."""
     draws = len(site.masks)
+    if site.factors:
+        calls, width = site.noise().shape
+        yield f"{name}: noise, judged by {width:,} of {site.largest:,} factors in {calls:,} of {draws:,} calls"
+        return
     if recording.n < site.largest:
         yield f"{name}: the first {recording.n:,} of {site.largest:,} neurons of a mask"
     if recording.trials < draws:
@@ -127,11 +143,14 @@ def _left_out(name: str, site: Site, recording: Recording) -> Iterator[str]:
         yield f"{name}: {recording.trials:,} of {draws:,} masks{shorter}"
 
 
-def _site(site: Site, recording: Recording, law: Law | None, false_alarm: float, shares: int) -> SiteReport:
+def _site(site: Site, recording: Recording, law: Any, false_alarm: float, shares: int) -> SiteReport:
     """Audit one site."""
+    audited: Any = recording
     if law is not None:
-        recording = _stretches(site, recording, law)
-    report: Report = audit_share(recording, law, recording.p, false_alarm, shares)
+        audited = site.noise() if site.factors else _stretches(site, recording, law)
+    report: Report = audit_share(audited, law, recording.p, false_alarm, shares)
+    if site.factors:  # which are not dropped
+        report = replace(report, observed_rate=math.nan)
     mode = "evaluation" if site.training[False] else "training"
     return SiteReport.of(
         report, mode=mode, dtype=site.dtype, device=site.device, draws=len(site.masks), recorder=site.recorder

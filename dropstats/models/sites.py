@@ -1,6 +1,6 @@
 """Draws of a model, gathered by the place that makes them: the only thing that recorders and checks share."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -32,7 +32,8 @@ class Draw(NamedTuple):
     that the call asked for, where it can be told. `regions` are the stretches of the forward pass that the draw lies in
     and that may be run again; of a mask drawn again, in the backward pass of number `run`, the first is the one that
     is, and the others are nested in it, to be run once more. `turn` says which of the module's draws in a pass it is,
-    from 1; 0 where they come in order.
+    from 1; 0 where they come in order. Of noise that is no mask, `factors` are what the first ones among inputs of 1
+    become, `bits` tell which factors are above 1, and `one` is that of dropout of the same variance.
     """
 
     site: str
@@ -49,6 +50,7 @@ class Draw(NamedTuple):
     regions: tuple[int, ...] = ()
     run: int = 0
     turn: int = 0
+    factors: NDArray[np.floating[Any]] | None = None
 
 
 class Declared(NamedTuple):
@@ -131,8 +133,10 @@ class Site:
     to drop (False); `digests` are hashes of the masks in call order.
     """
 
-    # values of a call that are kept
+    # values of a call that are kept, factors of a call, and calls whose factors are
     VALUES: ClassVar[int] = 1024
+    FACTORS: ClassVar[int] = 2**12
+    NOISY: ClassVar[int] = 2**10
 
     base: str
     module: str | None
@@ -148,6 +152,7 @@ class Site:
     largest: int = 0
     digests: list[int] = field(default_factory=list)
     values: list[tuple[Any, Any]] = field(default_factory=list)
+    factors: list[NDArray[np.floating[Any]]] = field(default_factory=list)
 
     @property
     def wants_values(self) -> bool:
@@ -181,6 +186,10 @@ class Site:
         known = sorted(((count, one) for one, count in self.ones.items() if one is not None), reverse=True)
         return [round(1 - one if keeps else one, 12) for _, one in known]
 
+    def noise(self) -> NDArray[np.floating[Any]]:
+        """Return the factors of noise (calls, width): of the calls that have as many as the first."""
+        return np.stack([one for one in self.factors if one.size == self.factors[0].size])
+
     def recording(self, p: float | None, source: str) -> Recording:
         """Return the masks as a recording, with the values that were seen."""
         bits, known = self.masks.matrix()
@@ -195,7 +204,10 @@ class Site:
         return with_values(recording, self.values)
 
 
-_OF_VALUES = ("scales", "scale_tolerance", "dtype", "other_scales", "unscaled", "nonzero", "nans", "infs")
+_OF_VALUES = (
+    "scales", "scale_tolerance", "dtype", "other_scales", "unscaled", "moved", "nonzero", "nans", "nans_of_infs",
+    "infs",
+)  # fmt: skip
 
 
 def values_of(recording: Recording) -> dict[str, Any]:
@@ -215,11 +227,18 @@ def with_values(recording: Recording, pairs: list[tuple[Any, Any]]) -> Recording
 
 @dataclass
 class Gradients:
-    """Of how many applied masks the gradients were compared, and of each site how many were zero in other places."""
+    """Of how many applied masks the gradients were compared, and of each site how many were zero in other places.
+
+    `reason` says why the model has no gradient. `blank` are kept neurons whose output is 0, for their input was;
+    `inferred` those of them whose gradient is zero.
+    """
 
     compared: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
     neurons: Counter[str] = field(default_factory=Counter)
+    reason: str = ""
+    blank: Counter[str] = field(default_factory=Counter)
+    inferred: Counter[str] = field(default_factory=Counter)
 
 
 class Sites:
@@ -242,6 +261,7 @@ class Sites:
         self.modes: Counter[bool] = Counter()
         self.trained: set[int] = set()  # passes in evaluation mode with gradients
         self.unread: Counter[tuple[str, str]] = Counter()
+        self.unread_at: defaultdict[str, set[float]] = defaultdict(set)  # rates of these, where they are known
         self.unseen: dict[str, str] = {}
         self.called: Counter[str] = Counter()
         self.replays = Replays()
@@ -310,7 +330,10 @@ class Sites:
         site.ones[draw.one] += 1
         site.masks.add(draw.bits, draw.known)
         site.digests.append(seen.digest)
-        if self.on_mask is not None and (draw.known is None or draw.known.all()):
+        if draw.factors is not None:
+            if len(site.factors) < site.NOISY:
+                site.factors.append(draw.factors)
+        elif self.on_mask is not None and (draw.known is None or draw.known.all()):
             self.on_mask(site, draw.bits)
         if draw.regions:
             self.replays.forward(seen, draw.regions, self.passes)

@@ -58,7 +58,9 @@ class Draws:
     ) -> ModelReport:
         """Decide whether what was drawn so far is what the model declares, as `audit_model` does."""
         if not self.sites and not self.sites.unread:
-            raise ValueError("nothing was drawn while the model was watched: it must be called in training mode")
+            hidden = "".join(f"; {path}: {why}" for path, why in list(self.sites.unseen.items())[:3])
+            why = f"no draw could be seen{hidden}" if hidden else "it must be called in training mode"
+            raise ValueError(f"nothing was drawn while the model was watched: {why}")
         sites = self.sites
         evaluated = sites.modes[False] - len(sites.trained)
         return results.report(

@@ -1,4 +1,4 @@
-"""Monitor: evidence against a law of masks that may be looked at after every step of a training run."""
+"""Monitor: anytime-valid evidence against a law of masks, for training runs."""
 
 from dropstats.monitoring.evidence import log_evalue
 from dropstats.monitoring.monitor import Monitor

@@ -334,13 +334,13 @@ class Duplicates:
         """Return in words which mask came again."""
         if self.hit is None:
             held = min(self.remembered, _HASHES)
-            return f"none of {held:,} masks remembered came again" if held else "nothing to compare"
+            return f"none of the {held:,} remembered masks was repeated" if held else "nothing to compare"
         before, earlier, stream, call, empty = self.hit
         part = "mask" if self._whole else f"first {self.hashed:,} neurons of the mask"
         first, second = (f" of stream {name!r}" if name else "" for name in (before, stream))
         if empty:
             return f"step {call + 1:,}{second} drops nothing, as step {earlier + 1:,}{first} did"
-        return f"the {part} of step {call + 1:,}{second} is that of step {earlier + 1:,}{first} again"
+        return f"the {part} of step {call + 1:,}{second} repeats that of step {earlier + 1:,}{first}"
 
 
 class Certain:

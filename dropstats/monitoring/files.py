@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dropstats.monitoring.null import Null
 from dropstats.monitoring.summary import Alarm, Part
-from dropstats.recording.files import DAMAGE, Refused, first_line
+from dropstats.recording.files import Refused, first_line
 
 M = TypeVar("M")
 
@@ -72,7 +72,7 @@ def load(cls: type[M], path: str | PathLike[str]) -> M:
             return _read(cls, file)
         except Refused as refusal:
             got = str(refusal)
-        except (*DAMAGE, AttributeError) as error:  # AttributeError: a plain value of another type
+        except Exception as error:  # as for recordings
             got = f"a file that is cut off, damaged or of another kind ({first_line(error)})"
     raise ValueError(f"{name}: expected {_EXPECTED}; got {got}")
 

@@ -1,4 +1,4 @@
-"""Monitor: evidence against a law of dropout masks that may be looked at after every mask."""
+"""Monitor: anytime-valid evidence against a law of dropout masks."""
 
 import math
 from functools import reduce
@@ -28,47 +28,47 @@ _SLACK = 1e-6
 
 
 class Monitor:
-    """Evidence against a law of dropout masks, which may be looked at after every mask of a training run.
+    """Evidence against a law of dropout masks that stays valid when it is inspected after every mask of a training run.
 
-    Every check is a running product of fair bets against the law. While masks follow it, the mean E of all checks
-    reaches 1 / false_alarm at any time, however long the run and however often it is looked at, with probability
-    false_alarm at most (Ville, 1939).
+    Each check is an e-process, a running product of fair bets against the law. If the masks follow the law, the
+    weighted mean E of all checks ever reaches 1 / false_alarm with probability at most false_alarm (Ville, 1939),
+    however long the run is and however often E is inspected.
 
     Parameters
     ----------
-    law : law or float or array_like
-        The declared law: a `Layer`, `Channels` or a `Network` of these; or p itself.
+    law : Law or float or array_like
+        Declared law: a `Layer`, `Channels` or a `Network` of these; or p itself.
     n : int, optional
-        Number of neurons where p is given; by default that of the first mask.
+        Number of neurons if p is given; by default that of the first mask.
     false_alarm : float
-        Probability that a correct implementation ever raises the alarm; of all checks together.
+        Probability that a correct implementation ever raises the alarm, for all checks together; 0.001 by default.
     every : int
-        Look for an alarm after every so many masks; counting goes on in between, and validity is not affected.
+        Number of masks between two looks for an alarm; all masks are counted. 1 by default.
 
     Attributes
     ----------
     alarm : Alarm or None
-        What was found first: step, check, message, evidence. It stays when more masks come.
+        The first finding: step, check, message, evidence. It does not change afterwards.
     trials, dropped : int
-        Number of masks counted, of all streams, and of neurons dropped (of groups, for channels) in them.
+        Number of masks counted in all streams, and of neurons (for channels: groups) dropped in them.
     history : list of (int, list of float)
-        Looks kept for the picture: the number of masks, and the log e-values of the checks and of all together.
+        Points for the plot: number of masks, and natural log e-values of the checks and of all together.
 
     Raises
     ------
     TypeError, ValueError
-        If the law is none, or one whose neurons depend on each other other than in groups.
+        If the law is invalid, or its neurons depend on each other in another way than by groups.
 
     Notes
     -----
-    The checks and their shares of the whole: the rate (0.4); lags of 1, 2, 4, ..., 64 calls (0.2); and, 0.08 each,
-    every position, neighbours 1, 2, 4, ... places apart, dispersion of the numbers dropped, duplicates of earlier
-    masks, agreement of streams. For channels these are the groups; a group that is not dropped as one raises the alarm
-    at once, as does a neuron with p = 0 that is dropped.
+    The checks and their weights are: rate (0.4); lags of 1, 2, 4, ..., 64 calls (0.2); and, with 0.08 each, positions,
+    neighbours at distances 1, 2, 4, ..., dispersion of the counts, duplicates of earlier masks, agreement of streams.
+    For channels they are applied to groups. A group whose neurons differ, or a dropped neuron with p = 0, raises the
+    alarm at once.
 
-    A monitor holds 8 bytes a neuron for counts, the last 64 masks of each stream (of at most 2^22 neurons), and 16,384
-    hashes of masks; no more however long the run. Of masks of more than 2^16 neurons each call looks at some of the
-    lags and distances, in turn, and of more than 2^14 single positions are looked at every 64 masks.
+    Memory is bounded: 8 bytes per neuron for counts, the last 64 masks of each stream (of at most 2^22 neurons) and
+    16,384 hashes of masks. For masks of more than 2^16 neurons each call updates only some of the lags and distances,
+    in turn; for more than 2^14 neurons the positions are evaluated every 64 masks.
 
     Examples
     --------
@@ -132,16 +132,16 @@ class Monitor:
         Parameters
         ----------
         mask : array of any library
-            Shape (n,) or (k, n), booleans or 0 and 1; 1 keeps. With n given, uint8 of shape (ceil(n / 8),) or
+            Booleans or 0 and 1 (1 = kept), of shape (n,) or (k, n). If n was given, uint8 of shape (ceil(n / 8),) or
             (k, ceil(n / 8)) is read as packed by ``np.packbits(mask, axis=-1)``.
         stream : str
-            Name of the generator that drew it, where there are several, up to 64: each has calls of its own, and
-            masks of the same call are compared, if no stream is more than 64 calls behind.
+            Name of the generator that drew the mask, if there are several (at most 64). The calls of each stream are
+            numbered separately, and masks of the same call are compared if no stream is more than 64 calls behind.
 
         Raises
         ------
         TypeError, ValueError
-            If the shape is another, or an entry is neither 0 nor 1. Nothing is counted then.
+            If the shape is wrong, or an entry is neither 0 nor 1; nothing is counted then.
         """
         if self._parts:
             raise ValueError("a sum of monitors takes no masks; update the monitors that it is made of")
@@ -233,7 +233,7 @@ class Monitor:
 
     @property
     def evidence(self) -> dict[str, float]:
-        """Natural log of the e-value of each check, up to date; infinite where something cannot happen."""
+        """Natural log of the current e-value of each check; infinite after an impossible event."""
         if not self._parts:
             return self._evidence()
         return {name: evidence.mean(part.evidence[name] for part in self._parts) for name in self._parts[0].evidence}
@@ -245,7 +245,7 @@ class Monitor:
 
     @property
     def n(self) -> int | None:
-        """Number of neurons of a mask; None before the first mask where it was not given."""
+        """Number of neurons in a mask; None before the first mask if it was not given."""
         return self._null.n if self._null else None
 
     @property
@@ -254,16 +254,16 @@ class Monitor:
         return self.dropped / (self.trials * self._null.size) if self._null and self.trials else math.nan
 
     def rate_interval(self, false_alarm: float | None = None) -> tuple[float, float]:
-        """Return a confidence interval for the drop rate that holds at all steps at once.
+        """Return a confidence sequence for the drop rate: an interval that is valid at all steps simultaneously.
 
-        It has all rates against which the e-value of the rate is below 1 / false_alarm: the true rate is in it after
-        every mask, with probability 1 - false_alarm. Where the declared rates differ it is the mean rate of neurons
-        whose odds are all off by one factor.
+        It contains all rates whose e-value is below 1 / false_alarm, so that the true rate is inside after every mask
+        with probability 1 - false_alarm. If the declared rates differ, it is an interval for the mean rate, assuming
+        that the odds of all neurons are wrong by the same factor.
 
         Parameters
         ----------
         false_alarm : float, optional
-            Probability that the true rate is ever outside; by default the monitor's.
+            Probability that the true rate is ever outside; by default that of the monitor.
 
         Returns
         -------
@@ -315,7 +315,7 @@ class Monitor:
     # ---------------------------------------------------------------- shown and kept
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what was seen as a dictionary of plain values, of a versioned layout; infinity becomes None."""
+        """Return the state as a dictionary of plain values, in a versioned layout, with None in place of infinity."""
         seen, found = self._seen, self.evidence
         strongest = {name: max(seen, key=lambda part: part.evidence[name]).findings[name] for name in found}
         return {
@@ -338,7 +338,7 @@ class Monitor:
         return self.to_text()
 
     def to_text(self, width: int = text.WIDTH) -> str:
-        """Return what was seen as a table of so many columns."""
+        """Return the state as a table `width` characters wide."""
         return text.monitor(self.to_dict(), width)
 
     def __repr__(self) -> str:
@@ -347,17 +347,17 @@ class Monitor:
         return f"<Monitor of {_validate.show(law)}: {self.trials} masks, {found}>"
 
     def plot(self, ax: Any = None) -> Any:
-        """Return Axes with the log evidence of each check over the steps, against the line of alarm.
+        """Return Axes with the log evidence of each check over the steps, and the alarm threshold.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw; by default a new figure.
+            Axes to draw on; by default those of a new figure.
 
         Raises
         ------
         ValueError
-            If there is no mask yet, or this is a sum of monitors, which has no steps of its own.
+            If no mask was counted yet, or this is a sum of monitors, which has no steps of its own.
         """
         if not self.history:
             raise ValueError(
@@ -371,19 +371,19 @@ class Monitor:
         return figures.evidence(self.to_dict(), {"steps": steps, "log_e": logs}, ax)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the monitor to an `.npz` file at exactly this path; `load` goes on where it was."""
+        """Write the monitor to an `.npz` file at exactly this path; `load` continues from there."""
         files.save(self, path)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Return the monitor in a file, without unpickling anything.
+        """Return the monitor stored in a file; nothing is unpickled.
 
         Raises
         ------
         OSError
             If there is no such file, or it cannot be read.
         ValueError
-            If it is no monitor's, or cut off or damaged.
+            If the file is not that of a monitor, or is truncated or damaged.
         """
         return files.load(cls, path)
 

@@ -181,14 +181,14 @@ class Selections:
         share, declared = _told_apart(observed, expected)
         if name == "lags":
             lag = int(LAGS[best])
-            where = f"of the neurons{of} {event} {lag} call{'s' * (lag > 1)} before, {share} are {event} again"
+            where = f"{share} of the neurons{of} {event} {lag} call{'s' * (lag > 1)} before are {event} again"
         elif name == "neighbours":
             apart = int(self.distances[best])
             places = f"{apart} place{'s' * (apart > 1)}"
-            where = f"of the neurons{of} whose neighbour {places} before is {event}, {share} are {event}"
+            where = f"{share} of the neurons{of} whose neighbour {places} before is {event} are {event}"
         else:
             first, second = self.pairs[best]
-            where = f"of the neurons{of} {event} in stream {first!r}, {share} are {event} in {second!r} too"
+            where = f"{share} of the neurons{of} {event} in stream {first!r} are {event} in {second!r} too"
         return f"{where}, where {declared} was declared"
 
 

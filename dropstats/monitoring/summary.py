@@ -24,20 +24,20 @@ _CAUSES = ("groups", "edges", "duplicates", "agreement")
 
 @dataclass(frozen=True)
 class Alarm:
-    """What a monitor found first.
+    """The first finding of a monitor.
 
     Attributes
     ----------
     step : int
-        Call, from 1, after which the evidence sufficed.
+        Call, numbered from 1, at which the evidence reached the threshold.
     check : str
-        The check that found it.
+        Name of the check.
     message : str
         The finding in words.
     evidence : float
         Natural log of the e-value of all checks together, at least -log(false_alarm).
     stream : str
-        Stream whose call it was; empty where there is one.
+        Stream of that call; empty if there is only one.
     """
 
     step: int
@@ -50,7 +50,7 @@ class Alarm:
         return self.message
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the alarm as a dictionary of plain values; infinite evidence becomes None."""
+        """Return the alarm as a dictionary of plain values, with None in place of infinite evidence."""
         return {**asdict(self), "evidence": plain(self.evidence)}
 
 
@@ -94,18 +94,19 @@ def plain(number: float) -> float | None:
 
 
 def at_fault(monitors: Mapping[str, Any], false_alarm: float = 1e-3) -> list[str]:
-    """Return the names of the monitors whose evidence suffices together, the strongest first.
+    """Return the names of the monitors with significant evidence, strongest first, with controlled false discoveries.
 
-    Of several sites, layers or ranks that are watched at once, the k with the largest e-values are named, for the
-    largest k whose k-th e-value is at least K / (k false_alarm) among all K. Where all are correct none is ever named,
-    with probability 1 - false_alarm; in general at most that share of the names is expected to be wrong. This holds
-    however the monitors depend on each other.
+    Use it for several sites, layers or ranks that are monitored at once. The e-BH procedure returns the k of the K
+    monitors with the largest e-values, for the largest k whose k-th e-value is at least K / (k false_alarm). The
+    expected proportion of wrong names is at most false_alarm; in particular, if all monitors are correct, any name is
+    returned with probability at most false_alarm. The monitors may depend on each other.
 
     Parameters
     ----------
     monitors : mapping of str to Monitor
+        Monitors by name.
     false_alarm : float
-        Probability that any is named where all are correct.
+        Largest expected proportion of wrong names; 0.001 by default.
 
     References
     ----------

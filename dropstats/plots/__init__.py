@@ -1,8 +1,8 @@
-"""Plots that lay tallies over laws; the only package that imports matplotlib.
+"""Plots of laws and tallies; they need matplotlib.
 
-A plot takes a law, what was seen, and ``ax``: an Axes to draw on; a Figure or SubFigure, which has room for a
-second panel; or None, for a new pyplot figure in the style of the project. It returns the (upper) Axes. The
-caller's rcParams stay as they are.
+Each function takes a law, the observed masks or their tally, and ``ax``: an Axes to draw on; a Figure or SubFigure,
+which may get a second panel; or None (default) for a new pyplot figure. It returns the upper Axes and does not change
+your rcParams.
 """
 
 import math
@@ -40,7 +40,7 @@ Target = Axes | Figure | SubFigure | None
 
 
 def check_picture_path(path: str | os.PathLike[str]) -> Path:
-    """Return `path` as a Path; raise ValueError or OSError where no picture can be written there."""
+    """Return `path` as a Path; raise ValueError or OSError if no picture can be written there."""
     path = Path(path)
     known = FigureCanvasBase.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
@@ -49,10 +49,24 @@ def check_picture_path(path: str | os.PathLike[str]) -> Path:
 
 
 def save(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
-    """Write a figure, or the figure of an Axes, to a file whose suffix tells the format.
+    """Write a figure, or the figure of an Axes, to a file; the suffix determines the format.
 
-    PNG and SVG files hold no dates or random identifiers: one figure is one sequence of bytes. Raises what
-    `check_picture_path` raises.
+    PNG and SVG files contain no dates or random identifiers, so that the same figure always gives the same file.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the suffix is unknown, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(pmf(layer, Figure()), f"{folder}/pmf.png")
+    ...     os.listdir(folder)
+    ['pmf.png']
     """
     path = check_picture_path(path)
     whole = figure.figure.figure if isinstance(figure, Axes) else figure  # an Axes of a SubFigure has a root
@@ -82,7 +96,7 @@ def _canvas(ax: Target, heights: Sequence[float] = (1,)) -> Iterator[list[Axes]]
 
 
 def headline(ax: Axes, text: str) -> None:
-    """Set the title, and between it and the axes, where nothing is drawn, the legend."""
+    """Set the title, and place the legend between it and the axes."""
     labels = ax.get_legend_handles_labels()[1]
     # about 95 letters of the legend's size go into a row of the style's width; a handle takes the room of 5
     rows = math.ceil(sum(len(label) + 5 for label in labels) / 95)
@@ -116,18 +130,25 @@ def _residual_axes(ax: Axes, values: NDArray[np.float64]) -> float:
 
 
 def pmf(law: Law, ax: Target = None, *, tally: Tally | None = None, **kwargs: Any) -> Axes:
-    """Draw the exact probability of each number of dropped neurons, as a filled outline.
+    """Draw the exact probability mass function of the number of dropped neurons.
 
-    Where the law spreads over more than 240 counts, adjacent ones form cells of their mean probability.
+    If it spreads over more than 240 counts, adjacent counts are combined and drawn with their mean probability.
 
     Parameters
     ----------
     law, ax
         As for `overlay`.
     tally : Tally, optional
-        The counts that it holds are drawn as well, however improbable they are.
+        Extend the drawn range to all counts that it contains.
     **kwargs
-        For the patch that is drawn, a ``matplotlib.patches.StepPatch``.
+        Properties of the ``matplotlib.patches.StepPatch``.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> pmf(layer, Figure()).get_ylabel()
+    'probability'
     """
     if tally is None:
         edges, probability = comparison.cells(law, *comparison.window(law, None, 1e-4))
@@ -144,18 +165,25 @@ def pmf(law: Law, ax: Target = None, *, tally: Tally | None = None, **kwargs: An
 
 
 def frequencies(law: Law, tally: Tally, ax: Target = None, **kwargs: Any) -> Axes:
-    """Draw how often each number of neurons was dropped, with two standard errors that the law predicts.
+    """Draw the observed frequency of each number of dropped neurons, with error bars of two standard errors.
 
-    The standard error of a frequency is sqrt(P (1 - P) / trials), P from the law. Neighbouring counts share a
-    dot where fewer than 10 trials are expected of each; it then stands at the mean count and the mean
-    probability under the law, times the ratio of frequency to probability of its group.
+    The standard error of a frequency is sqrt(P (1 - P) / trials), with P from the law. Neighbouring counts with fewer
+    than 10 expected trials each are combined into one dot, at the mean count and at the mean probability under the law
+    times the ratio of observed to expected trials of the group.
 
     Parameters
     ----------
     law, tally, ax
         As for `overlay`.
     **kwargs
-        For ``Axes.errorbar``.
+        Passed to ``Axes.errorbar``.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> frequencies(layer, ds.simulate(layer, trials=1000, rng=0), Figure()).get_xlabel()
+    'dropped neurons'
     """
     seen = comparison.groups(law, tally)
     if seen.counts.size == 1:  # too few trials to share dots
@@ -172,9 +200,16 @@ def frequencies(law: Law, tally: Tally, ax: Target = None, **kwargs: Any) -> Axe
 
 
 def residuals(law: Law, tally: Tally, ax: Target = None) -> Axes:
-    """Draw how far the frequencies of a tally lie from the law, in standard errors, over a band of three.
+    """Draw the residuals of a tally, frequency minus probability in standard errors, with a band of three.
 
-    Counts are grouped as in `frequencies`. Trials that are impossible by the law are triangles at the edge.
+    Counts are grouped as in `frequencies`. Trials that are impossible under the law are drawn as triangles at the edge.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> residuals(layer, ds.simulate(layer, trials=1000, rng=0), Figure()).get_ylabel().split()
+    ['residual', 'in', 'standard', 'errors']
     """
     seen = comparison.groups(law, tally)
     counts, values = seen.counts, seen.residuals
@@ -182,12 +217,12 @@ def residuals(law: Law, tally: Tally, ax: Target = None) -> Axes:
     with _canvas(ax) as (axes, *_):
         limit = _residual_axes(axes, values)
         if values.size == 1:
-            axes.text(0.5, 0.75, "too little to judge", transform=axes.transAxes, ha="center", va="center")
+            axes.text(0.5, 0.75, "too few trials for residuals", transform=axes.transAxes, ha="center", va="center")
         else:
             axes.plot(counts[finite], values[finite], "o", color=SIMULATED, markersize=3.2, label="residuals")
         if not finite.all():
             edge = np.copysign(0.9 * limit, values[~finite])
-            axes.legend(handles=axes.plot(counts[~finite], edge, "^", color="black", label="impossible by the law"))
+            axes.legend(handles=axes.plot(counts[~finite], edge, "^", color="black", label="impossible under the law"))
         _count_axes(axes)
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_ylabel("residual in\nstandard errors")
@@ -195,19 +230,19 @@ def residuals(law: Law, tally: Tally, ax: Target = None) -> Axes:
 
 
 def overlay(law: Law, tally: Tally, ax: Target = None) -> Axes:
-    """Draw the frequencies of a tally over the exact law, the central 99 % of the law shaded.
+    """Draw the frequencies of a tally over the exact law, with the central 99 % interval of the law shaded.
 
-    Dots carry two standard errors of the law. A lower panel shows the residuals in standard errors.
+    Error bars are two standard errors under the law. A lower panel shows the residuals in standard errors.
 
     Parameters
     ----------
-    law : law
-        Such as ``Layer(1024, 0.5)``.
+    law : Law
+        A law such as ``Layer(1024, 0.5)``.
     tally : Tally
-        Of masks with as many neurons, from `simulate` or `tally`.
+        Tally of masks with the same number of neurons, from `simulate` or `tally`.
     ax : Axes, Figure, SubFigure or None
-        An Axes gets the upper panel alone (`residuals` draws the lower one); a Figure, a SubFigure and the
-        new pyplot figure that None stands for get both.
+        An Axes gets only the upper panel (`residuals` draws the lower one); a Figure or SubFigure gets both, as does
+        the new pyplot figure for None (default).
 
     Returns
     -------
@@ -240,10 +275,31 @@ def overlay(law: Law, tally: Tally, ax: Target = None) -> Axes:
 
 
 def running_rates(law: Law, masks: ArrayLike, ax: Target = None, *, confidence: float = 0.99) -> Axes:
-    """Draw the drop frequency of each neuron as steps go by, within the exact binomial band around its rate.
+    """Draw the running drop frequency of each neuron over the steps, with an exact binomial band around its rate.
 
-    The band holds the frequency with at least this confidence at each single step (not at all steps together). `masks`
-    are those of the steps, in order, of shape (steps, n); n is small enough for n lines.
+    The band is pointwise: it contains the frequency with probability at least `confidence` at each single step, not at
+    all steps simultaneously.
+
+    Parameters
+    ----------
+    law, ax
+        As for `overlay`.
+    masks : array_like of bool, shape (steps, n)
+        One mask per step, True where a neuron is kept; one line is drawn per neuron, so n should be small.
+    confidence : float
+        Probability of the band, in (0, 1); 0.99 by default.
+
+    Raises
+    ------
+    ValueError
+        If the masks do not have n neurons.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> running_rates(layer, layer.sample(100, rng=0), Figure()).get_ylabel()
+    'drop frequency so far'
     """
     kept = _boolean_masks(masks)
     if kept.shape[1] != law.n:
@@ -266,7 +322,16 @@ def running_rates(law: Law, masks: ArrayLike, ax: Target = None, *, confidence: 
 
 
 def moments(laws: Sequence[Law], tallies: Sequence[Tally], ax: Target = None) -> Axes:
-    """Draw how far moments of tallies lie from those of their laws, in the laws' standard errors, against the rate."""
+    """Draw observed minus exact moments of several tallies, in standard errors, against the drop probability.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> laws = [ds.Layer(100, p) for p in (0.1, 0.5)]
+    >>> tallies = [ds.simulate(law, trials=1000, rng=0) for law in laws]
+    >>> moments(laws, tallies, Figure()).get_xlabel()
+    'drop probability p'
+    """
     rates = np.array([float(law.dropped.mean()) / max(law.n, 1) for law in laws])
     apart = np.array([comparison.moment_residuals(law, tally) for law, tally in zip(laws, tallies, strict=True)])
     nudge = 0.12 * np.min(np.diff(np.unique(rates)), initial=0.1)
@@ -281,11 +346,25 @@ def moments(laws: Sequence[Law], tallies: Sequence[Tally], ax: Target = None) ->
 
 
 def tail(law: Law, tally: Tally, ax: Target = None, *, smallest: float = 1e-30) -> Axes:
-    """Draw the probability that at least k neurons are dropped, on a log axis: exact, simulated and normal.
+    """Draw the tail probability P(at least k dropped) on a log axis: exact, simulated and normal approximation.
 
-    It is drawn down to the probability `smallest`. The normal approximation has the same mean and variance and a
-    continuity correction. Simulated frequencies lie over the exact binomial 99 % band that the law predicts for them. A
-    lower panel, where there is room, shows the relative error of the normal approximation.
+    The normal approximation has the law's mean and variance and a continuity correction. The 99 % band is the exact
+    binomial (pointwise) interval of the simulated frequencies. A lower panel, if there is room, shows the relative
+    error of the normal approximation.
+
+    Parameters
+    ----------
+    law, tally, ax
+        As for `overlay`.
+    smallest : float
+        Smallest probability drawn; 1e-30 by default.
+
+    Examples
+    --------
+    >>> import dropstats as ds
+    >>> layer = ds.Layer(10, 0.5)
+    >>> tail(layer, ds.simulate(layer, trials=1000, rng=0), Figure()).get_yscale()
+    'log'
     """
     comparison.check(law, tally)
     first = int(law.dropped.ppf(0.5))

@@ -1,4 +1,4 @@
-"""Masks that an implementation made: read in the arrays' own library, kept one bit a neuron."""
+"""Recordings of the masks of an implementation, one bit per neuron."""
 
 from dropstats.recording.inputs import InputBins
 from dropstats.recording.recorder import Recorder, record

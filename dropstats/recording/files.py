@@ -1,9 +1,7 @@
 """Files of recordings. Nothing is ever unpickled."""
 
-import zipfile
-import zlib
+import math
 from os import PathLike, fspath
-from struct import error as StructError
 from typing import IO, Any
 
 import numpy as np
@@ -15,23 +13,6 @@ from dropstats.recording.inputs import InputBins
 from dropstats.recording.readers import COUNTS
 
 VERSION = 1
-# What numpy and zipfile raise on files that are cut off, damaged or of another kind.
-DAMAGE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    IndexError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    StructError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 _EXPECTED = "a recording (.npz with keep and shape), or a .npy or .npz file with one array of masks"
 _INTEGERS = tuple(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))
 # A float array with more distinct values than this is no dropout output on an input of ones.
@@ -65,6 +46,8 @@ def save(recording: Any, path: str | PathLike[str]) -> None:
     if recording.input_bins is not None:
         fields["input_edges"] = recording.input_bins.edges
         fields["input_counts"] = np.stack([recording.input_bins.known, recording.input_bins.dropped])
+    if recording.moved is not None:
+        fields["moved"] = np.array(recording.moved, np.int64)
     with open(path, "wb") as file:  # a path given to savez would get .npz appended
         np.savez_compressed(file, **fields)
 
@@ -78,7 +61,7 @@ def load(cls: Any, path: str | PathLike[str], p: float | None) -> Any:
             return _read(cls, file, name, p)
         except Refused as refusal:
             got = str(refusal)
-        except DAMAGE as error:
+        except Exception as error:  # what numpy, zipfile and the decompressors raise on damage is no closed list
             got = f"a file that is cut off, damaged or of another kind ({first_line(error)})"
     raise ValueError(f"{name}: expected {_EXPECTED}; got {got}")
 
@@ -189,7 +172,8 @@ def _values(fields: Any, trials: int, n: int, judged: int, kept: int) -> dict[st
         raise Refused(f"neuron_scales of shape {each.shape} and dtype {each.dtype} for {n} neurons")
     return {
         "scales": scales, "scale_tolerance": tolerance, "dtype": dtype, "distinct_scales": distinct,
-        "neuron_scales": each, "input_bins": _input_bins(fields, judged), **found,
+        "neuron_scales": each, "input_bins": _input_bins(fields, judged),
+        "moved": _moved(fields, n), **found,
     }  # fmt: skip
 
 
@@ -222,6 +206,17 @@ def _scales(fields: Any, kept: int) -> dict[float, int] | None:
     if np.isnan(values).any() or (values == 0).any() or np.unique(values).size < values.size:
         raise Refused(f"scales {_validate.show(values.tolist())}, where distinct numbers other than 0 are needed")
     return dict(zip(values.tolist(), shares.tolist(), strict=True))
+
+
+def _moved(fields: Any, n: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Return a shape and the order of its axes in which kept values are another neuron's."""
+    if "moved" not in fields.files:
+        return None
+    table = fields["moved"]
+    shape, axes = map(tuple, table.tolist()) if table.ndim == 2 and len(table) == 2 else ((), ())
+    if table.dtype.kind not in "iu" or sorted(axes) != list(range(len(shape))) or math.prod(shape) != n:
+        raise Refused(f"moved {_validate.show(table.tolist())}, where a shape of {n} neurons and its axes are needed")
+    return shape, axes
 
 
 def _input_bins(fields: Any, judged: int) -> InputBins | None:

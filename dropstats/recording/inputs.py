@@ -1,4 +1,4 @@
-"""What dropout was applied to, and how many neurons it dropped where that is small or large, negative or positive."""
+"""The inputs of dropout, and the number of dropped neurons by the value of their input."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -53,16 +53,16 @@ class Inputs:
 
 @dataclass(frozen=True, eq=False)
 class InputBins:
-    """How many neurons were dropped, by the value of their input; mergeable with ``+`` where the edges are equal.
+    """Numbers of dropped neurons by the value of their input; added with ``+`` if the edges are equal.
 
     Attributes
     ----------
     edges : ndarray of float64, shape (m,)
-        Increasing. Bin k holds the inputs from edges[k - 1] on and below edges[k]; the first and the last have no end.
+        Increasing. Bin k holds the inputs x with edges[k - 1] <= x < edges[k]; the first and last bins are unbounded.
     known : ndarray of int64, shape (m + 1,)
-        Neurons, over all masks, of which it is known whether they were dropped.
+        Number of neurons over all masks for which it is known whether they were dropped.
     dropped : ndarray of int64, shape (m + 1,)
-        Those of them that were dropped.
+        Number of those that were dropped.
     """
 
     edges: Floats
@@ -115,7 +115,8 @@ def binned(x: NDArray[Any], kept: Bits, known: Bits, at: Floats) -> InputBins:
     values = x.reshape(-1)
     for start in range(0, values.size, _BLOCK):
         block = slice(start, start + _BLOCK)
-        place = _place(values[block], at) + np.uint8(size) * state[block]  # at most 48
+        place = _place(values[block], at)
+        place += np.uint8(size) * state[block]  # at most 48
         counts += np.bincount(place, minlength=3 * size).reshape(3, size)
     return InputBins(at, counts[0] + counts[1], counts[0])
 

@@ -1,5 +1,6 @@
 """What the values of masks and of dropout outputs say: which neurons were kept, and what else is seen."""
 
+import math
 from collections import Counter
 from typing import Any, Protocol
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropstats import _validate, formats
-from dropstats.recording import arrays
+from dropstats.recording import arrays, moved
 from dropstats.recording.factor import Factor
 from dropstats.recording.inputs import InputBins, Inputs, binned, edges
 from dropstats.recording.packing import Rows
@@ -16,10 +17,10 @@ from dropstats.recording.values import Scales
 Bits = NDArray[np.bool_]
 
 # Counts of values that broke a rule, or were too many; and all fields that values fill, where nothing is known of them.
-COUNTS = ("other_scales", "unscaled", "nonzero", "nans", "infs", "nan_inputs", "nan_inputs_dropped")
+COUNTS = ("other_scales", "unscaled", "nonzero", "nans", "nans_of_infs", "infs", "nan_inputs", "nan_inputs_dropped")
 NO_VALUES: dict[str, Any] = {
     **dict.fromkeys(COUNTS, 0),
-    **dict.fromkeys(("scales", "dtype", "neuron_scales", "input_bins")),
+    **dict.fromkeys(("scales", "dtype", "neuron_scales", "input_bins", "moved")),
     "scale_tolerance": 0.0,
     "distinct_scales": 0,
 }
@@ -33,8 +34,8 @@ class Reader(Protocol):
     def read(self, rows: slice, columns: slice, values: Any, inputs: Any = None) -> tuple[Bits, Bits]:
         """Return which neurons were kept, and of which it is known."""
 
-    def found(self) -> dict[str, Any]:
-        """Return the fields of a Recording that the values have filled."""
+    def found(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Return the fields of a Recording, of masks of a shape, that the values have filled."""
 
 
 def read(blocks: arrays.Blocks, reader: Reader, p: float | None, source: str, inputs: Any = None) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def read(blocks: arrays.Blocks, reader: Reader, p: float | None, source: str, in
         written.write(rows, columns, *reader.read(rows, columns, values, given.piece(rows, columns)))
     packed, known = written.read(blocks.trials)
     fields = {"trials": blocks.trials, "n": blocks.n, "shape": blocks.shape, "p": p, "packed": packed, "known": known}
-    return {**fields, "source": source or arrays.origin(blocks.first), **reader.found()}
+    return {**fields, "source": source or arrays.origin(blocks.first), **reader.found(blocks.shape)}
 
 
 def _all(shape: tuple[int, ...]) -> Bits:
@@ -75,7 +76,7 @@ class MaskReader:
                 raise ValueError(f"masks must hold 0 (dropped) and 1 (kept) only; got {number!r} at index {where}")
         return kept, _all(kept.shape)
 
-    def found(self) -> dict[str, Any]:
+    def found(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return nothing: masks carry no values."""
         return {}
 
@@ -90,6 +91,8 @@ class OutputReader:
         self._scaled = 0
         self._bins: InputBins | None = None
         self._seen: Counter[str] = Counter()
+        # inputs and outputs of the first call in which kept values are not the scale times their own input
+        self._odd: tuple[Any, Any] | None = None
 
     def read(self, rows: slice, columns: slice, values: Any, inputs: Any = None) -> tuple[Bits, Bits]:
         """Return which neurons were kept, and of which it is known."""
@@ -110,15 +113,16 @@ class OutputReader:
         if arrays.library(inputs) != arrays.library(values) or arrays.dtype(inputs) != arrays.dtype(values):
             inputs, values = arrays.floats(inputs), arrays.floats(values)
         with np.errstate(all="ignore"):  # infinite inputs, and products beyond the largest number
-            return self._read_given(values, inputs, self._factor)
+            return self._read_given(columns, values, inputs, self._factor)
 
-    def found(self) -> dict[str, Any]:
+    def found(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return the scales, the dtype and what broke a rule; nothing for boolean outputs."""
         if self._dtype == "bool":
             return {}
         if self._factor is None:
             return {"dtype": self._dtype, **self._scales.found(), **self._seen}
         factor, tolerance = self._factor.value()
+        whole = self._odd is not None and self._odd[0].size == math.prod(shape)
         several = self._bins is not None and np.count_nonzero(self._bins.known) > 1
         return {
             "dtype": self._dtype,
@@ -126,6 +130,7 @@ class OutputReader:
             "scale_tolerance": tolerance,
             "distinct_scales": int(self._scaled > 0),
             "input_bins": self._bins if several else None,
+            "moved": moved.order(*self._odd, shape, self._dtype) if self._odd and whole else None,
             **self._seen,
         }
 
@@ -137,7 +142,7 @@ class OutputReader:
         self._scales.add(columns, y, kept)
         return kept, known
 
-    def _read_given(self, y: Any, x: Any, factor: Factor) -> tuple[Bits, Bits]:
+    def _read_given(self, columns: slice, y: Any, x: Any, factor: Factor) -> tuple[Bits, Bits]:
         nonzero = arrays.host(y != 0)
 
         def spread(bits: Any) -> Bits:
@@ -149,27 +154,33 @@ class OutputReader:
         kept = nonzero & known
         self._seen["nonzero"] += _count(nonzero & zero_input & number)
         self._seen["nans"] += _count(~number & number_input)
+        self._seen["nans_of_infs"] += _count(~number & infinite_input)
         self._seen["infs"] += _count(infinite & number_input & ~infinite_input)
         self._seen["nan_inputs"] += _count(~number_input)
         self._seen["nan_inputs_dropped"] += _count(~number_input & ~nonzero)
         self._seen["unscaled"] += _count(kept & infinite_input & ~infinite)
-        self._check_scale(y, x, kept & ~infinite & ~infinite_input, factor)
+        finite = kept & ~infinite & ~infinite_input
+        right = self._check_scale(y, x, finite, factor)
+        if self._odd is None and columns.start == 0 and columns.stop <= moved.LARGEST and not right.all():
+            row = int((~right).any(axis=1).argmax())
+            self._odd = _row(x, row), np.where(finite[row], _row(y, row), 0)
         self._bin(x, kept, known)
         return kept, known
 
-    def _check_scale(self, y: Any, x: Any, kept: Bits, factor: Factor) -> None:
-        """Count where kept outputs are scale * input within rounding."""
+    def _check_scale(self, y: Any, x: Any, kept: Bits, factor: Factor) -> Bits:
+        """Count where kept outputs are scale * input within rounding; return where they are, or nothing was kept."""
         if not kept.any():
-            return
+            return ~kept
         if factor.pairs < _SAMPLE:
             factor.add(*_pairs(y, x, kept, _SAMPLE - factor.pairs))
         scale, tolerance = factor.value()
         # the rounding of the product, that of an input given in more digits, and those of what is formed here
         wide, least = formats.resolution(arrays.dtype(y)), formats.smallest(self._dtype) * (1 + abs(scale))
         allowed = abs(y) * (formats.resolution(self._dtype) + wide + tolerance) + least
-        right_ones = _count(arrays.host(abs(y - x * scale) <= allowed) & kept)
-        self._scaled += right_ones
-        self._seen["unscaled"] += _count(kept) - right_ones
+        right = arrays.host(abs(y - x * scale) <= allowed) & kept
+        self._scaled += _count(right)
+        self._seen["unscaled"] += _count(kept) - _count(right)
+        return right | ~kept
 
     def _bin(self, x: Any, kept: Bits, known: Bits) -> None:
         """Count by the value of the input; the first call says where the bins are."""
@@ -177,6 +188,11 @@ class OutputReader:
         at = edges(values[0][known[0]]) if self._bins is None else self._bins.edges
         found = binned(values, kept, known, at)
         self._bins = found if self._bins is None else self._bins + found
+
+
+def _row(values: Any, row: int) -> NDArray[np.float64]:
+    """Return a row of values, or the one that serves all."""
+    return np.array(arrays.floats(values[min(row, int(values.shape[0]) - 1)]))
 
 
 def _finer(dtype: str, other: str) -> bool:

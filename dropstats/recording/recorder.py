@@ -1,4 +1,4 @@
-"""Recorder: a recording made call by call, of which no output is held."""
+"""Recorder: makes a recording call by call without storing any output."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,16 +11,16 @@ from dropstats.recording.recording import Recording
 
 
 class Recorder:
-    """Makes a recording call by call, for a loop of one's own; it holds bits and sums, no output.
+    """Make a recording call by call in your own loop; only bits and sums are stored, no outputs.
 
     Parameters
     ----------
     p : float, optional
         Declared probability that a neuron is dropped.
     source : str
-        Where the masks come from; by default the library, its version and the device.
+        Origin of the masks; by default the library, its version and the device.
     trials : int
-        Calls to make room for at once; more may be added.
+        Expected number of calls, for which memory is reserved; more may be added. 1 by default.
 
     Examples
     --------
@@ -47,20 +47,28 @@ class Recorder:
         return f"Recorder(p={self.p}, source={self.source!r}, trials={self.trials})"
 
     def add(self, output: Any, inputs: Any = None) -> None:
-        """Add what one call returned.
+        """Add the output of one call.
 
         Parameters
         ----------
         output : array
-            Dropout's output on an input of ones (or on `inputs`), or a mask of booleans or integers; of one shape in
-            all calls.
+            Output of dropout on an input of ones (or on `inputs`), or a mask of booleans or integers; it must have
+            the same shape in all calls.
         inputs : array, optional
-            What dropout was applied to in this call, of the output's shape; given in every call or in none.
+            Input of dropout in this call, of the output's shape; give it in every call or in none. Ones by default.
 
         Raises
         ------
         TypeError, ValueError
-            If this is no array of numbers, or another shape than the first call's.
+            If the output is not an array of numbers, or its shape differs from that of the first call.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> recorder = Recorder(p=0.5)
+        >>> recorder.add(np.array([2.0, 0.0]))
+        >>> recorder.trials
+        1
         """
         y = arrays.array(output)
         blocks = arrays.Blocks([y[None]], 1, "outputs")
@@ -84,18 +92,33 @@ class Recorder:
         self.trials += 1
 
     def recording(self) -> Recording:
-        """Return the recording of the calls so far; calls added later do not change it.
+        """Return the recording of the calls so far; later calls do not change it.
 
         Raises
         ------
         ValueError
             If nothing was added yet.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> recorder = Recorder()
+        >>> recorder.add(np.array([True, False]))
+        >>> recorder.recording().dropped
+        1
         """
         if self._rows is None or not self.trials:
             raise ValueError("a recording needs at least one call; nothing was added yet")
         packed, known = self._rows.read(self.trials)
         return Recording(
-            self.trials, self._rows.n, self._shape, self.p, self.source, packed, known, **self._reader.found()
+            self.trials,
+            self._rows.n,
+            self._shape,
+            self.p,
+            self.source,
+            packed,
+            known,
+            **self._reader.found(self._shape),
         )
 
 
@@ -107,28 +130,33 @@ def record(
     inputs: Any = None,
     source: str = "",
 ) -> Recording:
-    """Call an implementation `trials` times and return the recording of what it returned.
+    """Call an implementation `trials` times and record its masks.
 
     Parameters
     ----------
     call : callable
-        Takes nothing and returns dropout's output on an input of ones (or on `inputs`), or a mask of booleans
-        or integers, always of one shape.
+        Takes no arguments and returns the output of dropout on an input of ones (or on `inputs`), or a mask of
+        booleans or integers; always of the same shape.
     trials : int
         Number of calls.
     p : float, optional
         Declared probability that a neuron is dropped.
     progress : bool or callable, optional
-        True shows a progress bar; a callable such as `tqdm.tqdm` wraps the calls.
+        True shows a progress bar; a callable such as `tqdm.tqdm` wraps the iterable of calls.
     inputs : array, optional
-        What `call` applies dropout to, the same in every call; ones by default.
+        Input to which `call` applies dropout, the same in every call; ones by default.
     source : str
-        Where the masks come from; by default the library, its version and the device.
+        Origin of the masks; by default the library, its version and the device.
 
     Returns
     -------
     Recording
-        Packed as the calls are made: no output is held beyond its own call.
+        One bit per neuron; the outputs themselves are not stored.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `call` is not callable, or returns something other than arrays of numbers of one shape.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Recording: masks that an implementation made, in call order, bit-packed."""
+"""Recording: the masks of an implementation in the order of its calls, bit-packed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,49 +22,50 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recording:
-    """Masks of an implementation in call order, with what was declared and where they come from.
+    """Masks of an implementation in the order of its calls, with the declared p and their origin.
 
-    Made by its class methods from arrays or a file, by `record`, or by a `Recorder`.
+    Create one with `record` or a `Recorder`, or from arrays or a file with the class methods.
 
     Attributes
     ----------
     trials, n : int
         Number of masks (calls) and of neurons in each.
     shape : tuple of int
-        Shape of one mask before it was flattened, in C order; its product is `n`.
+        Shape of one mask; neurons are numbered in C order, and the product is `n`.
     p : float or None
         Declared probability that a neuron is dropped.
     source : str
-        Where the masks come from.
+        Origin of the masks: the library, its version and the device.
     packed : ndarray of uint8, shape (trials, ceil(n / 8))
-        The masks in the bit order of `numpy.packbits`; 1 keeps. Bits beyond the n-th are 0.
+        The masks in the bit order of `numpy.packbits`; 1 = kept. Padding bits are 0.
     known : ndarray of uint8 or None
-        Packed like the masks: 1 where it can be told whether the neuron was dropped. Where it cannot (the
-        input was 0 or NaN, the output NaN), the mask's own bit is 0 and says nothing. None: all are known.
+        Packed like the masks: 1 if it is known whether the neuron was dropped. It is not known if the input was 0 or
+        NaN, or the output NaN; the mask's bit is then 0 and has no meaning. None: all neurons are known.
     scales : mapping of float to int, or None
-        The distinct values that kept ones became and how often; None where masks carried no values. With
-        inputs other than one this is their common factor, known to a relative `scale_tolerance`.
+        The distinct values of kept outputs on ones and how often each occurs; None for masks without values. For
+        inputs other than ones it is their common factor, known to a relative `scale_tolerance`.
     scale_tolerance : float
-        0 where the inputs were ones, or powers of two. Otherwise every kept output confines the factor to an interval,
-        for it was rounded; this is half the width of their intersection, with the rounding of a double added.
+        Relative uncertainty of that factor, from rounding of the outputs; 0 if the inputs were ones or powers of two.
     distinct_scales : int
-        Number of distinct values that kept ones became, counted up to 65,536.
+        Number of distinct values of kept outputs on ones, counted up to 65,536.
     neuron_scales : ndarray of float64, shape (n,), or None
-        Where there are several scales: the one that each neuron took, NaN where it took several, 0 where it was never
-        kept. None where there are no several, or every neuron took several.
+        The scale of each neuron if there are several scales: NaN for a neuron with several, 0 for one that was never
+        kept. None if there is one scale, or if every neuron has several.
     dtype : str or None
-        dtype of the outputs, such as "bfloat16"; None where masks carried no values.
+        dtype of the outputs, such as "bfloat16"; None for masks without values.
     other_scales : int
-        Kept values other than the first 1000 distinct ones, which `scales` leaves out.
+        Number of kept values that `scales` leaves out: it holds the first 1000 distinct ones.
     unscaled, nonzero : int
-        Kept values that are not scale * input within rounding, and outputs that are not 0 where the input is.
-    nans, infs : int
-        Outputs that are NaN (or infinite) where the input was not: 0 * inf or 0 / 0 instead of an exact 0.
+        Number of kept values that differ from scale * input beyond rounding, and of nonzero outputs for an input of 0.
+    nans, nans_of_infs, infs : int
+        Number of outputs that are NaN where the input was not; of those whose input was infinite (0 * inf is NaN); of
+        outputs that are infinite where the input was finite.
     nan_inputs, nan_inputs_dropped : int
-        Inputs that were NaN, and how many of these became an exact 0: none where a mask is multiplied.
+        Number of NaN inputs, and how many of them became exactly 0: none if dropout multiplies by the mask.
     input_bins : InputBins or None
-        Where inputs were given that are not all alike: how many neurons were dropped by the value of their input, in
-        `edges`, `known` and `dropped`; 16 bins, 8 of about equal numbers by its magnitude for each sign.
+        Number of dropped neurons by the value of their input, in 16 bins; None without inputs, or if all were equal.
+    moved : tuple (shape, axes) of tuples of int, or None
+        Set if the kept outputs are the factor times `inputs.reshape(shape).transpose(axes)`, not their own input.
 
     Examples
     --------
@@ -89,12 +90,14 @@ class Recording:
     unscaled: int = 0
     nonzero: int = 0
     nans: int = 0
+    nans_of_infs: int = 0
     infs: int = 0
     nan_inputs: int = 0
     nan_inputs_dropped: int = 0
     distinct_scales: int = 0
     neuron_scales: NDArray[np.float64] | None = None
     input_bins: InputBins | None = None
+    moved: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def __repr__(self) -> str:
         return showing.line(self)
@@ -103,7 +106,7 @@ class Recording:
         return showing.card(self)
 
     def masks(self, start: int = 0, stop: int | None = None) -> NDArray[np.bool_]:
-        """Return masks start, ..., stop - 1 as booleans of shape (k, n); True keeps.
+        """Return masks start, ..., stop - 1 as booleans of shape (k, n); True = kept.
 
         Examples
         --------
@@ -114,7 +117,7 @@ class Recording:
         return packing.unpack(self.packed[start:stop], self.n)
 
     def known_masks(self, start: int = 0, stop: int | None = None) -> NDArray[np.bool_]:
-        """Return, like `masks`, where it can be told whether the neuron was dropped.
+        """Return, in the shape of `masks`, whether it is known if a neuron was dropped.
 
         Examples
         --------
@@ -127,16 +130,16 @@ class Recording:
 
     @property
     def judged(self) -> int:
-        """Number of neurons, over all masks, of which it is known whether they were dropped."""
+        """Number of neurons over all masks for which it is known whether they were dropped."""
         return self.trials * self.n if self.known is None else int(packing.row_sums(self.known).sum())
 
     @property
     def dropped(self) -> int:
-        """Number of neurons dropped over all masks, of those that are `judged`."""
+        """Number of dropped neurons over all masks, among the `judged` ones."""
         return self.judged - int(packing.row_sums(self.packed).sum())
 
     def mask_drops(self) -> Ints:
-        """Return how many neurons each mask dropped, of those known; shape (trials,).
+        """Return the number of neurons dropped in each mask, among the known ones; shape (trials,).
 
         Examples
         --------
@@ -146,7 +149,7 @@ class Recording:
         return (self.n if self.known is None else packing.row_sums(self.known)) - packing.row_sums(self.packed)
 
     def neuron_drops(self) -> Ints:
-        """Return how often each neuron was dropped, of the masks in which that is known; shape (n,).
+        """Return how often each neuron was dropped, among the masks where that is known; shape (n,).
 
         Examples
         --------
@@ -157,7 +160,7 @@ class Recording:
         return np.subtract(self.neuron_trials(), kept, out=kept)  # in place: it may be as large as memory allows
 
     def neuron_trials(self) -> Ints:
-        """Return in how many masks it is known of each neuron whether it was dropped; shape (n,), read-only.
+        """Return for each neuron the number of masks where it is known whether it was dropped; shape (n,), read-only.
 
         Examples
         --------
@@ -169,12 +172,12 @@ class Recording:
         return packing.column_sums(self.known, self.n)
 
     def tally(self, law: Law | None = None) -> Tally:
-        """Return the tally of the masks, as `dropstats.tally` does; of a network's parts as well, where it is given.
+        """Return the tally of the masks; given a network, also those of its parts (see `dropstats.tally`).
 
         Raises
         ------
         ValueError
-            If of some neurons it is not known whether they were dropped, or the law has another number of neurons.
+            If it is not known for some neurons whether they were dropped, or the law has another number of neurons.
 
         Examples
         --------
@@ -186,12 +189,13 @@ class Recording:
     def calls(self, start: int = 0, stop: int | None = None) -> Self:
         """Return the recording of calls start, ..., stop - 1.
 
-        Its scales are known where there was one, or one for each neuron; which rules were broken only the whole says.
+        Its scales are known if the whole has one scale, or one per neuron. Counts of broken rules, such as `nans` and
+        `unscaled`, belong to the whole recording only.
 
         Raises
         ------
         ValueError
-            If there is no such call.
+            If the range holds no call.
 
         Examples
         --------
@@ -206,9 +210,9 @@ class Recording:
         return self._part(self.packed[rows], known, slice(None), self.shape)
 
     def neurons(self, columns: slice | Ints) -> Self:
-        """Return the recording of some neurons only, in the given order, its masks of shape (k,).
+        """Return the recording of some of the neurons, in the given order, with masks of shape (k,).
 
-        Scales are known as of `calls`: of the parts of a network, say.
+        Use it, for example, to separate the parts of a network. Its scales are those that `calls` would keep.
 
         Parameters
         ----------
@@ -218,7 +222,7 @@ class Recording:
         Raises
         ------
         TypeError, ValueError
-            If these are no integers from 0 to n - 1.
+            If the indices are not integers from 0 to n - 1.
 
         Examples
         --------
@@ -237,9 +241,9 @@ class Recording:
         return self._part(packing.take(self.packed, chosen), known, chosen, (k,))
 
     def by_group(self, group_of: Ints) -> Self:
-        """Return the recording of one bit a group: that of its first neuron that is known; shape (groups,).
+        """Return the recording with one bit per group, that of its first known neuron; masks have shape (groups,).
 
-        What the values said stays as it is; of NaN inputs as many count as there are groups of them at least.
+        What is known of the values is kept; `nan_inputs` becomes the smallest number of groups that can hold them.
 
         Parameters
         ----------
@@ -249,7 +253,7 @@ class Recording:
         Raises
         ------
         TypeError, ValueError
-            If these are no such integers.
+            If the groups are not such integers.
 
         Examples
         --------
@@ -260,7 +264,7 @@ class Recording:
         m = sizes.size
         packed, known = packing.by_group(self.packed, self.known, group_of, m)
         part = replace(self, n=m, shape=(m,), packed=packed, known=known, input_bins=None, neuron_scales=None)
-        part = replace(part, nan_inputs=-(-self.nan_inputs // int(sizes.min())))
+        part = replace(part, nan_inputs=-(-self.nan_inputs // int(sizes.min())), moved=None)
         return part if part.judged < part.trials * m else replace(part, known=None)
 
     def _part(self, packed: Packed, known: Packed | None, columns: slice | Ints, shape: tuple[int, ...]) -> Self:
@@ -273,21 +277,21 @@ class Recording:
 
     @classmethod
     def from_masks(cls, masks: Any, p: float | None = None, source: str = "") -> Self:
-        """Return the recording of given masks.
+        """Return the recording of masks given as an array.
 
         Parameters
         ----------
         masks : array of shape (trials, ...), or a sequence of arrays of one shape
-            Booleans, or 0 and 1 in any dtype; 1 keeps. Of numpy or of any of the frameworks.
+            Booleans, or 0 and 1 in any dtype (1 = kept), of numpy or any framework.
         p : float, optional
             Declared probability that a neuron is dropped.
         source : str
-            Where the masks come from.
+            Origin of the masks.
 
         Raises
         ------
         TypeError, ValueError
-            If a mask holds anything but 0 and 1, or the shapes differ.
+            If a mask holds values other than 0 and 1, or the shapes differ.
 
         Examples
         --------
@@ -299,24 +303,24 @@ class Recording:
 
     @classmethod
     def from_outputs(cls, outputs: Any, p: float | None = None, inputs: Any = None, source: str = "") -> Self:
-        """Return the recording of dropout outputs; an output that is exactly 0 was dropped.
+        """Return the recording of outputs of dropout; an output that is exactly 0 counts as dropped.
 
         Parameters
         ----------
         outputs : array of shape (trials, ...), or a sequence of arrays of one shape
-            What dropout made of its inputs: an array of numpy, torch, jax, tensorflow or keras.
+            Outputs of dropout: arrays of numpy, torch, jax, tensorflow, keras or another library.
         p : float, optional
             Declared probability that a neuron is dropped.
         inputs : array, optional
-            What dropout was applied to, of the outputs' shape or, if the same in every call, of one output's
-            shape; ones by default. Where the input is 0 or NaN it is not known whether it was dropped.
+            Inputs of dropout, of the outputs' shape, or of one output's shape if they are the same in every call;
+            ones by default. Where the input is 0 or NaN, it is not known whether the neuron was dropped.
         source : str
-            Where the outputs come from; by default the library, its version and the device.
+            Origin of the outputs; by default the library, its version and the device.
 
         Raises
         ------
         TypeError, ValueError
-            If these are no arrays of numbers, or the shapes differ.
+            If the arguments are not arrays of numbers, or the shapes differ.
 
         Examples
         --------
@@ -328,22 +332,24 @@ class Recording:
 
     @classmethod
     def of(cls, values: Any, p: float | None = None, source: str = "") -> Self:
-        """Return a recording as it is, an array of booleans or integers as masks, one of floats as outputs on ones.
+        """Return a recording of a recording, of masks or of outputs on ones, by the type of the values.
 
-        Floats that are only 0 and 1 are masks as well: they carry no scale.
+        Booleans and integers are masks, floats are outputs on ones, except that floats which are all 0 or 1 are masks.
+        A recording is returned unchanged.
 
         Parameters
         ----------
         values : Recording, array of shape (trials, ...), or a sequence of arrays of one shape
+            Masks or outputs, in the order of the calls.
         p : float, optional
-            Declared probability that a neuron is dropped; in place of a recording's own.
+            Declared probability that a neuron is dropped; it replaces that of a recording.
         source : str
-            Where an array comes from; by default the library, its version and the device.
+            Origin of an array; by default the library, its version and the device.
 
         Raises
         ------
         TypeError, ValueError
-            If these are no arrays of numbers, if integers are others than 0 and 1, or the shapes differ.
+            If the values are not arrays of numbers, integers are not 0 and 1, or the shapes differ.
 
         Examples
         --------
@@ -363,24 +369,24 @@ class Recording:
 
     @classmethod
     def load(cls, path: str | PathLike[str], p: float | None = None) -> Self:
-        """Return the recording in a file.
+        """Return the recording stored in a file.
 
-        Three kinds are read, none by unpickling: what `save` writes; a `.npy` file, read in slices through a
-        memory map, of masks (booleans, 0 and 1) or of dropout outputs on ones; an `.npz` file with one such
-        array.
+        The file was written by `save`, or is a `.npy` or `.npz` file with one array of masks (booleans, or 0 and 1) or
+        of outputs of dropout on ones. A `.npy` file is memory-mapped. Nothing is unpickled.
 
         Parameters
         ----------
         path : str or PathLike
+            Name of the file.
         p : float, optional
-            Declared probability, in place of the file's.
+            Declared probability; it replaces that of the file.
 
         Raises
         ------
         OSError
             If there is no such file, or it cannot be read.
         ValueError
-            If it holds something else, is cut off or damaged.
+            If the file has other contents, or is truncated or damaged.
         """
         found: Self = files.load(cls, path, p)
         return found
@@ -388,7 +394,7 @@ class Recording:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the recording to a compressed `.npz` file at exactly this path.
 
-        Its arrays are `version` (1), `keep` (the packed masks), `shape` (trials, n), `p`, `source`, `scale`
-        where there is a single one, and the other attributes under their names where they say something.
+        The file holds the arrays `version` (1), `keep` (the packed masks), `shape` (trials, n), `p`, `source`, `scale`
+        if there is a single one, and the other attributes under their names unless they have their default values.
         """
         files.save(self, path)

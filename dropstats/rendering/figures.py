@@ -47,7 +47,7 @@ def counts(panel: Panel, ax: Any) -> None:
         ax.plot(panel["counts"], panel["expected"], color=look.EXACT, linewidth=2, label="law")
     else:
         ax.axvline(panel["mean"], color=look.EXACT, linewidth=2, label="mean of the law")
-    _titled(ax, "How many neurons a mask drops", "dropped neurons in a mask", "masks")
+    _titled(ax, "Dropped neurons per mask", "dropped neurons in a mask", "number of masks")
     ax.legend(frameon=False, fontsize="small")
 
 
@@ -61,7 +61,7 @@ def positions(panel: Panel, ax: Any) -> None:
     dots: dict[str, Any] = {"color": look.SIMULATED, "markersize": 5 if few else 2, "rasterized": True}
     ax.plot(where, panel["observed"], ".", label="masks", **dots)
     ax.step(where, declared, where="mid", color=look.EXACT, linewidth=1.5, label="law")
-    _titled(ax, "How often each neuron is dropped", "position of the neuron", "share of masks that drop it")
+    _titled(ax, "Drop rate of each neuron", "position of the neuron", "drop rate")
     ax.legend(frameon=False, markerscale=3, loc="upper right", ncols=3, fontsize="small")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.2 * (high - low))  # room for the legend
@@ -78,9 +78,9 @@ def masks(panel: Panel, ax: Any) -> None:
 
 def lags(panel: Panel, ax: Any) -> None:
     """Draw the correlation of masks k calls apart with the band that holds it at every lag."""
-    _titled(ax, "Whether masks of different calls are related", "calls apart", "correlation")
+    _titled(ax, "Correlation of masks at different calls", "lag in calls", "correlation")
     if not panel:
-        ax.text(0.5, 0.5, "not defined here", ha="center", va="center", transform=ax.transAxes)
+        ax.text(0.5, 0.5, "not defined for these masks", ha="center", va="center", transform=ax.transAxes)
         return
     _over_lags(panel, ax, 1.0)
     reach = 1.3 * max(float(panel["band"].max()), float(np.abs(panel["correlation"]).max()))
@@ -97,13 +97,13 @@ def matrix(panel: Panel, ax: Any) -> None:
     ticks = range(0, len(names), max(1, len(names) // 8))
     ax.set_xticks(ticks, [names[k] for k in ticks], rotation=45, ha="right")
     ax.set_yticks(ticks, [names[k] for k in ticks])
-    _titled(ax, "How the masks of the same call are related", "", "")
+    _titled(ax, "Correlation between streams at the same call", "", "")
 
 
 def apart(panel: Panel, ax: Any) -> None:
     """Draw how the masks of two streams correlate some calls apart."""
     first, second = panel["names"]
-    _titled(ax, f"How {first} and {second} are related", f"calls that {second} is after {first}", "correlation")
+    _titled(ax, f"Correlation of {first} and {second}", f"lag in calls ({second} after {first})", "correlation")
     _over_lags(panel, ax, 2.0)
 
 

@@ -56,7 +56,7 @@ def _audit(data: Data) -> list[str]:
         *_section("What fails", _tests(data, "fail", opened=True)),
         *_section("Pictures", pictures(data.get("pictures", {}), "picture")),
         *_section("What passes", _tests(data, "pass")),
-        *_section("What could not be judged, or does not apply", _tests(data, "inconclusive", "not applicable")),
+        *_section("Inconclusive or not applicable", _tests(data, "inconclusive", "not applicable")),
     ]
 
 
@@ -81,8 +81,8 @@ def _facts(data: Data) -> str:
         ("Masks", masks + (" in each stream" if data["expect"] else "")),
         ("Law", text.short_law(data)),
         ("Drop rate", rate),
-        ("Scaling", "kept values are left alone in training" if data["scaling"] == "direct" else ""),
-        ("Tolerance", "" if data["tolerance"] is None else f"a bias of {data['tolerance']:g} does not matter"),
+        ("Scaling", "direct: kept values are not scaled" if data["scaling"] == "direct" else ""),
+        ("Tolerance", "" if data["tolerance"] is None else f"a bias up to {data['tolerance']:g} is accepted"),
         *(("Note", note) for note in data["notes"]),
         ("Date", data.get("date", "")),
         ("False alarms", f"a correct implementation fails with probability {data['false_alarm']:g} at most"),
@@ -108,10 +108,10 @@ def _tests(data: Data, *verdicts: str, opened: bool = False) -> list[str]:
 def _test(result: Data, data: Data, opened: bool) -> str:
     kind, mark, _ = _VERDICTS[result["verdict"]]
     about, quantity = data["words"].get(result["name"], ("", ""))
-    lines = [f"<p>The test looks at {escape(about)}.</p>"] if about else []
+    lines = [f"<p>The test checks {escape(about)}.</p>"] if about else []
     lines += _numbers(result, quantity, data["false_alarm"])
     if result["explained_by"]:
-        lines.append(f"<p>This follows from <b>{escape(result['explained_by'])}</b>, which fails too.</p>")
+        lines.append(f"<p>This failure is explained by that of <b>{escape(result['explained_by'])}</b>.</p>")
     summary = f'<span class="badge">{mark} {escape(result["name"])}</span> {escape(result["message"])}'
     return (
         f'<details class="{kind}"{" open" * opened}>\n<summary>{summary}</summary>\n'
@@ -126,16 +126,21 @@ def _numbers(result: Data, quantity: str, false_alarm: float) -> Iterable[str]:
         name = f"{escape(quantity[:1].upper() + quantity[1:])}: observed" if quantity else "Observed"
         yield f"<p>{name} <b>{observed}</b>{f', expected <b>{expected}</b>' if expected else ''}.</p>"
     if result["pvalue"] is not None:
-        yield "<p>A correct implementation departs this far, or farther, with probability "
-        yield f"{result['pvalue']:.2g} at most (the p-value)."
+        yield "<p>A correct implementation deviates at least this much with probability "
+        yield f"{_probability(result['pvalue'])} at most (the p-value)."
         if result["adjusted_pvalue"] is not None:
-            yield f" Adjusted for the number of tests it is {result['adjusted_pvalue']:.2g}; a test fails at "
-            yield f"{false_alarm:g} or below."
+            yield f" Adjusted for the number of tests (Holm), it is {_probability(result['adjusted_pvalue'])}; "
+            yield f"the test fails if this is {false_alarm:g} or less."
         yield "</p>"
     elif result["verdict"] in ("pass", "fail"):
-        yield "<p>It holds without exception, or it does not: there is no p-value.</p>"
+        yield "<p>A single violation is a failure: there is no p-value.</p>"
     if result["detectable"] is not None:
-        yield f"<p>It sees a departure of {result['detectable']:.2g} from what is expected with probability 0.9.</p>"
+        yield f"<p>It detects a deviation of {result['detectable']:.2g} with probability 0.9 (power).</p>"
+
+
+def _probability(value: float) -> str:
+    """Return a p-value to two digits; one that underflows to 0 is not 0."""
+    return f"{value:.2g}" if value else "1e-300"
 
 
 def pictures(panels: Mapping[str, Any], name: str) -> list[str]:
@@ -164,7 +169,7 @@ def _ending(data: Data) -> list[str]:
         *_section(
             "The report as data",
             [
-                f"<p>Text of the element below, read by <code>ds.{reader}.from_dict(json.loads(text))</code>.</p>",
+                f"<p>Load the JSON below with <code>ds.{reader}.from_dict(json.loads(text))</code>.</p>",
                 '<details class="data"><summary>JSON</summary>',
                 f'<div class="inside"><pre id="dropstats-report">{escape(written, quote=False)}</pre></div></details>',
             ],
@@ -194,9 +199,9 @@ def _model(data: Data) -> list[str]:
         *_section("Sites that fail", wrong),
         *_section("All sites", [_sites(data)]),
         *_section("Checks that pass", _tests(data, "pass")),
-        *_section("Checks that could not judge, or do not apply", _tests(data, "inconclusive", "not applicable")),
-        *_section("Sites that pass, or could not be judged", right),
-        *_section("What the tests of a site look at", [_list((name, said) for name, (said, _) in words.items())]),
+        *_section("Checks that are inconclusive or do not apply", _tests(data, "inconclusive", "not applicable")),
+        *_section("Sites that pass or are inconclusive", right),
+        *_section("What the tests of a site check", [_list((name, said) for name, (said, _) in words.items())]),
     ]
 
 
@@ -234,7 +239,7 @@ def _site(data: Data, name: str, place: int, large: bool) -> str:
     if large:
         lines += pictures(panels, f"site-{place}")
     elif "counts" in panels:
-        title = f"Dropped neurons in a mask of {name}; orange: the masks, blue: the law"
+        title = f"Dropped neurons per mask at {name}; orange: the masks, blue: the law"
         lines.append(f"<p>{svg.small(panels['counts'], f'site-{place}-counts', title)}</p>")
     return (
         f'<details class="{kind}" id="site-{place}"{" open" * bool(causes)}>\n'

@@ -144,15 +144,15 @@ def counts(panel: Mapping[str, Any], name: str) -> Picture:
     edges, masks = np.asarray(panel["edges"], np.float64), np.asarray(panel["masks"], np.float64)
     law = np.asarray(panel.get("expected", []), np.float64)
     frame = Frame(edges[0], edges[-1], 0, 1.05 * max(masks.max(initial=1), law.max(initial=0)))
-    body = frame.axes("dropped neurons in a mask", "masks") + filled(bars(frame, edges, masks), "seen", SEEN, 0.75)
+    body = frame.axes("dropped neurons in a mask", "number of masks") + filled(
+        bars(frame, edges, masks), "seen", SEEN, 0.75
+    )
     if law.size:
         body += stroke(line(frame.x(np.asarray(panel["counts"])), frame.y(law)), "law", LAW, 2.5)
     else:
         body += stroke(f"M{short(frame.x(panel['mean']))} {_TOP}V{frame.height - _BOTTOM}", "law", LAW, 2.5)
-    text = (
-        f"The masks drop {panel['least']:,} to {panel['most']:,} neurons; the mean of the law is {panel['mean']:,.6g}."
-    )
-    title = "How many neurons a mask drops"
+    text = f"The masks drop {panel['least']:,} to {panel['most']:,} neurons; the law's mean is {panel['mean']:,.6g}."
+    title = "Dropped neurons per mask"
     shown = "Orange bars: the masks. Blue line: the law" + ("" if law.size else "'s mean")
     return Picture(drawing(body, title, text, name), title, f"{shown}. {text}")
 
@@ -169,13 +169,13 @@ def positions(panel: Mapping[str, Any], name: str) -> Picture:
     x = frame.x(where)
     area = line(np.concatenate([x, x[::-1]]), np.concatenate([frame.y(high), frame.y(low)[::-1]])) + "z"
     dots = "".join(f"M{short(a)} {short(b)}h0" for a, b in zip(x, frame.y(observed), strict=True))
-    body = frame.axes("position of the neuron", "share of masks that drop it") + filled(area, "law", LAW, 0.2)
+    body = frame.axes("position of the neuron", "drop rate") + filled(area, "law", LAW, 0.2)
     body += stroke(dots, "seen", SEEN, 5 if panel["n"] <= 200 else 2.5, ' stroke-linecap="round"')
     body += stroke(line(x, frame.y(declared)), "law", LAW, 2)
     outside = int(np.count_nonzero((observed < low) | (observed > high)))
-    text = f"{outside:,} of the {where.size:,} neurons shown lie outside the band, which holds all of them in 99% of "
-    text += "correct recordings."
-    title = "How often each neuron is dropped"
+    text = f"{outside:,} of the {where.size:,} neurons shown lie outside the 99% simultaneous band, which contains all "
+    text += "of them with probability 0.99 if the implementation is correct."
+    title = "Drop rate of each neuron"
     shown = "Orange dots: the neurons. Blue line and band: the law"
     return Picture(drawing(body, title, text, name), title, f"{shown}. {text}")
 
@@ -216,15 +216,15 @@ def lags(panel: Mapping[str, Any], name: str) -> Picture | None:
     """Draw the correlation of masks k calls apart with the band that holds it at every lag; None where not known."""
     if not panel:
         return None
-    title = "Whether masks of different calls are related"
-    return _stems(panel, name, title, "calls apart")
+    title = "Correlation of masks at different calls"
+    return _stems(panel, name, title, "lag in calls")
 
 
 def apart(panel: Mapping[str, Any], name: str) -> Picture:
     """Draw how the masks of two streams correlate some calls apart."""
     first, second = panel["names"]
-    title = f"How {first} and {second} are related"
-    return _stems(panel, name, title, f"calls that {second} is after {first}")
+    title = f"Correlation of {first} and {second}"
+    return _stems(panel, name, title, f"lag in calls ({second} after {first})")
 
 
 def _stems(panel: Mapping[str, Any], name: str, title: str, across: str) -> Picture:
@@ -241,8 +241,8 @@ def _stems(panel: Mapping[str, Any], name: str, title: str, across: str) -> Pict
     body += stroke(path, "seen", SEEN, 1.2 if chosen.size > 100 else 3)
     worst = int(np.argmax(np.abs(value) / np.maximum(band, 1e-300)))
     outside = int(np.count_nonzero(np.abs(value) > band))
-    text = f"{outside:,} of {lag.size:,} correlations lie outside the band, which holds all of them in 99% of correct "
-    text += f"recordings; the one that stands out most is {value[worst]:.3g}, {abs(lag[worst]):,.0f} calls apart."
+    text = f"{outside:,} of {lag.size:,} correlations lie outside the 99% simultaneous band; the most unusual one is "
+    text += f"{value[worst]:.3g}, at lag {abs(lag[worst]):,.0f}."
     shown = "Orange: the correlation of masks. Blue band: the law"
     return Picture(drawing(body, title, text, name), title, f"{shown}. {text}")
 
@@ -270,12 +270,12 @@ def matrix(panel: Mapping[str, Any], name: str) -> Picture:
         shown = names[k] if len(names[k]) <= 14 else f"{names[k][:13]}…"
         body += _label(_LEFT + 34, _TOP + (k + 0.5) * size + 4, shown, "end")
     a, b = np.unravel_index(int(np.argmax(np.abs(values))), values.shape)
-    text = f"Of {count:,} streams {names[min(a, b)]} and {names[max(a, b)]} correlate most, by {values[a, b]:.3g}."
-    title = "How the masks of the same call are related"
+    text = f"Of {count:,} streams, {names[min(a, b)]} and {names[max(a, b)]} correlate most: {values[a, b]:.3g}."
+    title = "Correlation between streams at the same call"
     return Picture(
         drawing(body, title, text, name),
         title,
-        f"The stronger the colour, the closer: orange alike, purple opposite, grey the stream itself. {text}",
+        f"Orange: positive correlation, purple: negative, stronger colour: larger. Grey: the stream itself. {text}",
     )
 
 

@@ -42,14 +42,14 @@ def with_verdict(report: Mapping[str, Any], *verdicts: str) -> list[dict[str, An
 
 
 def could_judge(report: Mapping[str, Any]) -> str:
-    """Say for how many of the tests that apply the recording is too small; nothing where all could judge."""
+    """Say for how many of the tests that apply the recording is too small; empty if it is large enough for all."""
     able, small = (len(with_verdict(report, *names)) for names in (("pass", "fail"), ("inconclusive",)))
     if not able:
         return "the recording is too small" if small else "no test applies"
     if not small:
         return ""
-    head = f"{able:,} of {able + small:,} tests could judge"
-    return f"{head}; the recording is too small for the other{'s' if small > 1 else ''}"
+    head = f"{able:,} of {able + small:,} tests had enough data"
+    return f"{head}, the other{'s are' if small > 1 else ' is'} inconclusive"
 
 
 def outcome(report: Mapping[str, Any]) -> str:

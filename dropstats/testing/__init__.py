@@ -1,4 +1,4 @@
-"""Assertions about dropout for other people's test suites; pytest is not needed."""
+"""Assertions about dropout for test suites; pytest is not needed."""
 
 from dropstats.testing.asserting import assert_dropout, assert_model
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dropstats import _validate, formats
-from dropstats.auditing import TESTS, Report, audit
+from dropstats.auditing import TESTS, Report, audit, causes
 from dropstats.counts import binomial_interval
 from dropstats.laws.foreign import law_like
 from dropstats.power import detectable_shift, neurons_needed
@@ -58,56 +58,56 @@ def assert_dropout(
     trials: int = _LEAST_CALLS,
     tests: Iterable[str] | None = None,
 ) -> Report:
-    """Assert that an implementation drops as it declares, and scales what it keeps.
+    """Assert that an implementation drops with the declared probability and scales kept values correctly.
 
-    Draws as much as the rate test needs to see that p is off by `detect` with probability `power`, and judges it by
-    the tests of `audit`: rate, positions, dependence, repeated masks, scale, mean. By default it sees p rounded to
-    8 bits or to bfloat16: an error of 1/64 of p or of 1 - p, whichever is smaller, and at least 2^-11. That takes
-    0.3 million neurons at p = 0.5, 2.7 million at 0.1 and 9 million at most (at 1/32), which are judged in a second or
-    two of one core; with detect=0.01 at p = 0.1 it is 0.13 million and a quarter of a second.
+    It draws as many neurons as the rate test needs to detect an error of p of `detect` with probability `power`, and
+    applies the tests of `audit`: rate, positions, dependence, repeated masks, scale, mean and others. By default it
+    detects p rounded to 8 bits or to bfloat16: an error of 1/64 of p or of 1 - p, whichever is smaller, but at least
+    2^-11. This takes 0.3 million neurons at p = 0.5, 2.7 million at 0.1 and at most 9 million (at 1/32), one or two
+    seconds on one core; with detect=0.01 at p = 0.1 it takes 0.13 million and a quarter of a second.
 
     Parameters
     ----------
     dropout : callable, module, array or Recording
-        A callable without arguments that returns what dropout makes of ones (or of `inputs`), or a mask of booleans;
-        it is called as often as needed. A module (torch, Paddle, MLX, Keras) is called on `inputs`, or on ones, in
-        training mode and then in evaluation mode; afterwards its mode, and that of each of its parts, is what it was.
-        Or what many such calls gave, of shape (trials, ...).
+        A callable without arguments that returns the output of dropout on ones (or on `inputs`), or a mask of
+        booleans; it is called as often as needed. Or a module (torch, Paddle, MLX, Keras), which is called on
+        `inputs`, or on ones, in training mode and then in evaluation mode; its modes are restored afterwards. Or the
+        outputs of many calls, of shape (trials, ...).
     p : float, optional
         Declared probability that a neuron is dropped; by default that of the law, the module or the recording.
-    law : law, optional
-        What is declared, where that is no layer of one p: ``Channels(64, 8 * 8, 0.2)`` of a Dropout2d,
-        ``AlphaDropout(0.1)``. Where p is given as well, they must agree.
+    law : Law, optional
+        Declared law if it is not a `Layer` with a single p: ``Channels(64, 8 * 8, 0.2)`` for Dropout2d,
+        ``AlphaDropout(0.1)``. If p is given too, they must agree.
     evaluate : callable or array, optional
-        What the implementation returns on the same input in evaluation mode: the input itself, bit for bit, or
-        (1 - p) times the input where scaling is "direct". Of a module it need not be given.
+        Output of the implementation on the same input in evaluation mode, or a callable that returns it. It must be
+        exactly the input, or (1 - p) times the input if scaling is 'direct'. Not needed for a module.
     inputs : array, optional
-        What dropout is applied to in each call; ones by default.
+        Input of dropout in each call; ones by default.
     scaling : {'inverted', 'direct'}
-        Whether kept values are divided by 1 - p in training, or left alone.
+        Whether kept values are divided by 1 - p during training ('inverted', default) or left unchanged ('direct').
     false_alarm : float
-        Probability, at most, that a correct implementation fails: once in a million runs by default.
+        Largest probability that a correct implementation fails; 1e-6 by default.
     detect : float, optional
-        Error of p that is to be seen; by default that of p rounded to 8 bits or to bfloat16, as above.
+        Error of p that must be detected; by default that of p rounded to 8 bits or to bfloat16, as above.
     power : float
-        Probability with which it is seen.
+        Probability with which such an error is detected; 0.999 by default.
     trials : int
-        Calls to make at least.
+        Smallest number of calls.
     tests : iterable of str, optional
         Names of the tests to run, as for `audit`; all by default.
 
     Returns
     -------
     Report
-        Of the audit that passed.
+        The report of the passed audit.
 
     Raises
     ------
     AssertionError
-        If a test fails; it says what was observed and expected, within which interval, and what that looks like. Its
-        attribute ``report`` is the report; None where outputs are NaN.
+        If a test fails. The message gives the observed and expected values, the confidence interval and the likely
+        cause. Its attribute ``report`` is the report; None if outputs are NaN.
     TypeError, ValueError
-        If an argument is wrong, or a given array is too small to see an error of p of `detect`.
+        If an argument is invalid, or a given array is too small to detect an error of `detect`.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def assert_dropout(
     >>> report.passed, report.n
     (True, 4096)
 
-    Whole channels, as a Dropout2d drops them:
+    Whole channels, as dropped by Dropout2d:
 
     >>> from dropstats import Channels
     >>> law = Channels(64, 4, 0.5)
@@ -142,7 +142,8 @@ def assert_dropout(
         output = evaluate() if callable(evaluate) else evaluate
     if isinstance(seen, Recording) and seen.nans:  # unknown whether they were dropped: no law can be held against them
         nans = f"{seen.nans:,} of {seen.trials * seen.n:,} outputs are NaN where the input is not"
-        raise _failure(f"dropout {asked.words}: {nans}", None)
+        how = causes.of_nans(seen.nans, seen.nans_of_infs, asked.p, seen.judged)
+        raise _failure(f"dropout {asked.words}: {nans}{': ' * bool(how)}{how}", None)
     try:
         against: dict[str, Any] = {"p": asked.p} if asked.law is None else {"law": asked.law}
         report = audit(seen, **against, scaling=scaling, false_alarm=false_alarm, tests=tests)
@@ -163,32 +164,32 @@ def assert_model(
     false_alarm: float = 1e-6,
     **keywords: Any,
 ) -> "ModelReport":
-    """Assert that every dropout draw of a model is what the model declares: `audit_model`, for a test suite.
+    """Assert that every dropout draw of a model follows its declared law; `audit_model` for test suites.
 
     Parameters
     ----------
     model, *inputs, calls, p, laws, **keywords
         As for `audit_model`.
     false_alarm : float
-        Probability, at most, that a correct model fails: once in a million runs by default.
+        Largest probability that a correct model fails; 1e-6 by default.
 
     Returns
     -------
     ModelReport
-        Of the audit that passed.
+        The report of the passed audit.
 
     Raises
     ------
     AssertionError
-        If a check or a site fails, or none could be judged; it says what was found, and has the report as its
-        attribute ``report``.
+        If a check or a site fails, or none had enough data. The message gives the findings; the attribute ``report``
+        is the report.
     """
     __tracebackhide__ = True
     from dropstats.models import audit_model
 
     report = audit_model(model, *inputs, calls=calls, p=p, laws=laws, false_alarm=false_alarm, **keywords)
     if not report.passed:
-        lines = [f"dropout of {report.model} fails (a correct model would with probability {false_alarm:g}):"]
+        lines = [f"dropout of {report.model} fails (a correct model fails with probability {false_alarm:g} at most):"]
         lines += [f"  {result.name}: {result.message}" for result in report.failures]
         raise _failure("\n".join([*lines, *(f"  note: {note}" for note in report.notes)]), report)
     return report
@@ -309,7 +310,9 @@ def _wrong_evaluation(output: Any, inputs: Any, p: float | None, scaling: str) -
         expected = "the input itself"
     else:
         if p is None:
-            raise ValueError("evaluate of unlike rates can only be held against the input itself: scaling='inverted'")
+            raise ValueError(
+                "evaluate with heterogeneous rates can only be compared with the input itself: scaling='inverted'"
+            )
         wide, given = arrays.floats(output), np.asarray(1.0 if inputs is None else arrays.floats(x))
         differs = ~(np.abs(wide - (1 - p) * given) <= 2 * formats.resolution(arrays.dtype(output)) * np.abs(wide))
         expected = f"{1 - p:g} times the input"
@@ -343,7 +346,7 @@ def _message(report: Report, seen: Any, asked: _Asked, false_alarm: float, wrong
     failed = len(report.failures) + bool(wrong)
     lines = [
         f"dropout {asked.words} fails {failed} test{'s'[: failed - 1]} over {report.trials:,} calls of {report.n:,} "
-        f"neurons (a correct one would with probability {false_alarm:g})"
+        f"neurons (a correct one fails with probability {false_alarm:g} at most)"
     ]
     for result in report.failures:
         cause = f"explained by {result.explained_by}: " if result.explained_by else ""

@@ -35,7 +35,7 @@ class Outputs:
     def add(self, output: Any, inputs: Any) -> None:
         """Add what one call returned on ones."""
         if inputs is not None and arrays.host(arrays.array(inputs) != 1).any():
-            raise ValueError(f"{self._law!r} is judged on inputs of ones; got others")
+            raise ValueError(f"{self._law!r} is tested on inputs of ones; got others")
         y = arrays.array(output)
         if not self._rows:
             _validate.memory(8 * self._calls * math.prod(y.shape), f"outputs of {self._calls:,} calls")

@@ -1,4 +1,4 @@
-"""What masks do over the steps of a training run."""
+"""Masks over the steps of a training run: neurons never dropped, longest runs, repeated masks."""
 
 from dropstats.training.longest_run import LongestRun
 from dropstats.training.passes import passes_needed

@@ -1,16 +1,17 @@
-"""The longest run of consecutive drops, of one neuron or of any of many."""
+"""Distribution of the longest run of consecutive drops."""
 
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from dropstats import _numerics, counts
+from dropstats import _numerics, _progress, counts
 from dropstats.training.interpolation import interpolant
 from dropstats.training.times import CHUNK, LOG_NOTHING, Pieces, Steps
 
@@ -29,9 +30,9 @@ _EXPECTED = (-1.0, 1e-9, 1e-3, 4.0)
 
 @dataclass(frozen=True)
 class LongestRun(Steps):
-    """Law of the longest run of consecutive drops within a number of steps, of one neuron or the longest of many.
+    """Distribution of the longest run of consecutive drops within T steps, of one neuron or of all neurons.
 
-    `TrainingRun.longest_run` and `TrainingRun.longest_run_of_any` make it.
+    Get it from `TrainingRun.longest_run` or `TrainingRun.longest_run_of_any`.
 
     Notes
     -----
@@ -43,15 +44,24 @@ class LongestRun(Steps):
 
     pieces: Pieces
     steps: int
+    progress: Any = field(default=None, compare=False, repr=False)
 
     @cached_property
     def _rates(self) -> tuple[Array, Array]:
         """The drop probabilities in increasing order, and how many neurons have each."""
-        p, number = np.array(sorted(self.pieces), dtype=np.float64).reshape(-1, 2).T
-        return p, number
+        if not self.pieces:
+            return np.zeros(0), np.zeros(0)
+        p, number = (np.array(column, dtype=np.float64) for column in zip(*self.pieces, strict=True))
+        order = slice(None) if (p[1:] >= p[:-1]).all() else np.argsort(p)
+        return p[order], number[order]
+
+    @cached_property
+    def _log_odds(self) -> Array:
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self._rates[0]) - np.log1p(-self._rates[0]))
 
     def _end(self) -> float:
-        return float(self.steps) if any(p > 0 for p, _ in self.pieces) else 0.0
+        return float(self.steps) if self._rates[0].max(initial=0.0) > 0 else 0.0
 
     def _tails(self, k: Array) -> tuple[Array, Array]:
         log_below = self._log_below(k)
@@ -67,7 +77,8 @@ class LongestRun(Steps):
                 columns = min(_LENGTHS, int(np.searchsorted(k[order[start:]], 2 * k[order[start]], side="right")))
             where = order[start : start + columns]
             part, (rates, number) = k[where], self._that_matter(k[where])
-            for first in range(0, rates.size, CHUNK):
+            firsts = range(0, rates.size, CHUNK)
+            for first in _progress.shown(firsts, len(firsts), "runs of each rate", "block", self.progress, delay=1):
                 some = rates[first : first + CHUNK, None]
                 below, reaching = _run_tails(np.broadcast_to(some, (some.size, part.size)), self.steps, part)
                 with np.errstate(divide="ignore"):
@@ -84,10 +95,11 @@ class LongestRun(Steps):
         log P(L < k) of a neuron is about -T q p^k: smooth in k log p, and so, on a width of 1 / (k q), in the
         log odds, whose derivative of log p is q.
         """
-        p, number = (x[self._first_that_matters(float(k[0])) :] for x in self._rates)
+        first = self._first_that_matters(float(k[0]))
+        p, number = (x[first:] for x in self._rates)
         if p.size <= _MANY_RATES or p[0] == 0 or p[-1] > _NEAR_1:
             return p, number
-        odds = np.log(p) - np.log1p(-p)
+        odds = self._log_odds[first:]
         width = 1 / max(float(k[-1]) * (1 - p[0]), 1.0)
         if 16 * (odds[-1] - odds[0]) / width > p.size / 4:
             return p, number
@@ -106,7 +118,7 @@ class LongestRun(Steps):
         return int(np.searchsorted(p, p[-1] * math.exp(-behind)))
 
     def _moments(self) -> tuple[float, float]:
-        top, total = max((p for p, _ in self.pieces), default=0.0), sum(number for _, number in self.pieces)
+        top, total = float(self._rates[0].max(initial=0.0)), float(self._rates[1].sum())
         if not total or top == 0:
             return 0.0, 0.0
         if top == 1:

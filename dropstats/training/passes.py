@@ -1,4 +1,4 @@
-"""Monte Carlo dropout: how many passes an estimate takes."""
+"""Monte Carlo dropout: the number of forward passes for a given standard error."""
 
 from typing import Any
 
@@ -9,23 +9,28 @@ from dropstats import _validate
 
 
 def passes_needed(std: ArrayLike, standard_error: ArrayLike) -> Any:
-    """Return how many stochastic forward passes make the mean of a prediction as precise as wanted.
+    """Return the number of stochastic forward passes after which the mean prediction has a given standard error.
 
     The mean of K independent masks has standard error std / sqrt(K), so K = ceil((std / standard_error)^2).
 
     Parameters
     ----------
     std : array_like
-        Standard deviation of one pass over masks, such as ``PreActivation(...).training.variance ** 0.5``.
+        Standard deviation of a single pass, over masks, such as ``PreActivation(...).training.variance ** 0.5``.
     standard_error : array_like
-        Wanted standard error, positive.
+        Desired standard error, positive.
 
     Returns
     -------
     int or ndarray of int64
 
-    Notes
-    -----
+    Raises
+    ------
+    ValueError
+        If `std` is negative or `standard_error` is not positive, or more than 2^63 - 1 passes would be needed.
+
+    References
+    ----------
     Y. Gal, Z. Ghahramani (2016). Dropout as a Bayesian approximation. Proc. 33rd International Conference on Machine
     Learning.
 

@@ -1,15 +1,14 @@
-"""A training run: what the masks of a law do over a number of steps."""
+"""A training run: exact statistics of the masks of a law over a number of steps."""
 
 import math
-from collections import Counter
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _numerics, _validate, counts
+from dropstats import _numerics, _progress, _validate, counts
 from dropstats._numerics import log1mexp
 from dropstats.laws import Law
 from dropstats.laws.foreign import independent_law
@@ -29,16 +28,20 @@ class Similarity(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Independent masks of one law, one a step, over a number of steps.
+    """Independent masks of one law over the steps of a training run, one mask per step.
 
-    Everything is exact: closed forms, sums of positive terms and recursions, for any law of independent neurons, from
-    p = 1e-12 to 1 - 1e-12, and in a time that depends on the number of different rates, hardly on n.
+    All results are exact, for any law of independent neurons, from p = 1e-12 to 1 - 1e-12. The time depends on the
+    number of different rates and hardly on n.
 
     Parameters
     ----------
-    law : Neuron, Layer, Network or another law of independent neurons
+    law : Law
+        A law of independent neurons, such as `Neuron`, `Layer` or `Network`.
     steps : int
         Number of steps, at least 1.
+    progress : bool or callable, optional
+        True shows a progress bar of what takes more than a second: sums over a million different rates, or over many
+        classes of masks. A callable such as ``tqdm.notebook.tqdm`` wraps what is gone through.
 
     Examples
     --------
@@ -54,18 +57,18 @@ class TrainingRun:
 
     law: Law
     steps: int
+    progress: Any = field(default=None, compare=False, repr=False)
 
-    def __init__(self, law: Law, steps: int) -> None:
+    def __init__(self, law: Law, steps: int, progress: Any = None) -> None:
+        _progress.check(progress)
+        object.__setattr__(self, "progress", progress)
         object.__setattr__(self, "law", independent_law(law, "TrainingRun"))
         object.__setattr__(self, "steps", _validate.integer(steps, "steps", minimum=1, maximum=_validate.MAX_NEURONS))
 
     @cached_property
     def _pieces(self) -> tuple[tuple[float, int], ...]:
         """The different drop probabilities, in increasing order, and how many neurons have each."""
-        numbers: Counter[float] = Counter()
-        for p, number in self.law._rate_counts():
-            numbers[p] += number
-        return tuple(sorted((+numbers).items()))
+        return counts.merged(self.law._rate_counts())
 
     def _rate(self, neuron: int | None) -> float:
         """Drop probability of one neuron, or of any where all are equal."""
@@ -82,12 +85,12 @@ class TrainingRun:
 
     @property
     def prob_never_dropped(self) -> Array:
-        """Probability of each neuron that no step drops it, q^T; read-only, of shape (n,)."""
+        """Probability that a neuron is never dropped in T steps, q^T; read-only, of shape (n,)."""
         return self._powers(dropped=False)
 
     @property
     def prob_never_kept(self) -> Array:
-        """Probability of each neuron that no step keeps it, p^T; read-only, of shape (n,)."""
+        """Probability that a neuron is never kept in T steps, p^T; read-only, of shape (n,)."""
         return self._powers(dropped=True)
 
     def _powers(self, *, dropped: bool) -> Array:
@@ -99,12 +102,20 @@ class TrainingRun:
 
     @cached_property
     def never_dropped(self) -> counts.Count:
-        """Law of the number of neurons that no step drops, a frozen scipy distribution."""
+        """Number of neurons that are never dropped, as a frozen scipy distribution.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> run = TrainingRun(Layer(1024, 0.5), steps=10)
+        >>> run.never_dropped.mean(), run.never_kept.mean()
+        (np.float64(1.0), np.float64(1.0))
+        """
         return self._never(dropped=False)
 
     @cached_property
     def never_kept(self) -> counts.Count:
-        """Law of the number of neurons that no step keeps, a frozen scipy distribution."""
+        """Number of neurons that are never kept, as a frozen scipy distribution."""
         return self._never(dropped=True)
 
     def _log_never(self, *, dropped: bool) -> list[tuple[float, int]]:
@@ -116,12 +127,12 @@ class TrainingRun:
 
     @property
     def any_never_dropped(self) -> float:
-        """Probability that some neuron is dropped by no step, 1 - prod (1 - q^T)."""
+        """Probability that at least one neuron is never dropped, 1 - prod (1 - q^T)."""
         return self._any_never(dropped=False)
 
     @property
     def any_never_kept(self) -> float:
-        """Probability that some neuron is kept by no step, 1 - prod (1 - p^T)."""
+        """Probability that at least one neuron is never kept, 1 - prod (1 - p^T)."""
         return self._any_never(dropped=True)
 
     def _any_never(self, *, dropped: bool) -> float:
@@ -129,12 +140,21 @@ class TrainingRun:
         return 0.0 - math.expm1(none)  # 0.0, not -0.0, where nothing is left
 
     def steps_until_all(self, what: Literal["dropped", "kept", "both"] = "dropped") -> WaitingTime:
-        """Return the law of the first step by which every neuron has been dropped (kept; both).
+        """Return the distribution of the first step by which every neuron has been dropped (or kept, or both).
 
-        A coupon collector's wait, which does not depend on `steps`; its mean is sum_t 1 - prod_i (1 - q_i^t).
+        This is a coupon collector's waiting time, with mean sum_t 1 - prod_i (1 - q_i^t); it does not depend on
+        `steps`.
 
-        It has scipy's names: mean, std, cdf, sf, pmf, ppf, median, interval. The mean is infinite where some neuron is
-        never dropped (kept).
+        Parameters
+        ----------
+        what : {'dropped', 'kept', 'both'}
+            What must have happened to every neuron; 'dropped' by default.
+
+        Returns
+        -------
+        WaitingTime
+            With scipy's method names: mean, std, cdf, sf, pmf, ppf, median, interval. The mean is infinite if some
+            neuron can never be dropped (or kept).
 
         Examples
         --------
@@ -145,17 +165,17 @@ class TrainingRun:
         """
         if what not in ("dropped", "kept", "both"):
             raise ValueError(f"what must be 'dropped', 'kept' or 'both'; got {what!r}")
-        return WaitingTime(self._pieces, what)
+        return WaitingTime(self._pieces, what, self.progress)
 
     # --- runs ----------------------------------------------------------------------------------------------------
 
     def longest_run(self, neuron: int | None = None) -> LongestRun:
-        """Return the law of a neuron's longest run of consecutive steps in which it is dropped.
+        """Return the distribution of the longest run of consecutive steps in which a neuron is dropped.
 
         Parameters
         ----------
         neuron : int, optional
-            Which neuron; needed where their rates differ.
+            Index of the neuron; needed only if rates differ.
 
         Examples
         --------
@@ -164,11 +184,18 @@ class TrainingRun:
         >>> round(run.sf(19), 6)        # of a run of 20 or more
         0.379254
         """
-        return LongestRun(((self._rate(neuron), 1),), self.steps)
+        return LongestRun(((self._rate(neuron), 1),), self.steps, self.progress)
 
     def longest_run_of_any(self) -> LongestRun:
-        """Return the law of the longest run of drops that any of the law's neurons has."""
-        return LongestRun(self._pieces, self.steps)
+        """Return the distribution of the longest run of consecutive drops among all neurons.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> round(TrainingRun(Layer(1024, 0.5), 10_000).longest_run_of_any().mean(), 4)
+        22.6174
+        """
+        return LongestRun(self._pieces, self.steps, self.progress)
 
     # --- subnetworks ---------------------------------------------------------------------------------------------
 
@@ -176,10 +203,10 @@ class TrainingRun:
     def expected_distinct(self) -> float:
         """Expected number of different masks, sum over masks of 1 - (1 - P(mask))^T.
 
-        Masks of equal probability are taken together; with many different rates that is possible only where equal masks
-        are rare (T max P < 1e-3).
+        With many different rates it is available only if repeated masks are rare (T max P < 1e-3).
         """
-        return subnetworks.expected_distinct(self._pieces, self.steps)
+        with _progress.asked(self.progress):
+            return subnetworks.expected_distinct(self._pieces, self.steps)
 
     @property
     def prob_equal_pair(self) -> float:
@@ -193,15 +220,16 @@ class TrainingRun:
 
     @property
     def any_repeat(self) -> float:
-        """Probability that some mask comes twice, exactly; see `prob_all_distinct`."""
-        return subnetworks.any_repeat(self._pieces, self.steps)
+        """Exact probability that some mask occurs at least twice; see `prob_all_distinct`."""
+        with _progress.asked(self.progress):
+            return subnetworks.any_repeat(self._pieces, self.steps)
 
     @property
     def prob_all_distinct(self) -> float:
-        """Probability that no mask comes twice, T! [x^T] prod over masks of (1 + P(mask) x), exactly.
+        """Exact probability that all masks differ, T! [x^T] prod over masks of (1 + P(mask) x).
 
-        The popular exp(-C(T,2) prod (p^2 + q^2)) is wrong by factors where p is far from 1/2, as masks are then far
-        from equally probable. The coefficient is taken by a contour integral through its saddlepoint, in O(n).
+        The usual approximation exp(-C(T,2) prod (p^2 + q^2)) is wrong by large factors if p is far from 1/2, because
+        masks are then far from equally probable.
 
         Examples
         --------
@@ -210,7 +238,8 @@ class TrainingRun:
         >>> round(run.prob_all_distinct, 6), round(float(np.exp(-run.expected_equal_pairs)), 6)
         (0.499381, 0.426696)
         """
-        return math.exp(subnetworks.log_all_distinct(self._pieces, self.steps))
+        with _progress.asked(self.progress):
+            return math.exp(subnetworks.log_all_distinct(self._pieces, self.steps))
 
     @property
     def steps_until_every_subnetwork(self) -> float:
@@ -218,26 +247,40 @@ class TrainingRun:
 
         For p = 1/2 it is N H_N with N = 2^n masks.
         """
-        return subnetworks.steps_until_every(self._pieces)
+        with _progress.asked(self.progress):
+            return subnetworks.steps_until_every(self._pieces)
 
     # --- two masks -----------------------------------------------------------------------------------------------
 
     @cached_property
     def hamming(self) -> counts.Count:
-        """Law of the number of neurons in which two masks differ, Bin(n, 2pq) for equal rates."""
+        """Distribution of the Hamming distance of two masks, Bin(n, 2pq) for equal rates.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> TrainingRun(Layer(100, 0.5), steps=2).hamming.mean()
+        np.float64(50.0)
+        """
         return counts.of_rates([(2 * p * (1 - p), number) for p, number in self._pieces])
 
     @cached_property
     def jaccard_kept(self) -> Similarity:
-        """Similarity of the neurons that two masks keep: both divided by either, given that there is one.
+        """Jaccard similarity of the sets of neurons that two masks keep (intersection over union, if not empty).
 
         Its mean is q/(1+p) for equal rates.
+
+        Examples
+        --------
+        >>> from dropstats import Layer
+        >>> round(TrainingRun(Layer(100, 0.5), steps=2).jaccard_kept.mean, 6)
+        0.333333
         """
         return self._jaccard([(1 - p, number) for p, number in self._pieces])
 
     @cached_property
     def jaccard_dropped(self) -> Similarity:
-        """Similarity of the neurons that two masks drop; its mean is p/(2-p) for equal rates."""
+        """Jaccard similarity of the sets of neurons that two masks drop; its mean is p/(2-p) for equal rates."""
         return self._jaccard([(p, number) for p, number in self._pieces])
 
     def _jaccard(self, pieces: list[tuple[float, int]]) -> Similarity:
@@ -257,7 +300,8 @@ class TrainingRun:
         size = max(1, 2**18 // y.size)
         blocks = [(r[i : i + size, None], m[i : i + size]) for i in range(0, r.size, size)]  # of bounded memory
         log_generating, hits = np.zeros(y.size), np.zeros(y.size)
-        for rate, number in blocks:
+        shown = partial(_progress.shown, blocks, len(blocks), unit="block", progress=self.progress, delay=1)
+        for rate, number in shown(what="similarity, mean"):
             either = rate * (2 - rate)
             g = (1 - rate) ** 2 + either * s
             log_generating += number @ np.where(y <= 0.5, np.log1p(-either * np.minimum(y, 0.5)), np.log(g))
@@ -267,7 +311,7 @@ class TrainingRun:
         mean = float(np.sum(weights * generating * hits)) / some
         # of I - mean U, whose terms have these means and second moments, so that no digits cancel
         first, squares, second = np.zeros(y.size), np.zeros(y.size), np.zeros(y.size)
-        for rate, number in blocks:
+        for rate, number in shown(what="similarity, variance"):
             either, both = rate * (2 - rate), rate**2
             g = (1 - rate) ** 2 + either * s
             of_one = (both - mean * either) / g
@@ -283,16 +327,16 @@ class TrainingRun:
     def weight_updates(
         self, following: Law, neuron: int | None = None, following_neuron: int | None = None
     ) -> counts.Count:
-        """Return the law of the number of steps in which a weight to a neuron of the following layer gets a gradient.
+        """Return the distribution of the number of steps in which a weight to the following layer gets a gradient.
 
-        It does where both its ends are kept: Bin(T, q q'), a frozen scipy distribution.
+        A weight gets a gradient if both its neurons are kept. The result is Bin(T, q q'), a frozen scipy distribution.
 
         Parameters
         ----------
         following : Law
             Law of the following layer.
         neuron, following_neuron : int, optional
-            The weight's ends; needed where rates differ.
+            Indices of the two neurons of the weight; needed only if rates differ.
 
         Examples
         --------

@@ -6,12 +6,13 @@ number of masks in it, up to 2^n, is never needed itself.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropstats import _numerics, counts
+from dropstats import _numerics, _progress, counts
 from dropstats._numerics import log1mexp
 
 Array = NDArray[np.float64]
@@ -29,13 +30,18 @@ _ENUMERATED = 12
 
 def log_power_sum(pieces: Pieces, k: int) -> float:
     """Log of the sum of the k-th powers of all masks' probabilities: of the chance that k masks are all equal."""
-    total = 0.0
-    for p, number in pieces:
-        if 0 < p < 1:
-            small, large = min(p, 1 - p), max(p, 1 - p)
-            log_large = math.log1p(-p) if p <= 0.5 else math.log(p)
-            total += number * (k * log_large + math.log1p((small / large) ** k))
-    return total
+    return log_power_sums(pieces, [k])[0]
+
+
+def log_power_sums(pieces: Pieces, orders: Iterable[int]) -> list[float]:
+    """Logs of such sums of several powers."""
+    p, number = np.array(pieces, dtype=np.float64).reshape(-1, 2).T
+    free = (p > 0) & (p < 1)
+    p, number = p[free], number[free]
+    log_large = np.where(p <= 0.5, np.log1p(-p), np.log(p))
+    ratio = np.minimum(p, 1 - p) / np.maximum(p, 1 - p)
+    with np.errstate(under="ignore"):
+        return [float(number @ (k * log_large + np.log1p(ratio**k))) for k in orders]
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,10 @@ def expected_distinct(pieces: Pieces, steps: int) -> float:
     # sum_k (-1)^(k+1) C(T, k) lambda_k, whose terms fall at least like (T max P)^k / k!
     if math.log(steps) + log_largest < math.log(1e-3):
         terms, log_choose = [], 0.0
-        for k in range(1, min(steps, 8) + 1):
+        orders = range(1, min(steps, 8) + 1)
+        for k, log_sum in zip(orders, log_power_sums(pieces, orders), strict=True):
             log_choose += math.log((steps - k + 1) / k)
-            terms.append((-1) ** (k + 1) * math.exp(log_choose + log_power_sum(pieces, k)))
+            terms.append((-1) ** (k + 1) * math.exp(log_choose + log_sum))
         # the first term is the number of steps itself
         return float(steps) + math.fsum(terms[1:])
     found = classes(pieces, steps)
@@ -133,9 +140,9 @@ def _repeat_series(pieces: Pieces, steps: int) -> float:
     coefficients of the second exponential. In x = y / T the terms are of order (T^2 lambda_2)^(m/2).
     """
     order = 12
-    inner = [0.0, 0.0]
-    for k in range(2, order + 1):
-        inner.append((-1) ** (k + 1) * math.exp(k * math.log(steps) + log_power_sum(pieces, k)) / k)
+    inner, orders = [0.0, 0.0], range(2, order + 1)
+    for k, log_sum in zip(orders, log_power_sums(pieces, orders), strict=True):
+        inner.append((-1) ** (k + 1) * math.exp(k * math.log(steps) + log_sum) / k)
     coefficients = [1.0]
     for m in range(1, order + 1):  # derivative of an exponential: m c_m = sum_k k a_k c_(m-k)
         coefficients.append(math.fsum(k * inner[k] * coefficients[m - k] for k in range(1, m + 1)) / m)
@@ -156,7 +163,8 @@ def _log_distinct_enumerated(pieces: Pieces, steps: int) -> float:
     found[0] = 1.0
     k = np.arange(1, steps + 1)
     # the largest first, so that no partial result is smaller than it must be
-    for probability in np.sort(masks)[::-1].tolist():
+    ordered = np.sort(masks)[::-1].tolist()
+    for probability in _progress.shown(ordered, len(ordered), "adding masks", "mask", delay=1):
         found[1:] = found[1:] + k * probability * found[:-1]
     return math.log(found[-1]) if found[-1] > 0 else -math.inf
 
@@ -190,7 +198,8 @@ def _log_distinct_contour(found: Classes, steps: int) -> float:
     total = 0.0
     size = max(1, 2**20 // mass.size)
     short = shortfall(mask * radius)
-    for start in range(0, angles.size, size):
+    starts = range(0, angles.size, size)
+    for start in _progress.shown(starts, len(starts), "integrating over angles", "block", delay=1):
         theta = angles[start : start + size]
         turn = np.expm1(1j * theta)
         moved = shortfall(mask[None, :] * (radius * (1 + turn))[:, None])
@@ -248,12 +257,14 @@ def steps_until_every(pieces: Pieces) -> float:
     end = math.exp(-rarest) * (masks + 60)
     nodes, weights = _numerics.logarithmic(1e-3, end)
     value = 1e-3
-    for start in range(0, nodes.size, 4096):
-        x = nodes[start : start + 4096]
+    size = max(1, 2**20 // found.mask.size)
+    starts = range(0, nodes.size, size)
+    for start in _progress.shown(starts, len(starts), "waiting for every mask", "block", delay=1):
+        x = nodes[start : start + size]
         exponent = -found.mask[None, :] * x[:, None]
         with np.errstate(divide="ignore", over="ignore", under="ignore"):
             # log of -log(1 - e^y), which is y itself once e^y is below 1e-13
             log_each = np.where(exponent < -30, exponent, np.log(-np.minimum(log1mexp(exponent), -0.0)))
             missing = -np.sum(np.exp(log_number + log_each), axis=1)
-        value += float(np.sum(weights[start : start + 4096] * -np.expm1(missing)))
+        value += float(np.sum(weights[start : start + size] * -np.expm1(missing)))
     return value

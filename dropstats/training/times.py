@@ -1,13 +1,14 @@
-"""Laws of whole numbers of steps; the wait until every neuron has been dropped."""
+"""Distributions of numbers of steps: the waiting time until every neuron has been dropped."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dropstats import _numerics, _validate
+from dropstats import _numerics, _progress, _validate, counts
 from dropstats.counts import search
 
 Array = NDArray[np.float64]
@@ -18,10 +19,12 @@ Pieces = tuple[tuple[float, int], ...]
 LOG_NOTHING = 50.0
 # Values worked on at once.
 CHUNK = 2**16
+# Sums over more different rates than this are had from nodes.
+_MANY_RATES = 2**13
 
 
 class Steps:
-    """What follows for any law of a number of steps from its two tails, under scipy's names."""
+    """Methods of a distribution of a number of steps, with scipy's names."""
 
     def _tails(self, k: Array) -> tuple[Array, Array]:
         """P(X < k) and P(X >= k) for k >= 0; k need not be whole."""
@@ -39,11 +42,11 @@ class Steps:
         return self._at(k)[0]
 
     def sf(self, k: ArrayLike) -> Any:
-        """Return P(X > k), with its own digits."""
+        """Return P(X > k), accurate for small values too."""
         return self._at(k)[1]
 
     def pmf(self, k: ArrayLike) -> Any:
-        """Return P(X = k); 0 where k is not whole."""
+        """Return P(X = k); 0 if k is not an integer."""
         at = np.asarray(k, dtype=np.float64)
         whole = (at == np.floor(at)) & (at >= 0)
         safe = np.where(whole, at, 0)
@@ -81,7 +84,7 @@ class Steps:
         return float(self.ppf(0.5))
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Return the ends of the central interval that holds at least `confidence`."""
+        """Return the ends of the central interval with probability at least `confidence`."""
         tail = (1 - _validate.probability(confidence, "confidence")) / 2
         return float(self.ppf(tail)), float(self.ppf(1 - tail))
 
@@ -105,31 +108,73 @@ def log_rates(p: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class WaitingTime(Steps):
-    """Law of the first step by which every neuron has been dropped, or kept, or both: a coupon collector's wait.
+    """Distribution of the first step by which every neuron has been dropped, or kept, or both.
 
-    P(X <= t) = prod_i (1 - q_i^t) for 'dropped', with p for 'kept', and prod_i (1 - p_i^t - q_i^t) for 'both'.
-    `TrainingRun.steps_until_all` makes it. Its mean sum_t P(X > t) is added up term by term, beyond 4096 terms by the
-    Euler-Maclaurin formula.
+    P(X <= t) = prod_i (1 - q_i^t) for 'dropped', with p_i for 'kept', and prod_i (1 - p_i^t - q_i^t) for 'both'. Get it
+    from `TrainingRun.steps_until_all`. The mean is sum_t P(X > t), by the Euler-Maclaurin formula beyond 4096 terms.
     """
 
     pieces: Pieces
     what: Literal["dropped", "kept", "both"]
+    progress: Any = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def _decays(self) -> tuple[Array, Array]:
+        """Rates at which a neuron's chance to be still missing decays, rising, and how many neurons have each."""
+        if not self.pieces:
+            return np.zeros(0), np.zeros(0)
+        p, number = (np.array(column, dtype=np.float64) for column in zip(*self.pieces, strict=True))
+        with np.errstate(divide="ignore"):
+            log_p, log_q = np.log(p), np.log1p(-p)
+        rate = 0.0 - {"dropped": log_q, "kept": log_p, "both": np.maximum(log_p, log_q)}[self.what]
+        order = np.argsort(rate)
+        return rate[order], number[order]
+
+    def _that_matter(self, least: float, most: float) -> tuple[Array, Array]:
+        """The decays that matter from one time to another, to 1e-18 of the sum, of many rates as nodes.
+
+        The summand is smooth in the log of the decay r, on a width of 1 / (r t); beyond r t = r_0 t + 42 + log n, with
+        r_0 the slowest, all n of them are 1e-18 of the slowest one.
+        """
+        rate, number = self._decays
+        reach = math.log(max(float(number.sum()), 1.0)) + 42
+        end = int(np.searchsorted(rate, rate[0] + reach / least, side="right"))
+        rate, number = rate[:end], number[:end]
+        if rate.size <= _MANY_RATES or rate[0] == 0 or rate[-1] == math.inf:
+            return rate, number
+        width = 5 / (float(rate[0]) * most + reach)
+        if 16 * math.log(rate[-1] / rate[0]) / width > rate.size / 4:
+            return rate, number
+        places, weights = counts.nodes(np.log(rate), number, width)
+        return np.exp(places), weights
 
     def _log_missing(self, t: Array) -> Array:
-        """log P(X <= t): the sum over neurons of log(1 - P(not yet))."""
+        """log P(X <= t): the sum over neurons of log(1 - P(not yet)); some at a time."""
         total = np.zeros(t.shape)
-        for p, number in self.pieces:
-            log_p, log_q = log_rates(p)
-            with np.errstate(invalid="ignore", divide="ignore"):
+        if not self.pieces:
+            return total
+        # both cannot have been in one step
+        late = t > (1 if self.what == "both" else 0)
+        total[~late] = -np.inf
+        if not late.any():
+            return total
+        times = t[late]
+        rates, numbers = self._that_matter(float(times.min()), float(times.max()))
+        size, found = max(1, CHUNK // times.size), np.zeros(times.size)
+        starts = range(0, rates.size, size)
+        for start in _progress.shown(starts, len(starts), "waiting for all", "block", self.progress, delay=1):
+            rate = rates[start : start + size, None]
+            with np.errstate(divide="ignore", invalid="ignore"):
                 if self.what == "both":
-                    slow, fast = max(log_p, log_q) * t, min(log_p, log_q) * t
-                    # 1 - e^slow - e^fast is 0 at t = 1 and below
-                    gap = np.where(t > 1, np.maximum(-np.expm1(slow) - np.exp(fast), 0), 0.0)
-                    logarithm = np.where(gap < 0.5, np.log(gap), np.log1p(-(np.exp(slow) + np.exp(fast))))
+                    slow, fast = -rate * times, _numerics.log1mexp(-rate) * times
+                    gap = np.maximum(-np.expm1(slow) - np.exp(fast), 0)
+                    logs = np.where(gap < 0.5, np.log(gap), np.log1p(-(np.exp(slow) + np.exp(fast))))
                 else:
-                    rate = log_q if self.what == "dropped" else log_p
-                    logarithm = np.where(t > 0, _numerics.log1mexp(np.where(t > 0, rate * t, 0.0)), -np.inf)
-            total = total + number * logarithm
+                    logs = _numerics.log1mexp(-rate * times)
+            # weights of nodes have either sign, so that what is impossible is kept out of the sum
+            none = np.isneginf(logs).any(axis=0)
+            found += np.where(none, -np.inf, numbers[start : start + size] @ np.where(none, 0.0, logs))
+        total[late] = found
         return total
 
     def _tails(self, k: Array) -> tuple[Array, Array]:
@@ -138,23 +183,16 @@ class WaitingTime(Steps):
         return np.where(k <= 0, 0.0, np.exp(log_done)), np.where(k <= 0, 1.0, -np.expm1(log_done))
 
     def _count(self) -> int:
-        return sum(number for _, number in self.pieces)
+        return int(self._decays[1].sum())
 
     def _end(self) -> float:
         certain = {"dropped": (1.0,), "kept": (0.0,), "both": ()}[self.what]
         return math.inf if any(p not in certain for p, _ in self.pieces) else float(self._count() > 0)
 
-    def _slowest(self) -> float:
-        """Smallest rate at which a neuron's chance to be still missing decays."""
-        logs = [log_rates(p) for p, _ in self.pieces]
-        if self.what == "both":
-            return min(-max(pair) for pair in logs)
-        return min(-pair[1 if self.what == "dropped" else 0] for pair in logs)
-
     def _moments(self) -> tuple[float, float]:
         if not self._count():
             return 0.0, 0.0
-        slowest = self._slowest()
+        slowest = float(self._decays[0][0])
         if slowest == 0:  # some neuron is never dropped (or never kept)
             return math.inf, math.nan
         last = (math.log(self._count()) + LOG_NOTHING + math.log(2)) / slowest

@@ -1,4 +1,4 @@
-"""Test `agreement`: the masks of two streams agree as independent ones do."""
+"""Test `agreement`: two streams agree as often as expected by chance."""
 
 import math
 from dataclasses import replace
@@ -22,13 +22,14 @@ from dropstats.auditing.streams import (
 
 
 def measure(seen: Streams) -> Finding:
-    """Null: two streams' masks of one call are independent. Exact, two-sided.
+    """Null: the masks of two streams at the same call are independent. Exact, two-sided.
 
-    The number of neurons dropped in both is hypergeometric given how many each drops (Fisher), whatever the rates; for
-    every pair of streams, and where rates differ for the neurons of each of the eight most frequent ones, Bonferroni.
-    Where masks depend on each other within a stream, by the effective sample size. And the counts of dropped neurons of
-    two streams do not vary together (exact); Bonferroni. Catches the same mask on every rank, shared calls, weak
-    dependence, masks that are a permutation of another rank's, a rate that varies for all alike. Needs 64 neurons.
+    Given how many neurons each stream drops, the number that both drop is hypergeometric, whatever the rates (Fisher).
+    This is tested for every pair of streams and, if rates differ, for the neurons of each of the eight most frequent
+    rates, with Bonferroni's correction. If masks within a stream depend on each other, the effective sample size is
+    used. A second exact test checks that the counts of dropped neurons of two streams are uncorrelated over the calls
+    (Bonferroni). Catches the same mask on every rank, shared calls, weak dependence, masks that are a permutation of
+    another rank's, and rates that vary in the same way in all streams. Needs 64 neurons.
     """
     seen = replace(seen, level=seen.level / 2)
     found = of_pairs(seen, *all_pairs(len(seen.names)))
@@ -90,7 +91,7 @@ def explain(finding: Finding, seen: Streams, failed: bool) -> str:
     if (unjudged := explain_unjudged(finding)) is not None:
         return unjudged
     which = "the two streams" if finding["total"] == 1 else f"{finding['pairs']:,} pairs of streams"
-    text = f"{which} agree as independent ones do"
+    text = f"{which} agree as often as expected by chance"
     if finding["total"] > finding["pairs"]:
         text += f" ({finding['total']:,} pairs in all)"
     return text + detects(finding)
@@ -99,14 +100,13 @@ def explain(finding: Finding, seen: Streams, failed: bool) -> str:
 def explain_unjudged(finding: Finding) -> str | None:
     """Say why agreement could not be judged; None where it could."""
     if finding.state == "too small":
-        neurons = words.counted(finding["size"], "neuron")
-        return f"{neurons} {'is' if finding['size'] == 1 else 'are'} too few: even complete agreement could be chance"
+        return f"{words.counted(finding['size'], 'neuron')}: too few, even complete agreement could be due to chance"
     return None
 
 
 def detects(finding: Finding) -> str:
     """Say what share of agreement would have been seen."""
-    return "" if finding.detectable is None else f"; detects {finding.detectable:.2g} more or less (power 0.9)"
+    return "" if finding.detectable is None else f"; detects {finding.detectable:.2g}in either direction (power 0.9)"
 
 
 def _departure(off: list[Agreement], seen: Streams) -> str:
@@ -159,6 +159,6 @@ CHECK = Check(
     measure,
     explain,
     decides=True,
-    about="how often the masks of two streams agree, and whether their counts vary together",
-    quantity="share of neurons on which the most unusual pair of streams agrees",
+    about="whether the masks of two streams agree, or their counts vary together, more than by chance",
+    quantity="fraction of neurons on which the most unusual pair of streams agrees",
 )

@@ -1,4 +1,4 @@
-"""Test `complexity`: no short linear recurrence makes the stream; only where it is asked for."""
+"""Test `complexity`: no short linear recurrence generates the bits; runs only on request."""
 
 import math
 from typing import Any
@@ -21,12 +21,12 @@ _GENERATORS = {
 
 
 def measure(case: Case) -> Finding:
-    """Null: the stream is of independent fair bits, whose linear complexity has a known law. Exact, two-sided.
+    """Null: the bits are independent and fair; their linear complexity then has a known distribution. Exact, two-sided.
 
-    The length of the shortest recurrence over GF(2) that makes the first 65,536 neurons of the stream is found by the
-    algorithm of Berlekamp and Massey. Where rates differ, or neurons depend on each other, of independent neurons of p
-    = 1/2. Catches every linear generator of at most 32,000 bits, the Mersenne Twister as well, which is why it must be
-    asked for. Needs p = 1/2.
+    The Berlekamp-Massey algorithm finds the length of the shortest recurrence over GF(2) that generates the first
+    65,536 neurons of the sequence of all masks. If rates differ, or neurons depend on each other, only independent
+    neurons of p = 1/2 are used. Catches every linear generator of at most 32,000 bits, including the Mersenne Twister,
+    which is why it runs only on request. Needs p = 1/2.
 
     Notes
     -----
@@ -84,6 +84,6 @@ CHECK = Check(
     explain,
     whole_masks=True,
     on_request=True,
-    about="how long the shortest linear recurrence is that makes the bits",
+    about="whether the shortest linear recurrence that generates the bits is as long as for random bits",
     quantity="length of the recurrence",
 )

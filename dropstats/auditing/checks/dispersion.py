@@ -1,4 +1,4 @@
-"""Test `dispersion`: the counts of dropped neurons vary from mask to mask as much as under the law."""
+"""Test `dispersion`: the number of dropped neurons varies from mask to mask as under the law."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,13 @@ _FEWEST = 20
 
 
 def measure(case: Case) -> Finding:
-    """Null: the masks' counts of dropped neurons are independent draws from the law of `law.dropped`. Exact.
+    """Null: the counts of dropped neurons are independent draws from `law.dropped`. Exact.
 
-    Their squared deviation from the law's mean, two-sided (exact convolution), and the worst of the counts'
-    frequencies, P(count = k) held against Bin(trials, pmf(k)) (Bonferroni). Where the law of the count has no closed
-    form, the first is a bound from its exact variance, and the frequency is that of masks that drop nothing. Catches a
-    fixed count, whole channels, a rate that differs from call to call, dead steps, masks that are never empty. Needs
-    20 masks.
+    Two statistics are tested (Bonferroni): the sum of squared deviations from the law's mean, two-sided, by exact
+    convolution; and the most unusual frequency of a count, P(count = k) against Bin(trials, pmf(k)). If the count has
+    no closed form under the law, the first is a bound from its exact variance, and the second uses only the masks that
+    drop nothing. Catches a fixed count, whole channels, a rate that differs from call to call, steps without dropout,
+    and masks that are never empty. Needs 20 masks.
     """
     law, seen = case.law, case.seen
     if not law.has_counts:
@@ -90,14 +90,14 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     if "fixed" in numbers:
         count = f"{numbers['fixed']:,.6g} {case.unit.many}"
         return f"{finding.observed:,.0f} masks do not drop {count}" if failed else f"every mask drops {count}"
-    how = " by a bound from the exact variance, and by how many drop nothing" if "empty" in numbers else ""
+    how = " by a bound from the exact variance, and by the number that drop nothing" if "empty" in numbers else ""
     if failed:
         return _departure(finding, case)
     if finding.state == "too small":
         few = "mask is" if case.trials == 1 else "masks are"
-        return f"{case.trials:,} {few} too few to judge the spread of their counts{how}"
+        return f"{case.trials:,} {few} too few to test the variance of the counts{how}"
     if how:
-        return f"judged{how}"
+        return f"tested{how}"
     return f"detects a change of the variance of the counts of {words.percent(finding.detectable or 0)[1:]} (power 0.9)"
 
 
@@ -116,7 +116,7 @@ def _departure(finding: Finding, case: Case) -> str:
         )
     value, times = finding["value"], int((counts == finding["value"]).sum())
     if finding["by_frequency"] and law.dropped.pmf(value) == 0:
-        return f"{words.counted(times, 'mask')} drop {value:,} {case.unit.many}, which the law never does"
+        return f"{words.counted(times, 'mask')} drop {value:,} {case.unit.many}, which the law rules out"
     together = words.together(case) if ratio > 1 else ""
     if together:
         return f"{together}; {factor}"
@@ -124,16 +124,16 @@ def _departure(finding: Finding, case: Case) -> str:
     if empty.size > 3 * case.trials * float(law.dropped.pmf(0)) + 1:
         where = f"call {int(empty[0])}" if empty.size == 1 else f"{empty.size:,} calls, the first {int(empty[0])}"
         return f"nothing is dropped in {where}; {factor}"
-    for end, what in ((case.n, "keeps nothing"), (0, "drops nothing")):
+    for end, what in ((case.n, "drops everything"), (0, "drops nothing")):
         expected = case.trials * float(law.dropped.pmf(end))
         if expected > 5 and not (counts == end).any():
-            return f"no mask {what}, where {expected:,.0f} should: masks are forced not to be empty"
+            return f"no mask {what}, where {expected:,.0f} are expected: such masks seem to be prevented"
     if finding["by_frequency"]:
         expected = case.trials * float(law.dropped.pmf(value))
         return f"{words.counted(times, 'mask')} drop {value:,} {case.unit.many}, where {expected:,.1f} are expected"
     if ratio > 1:
         return f"{factor}: the rate differs from call to call, or {case.unit.many} depend on each other"
-    return f"{factor}: the counts are balanced"
+    return f"{factor}: the counts are kept close to their mean"
 
 
 CHECK = Check(
@@ -143,6 +143,6 @@ CHECK = Check(
     dependence=True,
     whole_masks=True,
     excused="by the rate",
-    about="how much the number of dropped neurons varies from mask to mask",
-    quantity="variance of the counts over the law's",
+    about="whether the number of dropped neurons varies from mask to mask as under the law",
+    quantity="variance of the counts, divided by the law's",
 )

@@ -1,4 +1,4 @@
-"""Test `drift`: the counts stay at the law's, and in no order, from the first call to the last."""
+"""Test `drift`: the number of dropped neurons stays the same over the calls, without trend, period or memory."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ _DEAD = 10
 
 
 def measure(case: Case) -> Finding:
-    """Null: the counts are independent draws from their law. The first, the worst, runs of them: exact; order: bounds.
+    """Null: the counts of dropped neurons are independent draws from their law. Counts: exact; order: bounds.
 
-    The first mask, the worst one (Sidak), and the worst of runs of 2, 4, 8, ... masks from either end on, two-sided,
-    by bounds from the exact variance where the law of the count has no closed form. Then their linear trend, the
-    largest line of their periodogram and the largest of their autocorrelations, conservative (Bennett, Freedman);
-    Bonferroni. Catches drift, warm-up, dead steps, a rate that is periodic, calls that share their count. Needs 2
-    masks.
+    Tested are (Bonferroni): the first mask; the most unusual mask (Sidak); the most unusual of the first and last 2, 4,
+    8, ... masks; the linear trend, the largest line of the periodogram and the largest autocorrelation of the counts.
+    The first three are two-sided and exact, or bounds from the exact variance if the count has no closed form; the
+    others are conservative (Bennett, Freedman). Catches drift, warm-up, steps without dropout, a periodic rate, and
+    calls that share their count. Needs 2 masks.
     """
     counts, trials = case.seen.mask_drops, case.trials
     if trials < 2:
@@ -131,9 +131,9 @@ def _in_words(finding: Finding, case: Case) -> str:
         return again
     if finding["kind"] == "line":
         swing = words.percent(found.size / finding["mean"])[1:]
-        return f"the rate goes up and down by {swing} with a period of {found.at:,.4g} calls"
-    apart = "next to each other" if found.at == 1 else f"{found.at:,.0f} calls apart"
-    return f"the counts of calls {apart} correlate by {found.size:.3g}"
+        return f"the rate oscillates by {swing} with a period of {found.at:,.4g} calls"
+    which = "successive calls" if found.at == 1 else f"calls {found.at:,.0f} apart"
+    return f"the counts of {which} have correlation {found.size:.3g}"
 
 
 CHECK = Check(
@@ -143,6 +143,6 @@ CHECK = Check(
     whole_masks=True,
     excused="by the rate",
     widened=True,
-    about="whether the number of dropped neurons stays the same from the first call to the last",
+    about="whether the drop rate stays constant from the first call to the last",
     quantity="dropped neurons in the most unusual mask",
 )

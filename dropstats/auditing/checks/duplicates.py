@@ -21,14 +21,14 @@ _BLOCK = 2**24
 
 
 def measure(case: Case) -> Finding:
-    """Null: masks are independent, so equal ones are as rare as under the law. Conservative, one-sided.
+    """Null: masks are independent, so that equal masks are as rare as under the law. Conservative, one-sided.
 
-    Given the number of drops y of a mask, its C(n, y) placings are equally likely; the number of masks that equal an
-    earlier one is then at most a sum of independent Bernoulli variables of (i - 1) / C(n, y), i the i-th mask with y
-    drops, whose tail is bounded after Chernoff. So neither a wrong rate nor few neurons or a small p (when equal masks
-    are common) raise an alarm. Where rates differ: Markov's bound on the number of equal pairs. Where neurons depend on
-    each other: a bound from the probability of each mask that was seen. Catches frozen seeds, periods, replayed steps,
-    few seeds. Needs that equal masks be rare.
+    Given its number of drops y, a mask is equally likely to be any of C(n, y) masks. The number of masks that equal an
+    earlier one is then at most a sum of independent Bernoulli variables with probabilities (i - 1) / C(n, y), where i
+    counts the masks with y drops; its tail is bounded by Chernoff's method. A wrong rate, few neurons or a small p
+    therefore cause no alarm, although equal masks may be common. If rates differ, Markov's bound on the number of equal
+    pairs is used; if neurons depend on each other, a bound from the probability of each observed mask. Catches frozen
+    seeds, periods, replayed steps and a small number of seeds. Needs masks that are rarely equal by chance.
     """
     if case.trials < 2:
         return too_small("one mask")
@@ -98,7 +98,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     if finding.state == "too small" and not failed:
         if finding["why"] == "one mask":
             return "a single mask has no other to compare with"
-        return f"masks repeat anyway at this size: {finding.expected:,.0f} equal pairs are expected"
+        return f"masks are too small: {finding.expected:,.0f} equal pairs are expected by chance"
     if failed:
         return _departure(finding, case)
     return "no two masks are equal" if not finding.observed else "no more equal masks than expected by chance"
@@ -116,7 +116,7 @@ def _departure(finding: Finding, case: Case) -> str:
         text += f" ({pairs:,} equal pairs, {finding.expected:.2g} expected)"
     lag = order[at + 1] - order[at]
     if at.size > 2 and (lag == 1).all():
-        return f"{text}: calls in a row share a mask"
+        return f"{text}: successive calls share a mask"
     if np.unique(hashes[order[at]]).size >= 3 and at.size >= 3 and not (lag == lag[0]).all():
         text += f": as if drawn from about {words.about(causes.of_equal_masks(case.trials, pairs))} seeds"
     return text
@@ -128,7 +128,7 @@ CHECK = Check(
     explain,
     dependence=True,
     whole_masks=True,
-    about="how many masks are equal",
+    about="whether masks of different calls are equal more often than by chance",
     quantity="pairs of equal masks",
 )
 
@@ -137,12 +137,12 @@ CHECK = Check(
 
 
 def measure_streams(seen: Streams) -> Finding:
-    """Null: a mask of one stream equals one of another, at any two calls, as rarely as by chance. Conservative.
+    """Null: masks of different streams, at any two calls, are equal as rarely as by chance. Conservative.
 
-    Given its number of drops y, each of the C(n, y) placings of a mask is equally likely, whatever the rate. So the
-    expected number of equal pairs is the sum over y of the pairs with y drops each, divided by C(n, y), and the
-    p-value is Markov's bound. Where rates differ, or neurons depend on each other, as for one stream: from the
-    probability that the law gives to each mask of an earlier stream.
+    Given its number of drops y, a mask is equally likely to be any of C(n, y) masks, whatever the rate. The expected
+    number of equal pairs is the sum over y of the pairs with y drops each, divided by C(n, y), and the p-value is
+    Markov's bound. If rates differ, or neurons depend on each other, the probability of each mask of an earlier stream
+    under the law is used instead.
     """
     if not seen.one_width:
         return not_applicable("masks of different widths are never equal")
@@ -199,7 +199,7 @@ def _chance(recording: Recording, some: NDArray[np.bool_], law: Law) -> float:
 def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     """Say which masks of different streams are equal, by the most common lag of calls."""
     if finding.state == "too small":
-        return f"masks of so few neurons are equal anyway: {finding.expected:,.3g} pairs expected to"
+        return f"masks are too small: {finding.expected:,.3g} equal pairs are expected by chance"
     if not failed:
         none = "no mask of one stream is one of another"
         return "no more equal masks than expected by chance" if finding.observed else none
@@ -227,6 +227,6 @@ STREAMS = Check(
     explain_streams,
     decides=True,
     whole_masks=True,
-    about="how many masks of one stream are masks of another",
+    about="whether masks of different streams are equal more often than by chance",
     quantity="pairs of equal masks",
 )

@@ -1,19 +1,19 @@
-"""Test `edges`: what must hold without exception holds."""
+"""Test `edges`: rules without exception hold: p = 0 drops nothing, p = 1 keeps nothing, dropped outputs are 0."""
 
 import math
 
 import numpy as np
 
-from dropstats.auditing import words
+from dropstats.auditing import causes, words
 from dropstats.auditing.checks.scale import kept_values
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable
 
 
 def measure(case: Case) -> Finding:
-    """Null: p = 0 drops nothing, p = 1 keeps nothing, and dropped places are exactly 0, never NaN. Exact.
+    """Null: p = 0 drops nothing, p = 1 keeps nothing, and dropped outputs are exactly 0, never NaN. Exact.
 
-    A failure is certain: there is no p-value. Catches `<=` for `<` at the ends, masks applied by multiplying
-    infinities, leaks. Needs one neuron of rate 0 or 1, or values.
+    A single violation is a failure, so there is no p-value. Catches `<=` in place of `<`, masks that multiply
+    infinities, and values that are not 0 where they should be. Needs one neuron with p = 0 or 1, or recorded values.
     """
     recording, rate = case.seen.recording, case.law.rate
     dropped = kept = 0
@@ -48,16 +48,16 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
             share = finding[name] / case.seen.judged
             # a step of the uniform numbers, or of the threshold: of more than a few bits
             step = case.law.rate is not None and share < 2**-6
-            found.append(
-                f"{text}, 1 in {1 / share:,.0f}: as <= for < gives, or uniforms that are 0 or 1" * step or text
-            )
+            found.append(f"{text}, 1 in {1 / share:,.0f}: as with <= for <, or uniforms that are 0 or 1" * step or text)
     for name, what in (("nans", "NaN"), ("infs", "infinite"), ("nonzero", "not 0 where the input is 0")):
         if finding[name]:
             verb = "is" if finding[name] == 1 else "are"
-            found.append(f"{words.counted(finding[name], 'output')} {verb} {what}")
+            seen, rate = case.seen, case.law.rate
+            how = causes.of_nans(finding["nans"], seen.recording.nans_of_infs, rate, seen.judged) * (name == "nans")
+            found.append(f"{words.counted(finding[name], 'output')} {verb} {what}{': ' * bool(how)}{how}")
     if finding["multiplied"]:
         inputs = "groups of NaN inputs" if unit.one == "group" else "NaN inputs"
-        found.append(f"none of {finding['multiplied']:,} {inputs} became 0: dropped by multiplying")
+        found.append(f"none of {finding['multiplied']:,} {inputs} became 0: dropout multiplies by the mask")
     return "; ".join(found)
 
 
@@ -66,6 +66,6 @@ CHECK = Check(
     measure,
     explain,
     decides=True,
-    about="what holds without exception: p = 0 drops nothing, p = 1 keeps nothing, what is dropped becomes 0",
+    about="whether p = 0 drops nothing, p = 1 keeps nothing, and dropped outputs are exactly 0",
     quantity="exceptions",
 )

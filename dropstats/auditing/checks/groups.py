@@ -1,4 +1,4 @@
-"""Test `groups`: the neurons of a group are kept, or dropped, together."""
+"""Test `groups`: the neurons of a group are kept or dropped together."""
 
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,10 @@ _BLOCK = 2**24
 
 
 def measure(case: Case) -> Finding:
-    """Null: all neurons of a group are kept, or all are dropped. Exact.
+    """Null: in each group all neurons are kept, or all are dropped. Exact.
 
-    A failure is certain: there is no p-value. Catches masks drawn by element, groups along another axis, a group
-    cut in two. Needs a law of groups.
+    A single violation is a failure, so there is no p-value. Catches masks drawn for each element, groups along another
+    axis, and groups cut in two. Needs a law that drops neurons in groups.
     """
     if case.whole is None:
         return not_applicable("the law drops single neurons")
@@ -60,7 +60,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     whole, judged = case.whole, finding["judged"]
     assert whole is not None
     if not failed:
-        return f"all neurons of a group agree, in {judged:,} groups"
+        return f"all neurons of a group agree, in each of {judged:,} groups"
     call, group = finding["first"]
     members = np.flatnonzero(whole.law.group_of == group)
     recording = whole.seen.recording
@@ -81,6 +81,6 @@ CHECK = Check(
     "groups",
     measure,
     explain,
-    about="whether the neurons of a group are dropped, or kept, together",
+    about="whether the neurons of a group are dropped or kept together",
     quantity="groups whose neurons differ",
 )

@@ -14,9 +14,10 @@ _CHANCE = 1e-3
 
 
 def measure(seen: Streams) -> Finding:
-    """Null: all streams have the same masks. Not a bit may differ, nor a call be missing: there is no p-value.
+    """Null: all streams have the same masks. A differing bit or a missing call is a failure: there is no p-value.
 
-    Of forward and recomputed, eager and compiled, tensor-parallel masks. Needs one neuron known in two streams.
+    Use it for forward and recomputed passes, eager and compiled code, and tensor-parallel ranks. Needs one neuron that
+    is known in two streams.
     """
     found = [compare_masks((0, k), seen.given[0], seen.given[k]) for k in range(1, len(seen.names))]
     worst = min(found, key=lambda one: one.rate)
@@ -63,7 +64,7 @@ def _differ(worst: Agreement, found: list[Agreement], seen: Streams) -> str:
     if start:
         return f"{a} and {b} are the same up to call {start - 1:,} and differ from call {start:,} on{more}"
     pvalue = agreement_pvalue(worst)
-    how = "as independent masks do" if pvalue > 1e-3 else f"{worst.size - worst.agree:,} differ"
+    how = "as often as independent masks" if pvalue > 1e-3 else f"{worst.size - worst.agree:,} differ"
     return f"{a} and {b} agree in {100 * worst.rate:.5g}% of neurons, {how}{more}"
 
 
@@ -95,5 +96,5 @@ CHECK = Check(
     explain,
     decides=True,
     about="whether streams that should be equal differ anywhere",
-    quantity="share of neurons on which the least equal pair agrees",
+    quantity="fraction of neurons on which the least similar pair agrees",
 )

@@ -1,4 +1,4 @@
-"""Test `inputs`: what is dropped does not depend on the value of its input."""
+"""Test `inputs`: whether a neuron is dropped does not depend on the value of its input."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,12 +24,12 @@ class Split(NamedTuple):
 
 
 def measure(case: Case) -> Finding:
-    """Null: of all neurons that are dropped, those of some inputs are a sample without regard to them. Exact.
+    """Null: the dropped neurons are a random sample of all neurons, whatever their inputs. Exact.
 
-    Given how many neurons are dropped in all, the number dropped among those of negative inputs is hypergeometric,
-    whatever the rate (Fisher); likewise among those of small inputs (seven limits of the magnitude) and of each of 16
-    bins. Two-sided, Bonferroni over all of them. Catches masks made from the values, as by `x > 0`, thresholds of the
-    magnitude, zeros of a clipped or rounded input. Needs inputs that are not all alike, and one rate.
+    Given the total number of dropped neurons, the number of them with negative inputs is hypergeometric, whatever the
+    rate (Fisher). The same holds for small inputs (seven limits of the magnitude) and for each of 16 bins of the input.
+    Two-sided, with Bonferroni's correction. Catches masks that are made from the values, as by `x > 0`, thresholds of
+    the magnitude, and zeros of a clipped or rounded input. Needs inputs that are not all equal, and a single rate.
     """
     bins = case.seen.recording.input_bins
     if bins is None:
@@ -94,11 +94,11 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     split, bins = finding["split"], finding["bins"]
     if not failed:
         if finding.detectable is None:
-            return "too few neurons of different inputs"
+            return "too few neurons with different inputs"
         return f"detects inputs whose rate differs by {finding.detectable:.2g} (power 0.9)"
     neurons = [int(bins.known[which].sum()) for which in (split.bins, ~split.bins)]
     rates = [words.shown_rate(rate, count) for rate, count in zip(finding["rates"], neurons, strict=True)]
-    return f"of {split.of} {rates[0]} are dropped, of {split.others} {rates[1]}: the mask depends on the input"
+    return f"drops {rates[0]} of {split.of}, {rates[1]} of {split.others}: the mask depends on the input"
 
 
 CHECK = Check(
@@ -106,6 +106,6 @@ CHECK = Check(
     measure,
     explain,
     widened=True,
-    about="whether what is dropped depends on the value of its input",
-    quantity="drop rate of the most unusual inputs less that of the others",
+    about="whether a neuron is dropped independently of the value of its input",
+    quantity="drop rate of the most unusual inputs minus that of the others",
 )

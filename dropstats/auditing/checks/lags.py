@@ -23,12 +23,12 @@ _CALLS = 2**23
 def measure(case: Case) -> Finding:
     """Null: masks of different calls are independent. Exact on two halves of disjoint pairs of calls, Bonferroni.
 
-    The correlation of masks k calls apart, for every k, screens by FFT; the lags that stand out most are judged by the
-    number of neurons dropped in both calls, given the drops, over calls with floor(t / k) even, and odd. Where rates
-    differ, or exactly k of n are dropped, by the law of that number; of other laws on neurons that are independent.
-    Then neurons that do what another one did 1 to 8 calls before, all pairs of them by hashes of their histories:
-    conservative (Markov). Catches sticky and repeated masks, calls that overlap by a few neurons. Needs enough neurons
-    to see equal masks.
+    The correlation of masks k calls apart is computed for every k by FFT. The largest ones are then tested by the
+    number of neurons dropped in both calls, given the drops, separately for calls with floor(t / k) even and odd. If
+    rates differ, or exactly k of n neurons are dropped, the distribution of that number under the law is used; for
+    other laws, independent neurons only. A second, conservative test (Markov) looks for neurons that repeat what
+    another neuron did 1 to 8 calls before, among all pairs, by hashes of their histories. Catches sticky and repeated
+    masks, and calls that overlap by a few neurons. Needs enough neurons to detect equal masks.
     """
     if case.trials > _CALLS:
         case = case.but(seen=Evidence(case.seen.recording.calls(0, _CALLS)))
@@ -140,11 +140,11 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     if failed:
         text = departure(finding["lag"], float(finding.observed or 0), case)
     elif finding.state == "too small":
-        return f"{case.trials * finding['neurons']:,} {case.unit.many} are too few to see even equal masks"
+        return f"{case.trials * finding['neurons']:,} {case.unit.many} are too few to detect even equal masks"
     else:
         text = f"detects a correlation of masks of {finding.detectable:.2g} at a short lag (power 0.9)"
     if finding["neurons"] < case.n:
-        text += f" (judged on {words.counted(finding['neurons'], case.unit.one, case.unit.many)})"
+        text += f" (tested on {words.counted(finding['neurons'], case.unit.one, case.unit.many)})"
     elif finding["calls"] < case.trials:
         text += f" (first {finding['calls']:,} calls)"
     elif finding["screened"] < case.n:
@@ -177,8 +177,8 @@ def departure(lag: int, observed: float, case: Case) -> str:
     if again := words.repeating(case):
         return again
     if lag == 1:
-        return f"a mask carries over to the next call: they correlate by {observed:.3g}"
-    return f"masks {lag:,} calls apart correlate by {observed:.3g}"
+        return f"masks of successive calls have correlation {observed:.3g}"
+    return f"masks {lag:,} calls apart have correlation {observed:.3g}"
 
 
 CHECK = Check(

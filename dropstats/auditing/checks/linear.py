@@ -1,4 +1,4 @@
-"""Test `linear`: no mask, and no stretch of the stream, is the xor of others."""
+"""Test `linear`: no mask, and no stretch of the sequence of masks, is the xor of others."""
 
 from typing import Any, NamedTuple
 
@@ -33,14 +33,15 @@ class Relations(NamedTuple):
 
 
 def measure(case: Case) -> Finding:
-    """Null: no three or more masks, neurons, or stretches of the stream add up to all 0, or all 1, over GF(2).
+    """Null: no three or more masks, neurons or stretches of the sequence of masks have a constant xor, all 0 or all 1.
 
-    Conservative (Markov): the nullity of the matrix of masks by neurons, trimmed to a shape at which a relation is no
-    chance, and that of stretches of the stream; the expected number of relations is exact for p = 1/2, a bound for
-    every other p. Then the products of three neurons at the lags of known generators, or of successive calls
-    (Freedman's bound); Bonferroni. Where rates differ, or neurons depend on each other, of independent neurons of one
-    rate. Catches masks that are xors of others, shift registers, R250, lagged Fibonacci generators. Needs some
-    thousands of neurons.
+    The statistic is the nullity over GF(2) of the matrix of masks by neurons, and that of the matrix of stretches of
+    the sequence; both are trimmed to a size at which a relation by chance is improbable. The expected number of
+    relations is exact for p = 1/2 and a bound for other p, and the p-value is conservative (Markov). In addition,
+    products of three neurons at the lags of known generators, or of successive calls, are tested (Freedman's bound);
+    Bonferroni. If rates differ, or neurons depend on each other, independent neurons of one rate are used. Catches
+    masks that are the xor of others, shift registers, R250 and lagged Fibonacci generators. Needs some thousands of
+    neurons.
     """
     streams = [one for one in case.streams if one.law.rate not in (0.0, 1.0) and 0 < one.seen.rate < 1]
     if not streams:
@@ -112,7 +113,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         else:
             text = _departure(relations)
     elif relations is None:
-        return f"{words.counted(part.trials * part.n, case.unit.one, case.unit.many)} are too few to show a relation"
+        return f"{words.counted(part.trials * part.n, case.unit.one, case.unit.many)} are too few to detect a relation"
     else:
         text = f"no xor of any of {_vectors(relations)} is constant"
     if part.n < case.n:
@@ -136,7 +137,7 @@ def _of_triple(triple: Triple, case: Case) -> str:
     if abs(triple.correlation) > _ALWAYS and case.law.rate == 0.5:
         text = f"each {who} is the xor of {before}"
     else:
-        text = f"{who}s correlate by {triple.correlation:.3g} with {before}, taken together"
+        text = f"{who}s have correlation {triple.correlation:.3g} with {before}, taken together"
     return f"{text}: {name}" if name else text
 
 
@@ -166,8 +167,8 @@ CHECK = Check(
     dependence=True,
     whole_masks=True,
     excused="by the rate",
-    about="whether masks, neurons or stretches of the masks are sums (xor) of others, as of linear generators",
-    quantity="number of sums found",
+    about="whether masks, neurons or stretches of the masks are the xor of others, as linear generators make them",
+    quantity="number of such relations",
 )
 
 
@@ -175,9 +176,9 @@ CHECK = Check(
 
 
 def measure_streams(seen: Streams) -> Finding:
-    """Null: no three or more streams add up to all 0, or all 1, over GF(2). Conservative (Markov).
+    """Null: no three or more streams have a constant xor, all 0 or all 1. Conservative (Markov).
 
-    Of independent neurons of one rate. Catches a stream that is the xor of others.
+    Independent neurons of one rate are used. Catches a stream that is the xor of others.
     """
     if len(seen.names) < _LEAST or not seen.strata:
         return not_applicable("not defined for two streams" if seen.strata else "all masks are alike at these rates")
@@ -210,6 +211,6 @@ STREAMS = Check(
     measure_streams,
     explain_streams,
     whole_masks=True,
-    about="whether one stream is the sum (xor) of others",
-    quantity="number of sums found",
+    about="whether one stream is the xor of others",
+    quantity="number of such relations",
 )

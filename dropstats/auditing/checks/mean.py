@@ -1,4 +1,4 @@
-"""Test `mean`: the mean of the outputs is that of the inputs."""
+"""Test `mean`: outputs have the mean of the inputs."""
 
 import math
 
@@ -9,11 +9,11 @@ from dropstats.auditing.finding import Case, Check, Finding, not_applicable
 
 
 def measure(case: Case) -> Finding:
-    """Null: the mean is preserved, (1 - rate) * scale = 1, but for the rounding of the scale. Exact binomial.
+    """Null: the mean is preserved, (1 - rate) * scale = 1, up to the rounding of the scale. Exact binomial.
 
-    A scale s preserves the mean at the rate 1 - 1/s. Where s is 1/(1 - p) as its dtype rounds it, the null is that the
-    rate lies between that and p, so that what rounding explains does not fail; otherwise it is the rate 1 - 1/s itself,
-    within half a unit in the last place of s. Catches a scale that does not fit the rate. Needs values.
+    A scale s preserves the mean at the rate 1 - 1/s. If s is 1/(1 - p) rounded to its dtype, the null is that the rate
+    lies between 1 - 1/s and p, so that rounding alone is not a failure; otherwise the rate must be 1 - 1/s, within half
+    a unit in the last place of s. Catches a scale that does not fit the rate. Needs recorded values.
     """
     values, p, nominal, seen = kept_values(case), case.law.rate, case.law.nominal_rate, case.seen
     if case.scaling == "direct":
@@ -81,6 +81,6 @@ CHECK = Check(
     explain,
     widened=True,
     values=True,
-    about="whether the mean of the outputs is that of the inputs",
-    quantity="mean of the outputs over that of the inputs",
+    about="whether dropout preserves the mean: outputs have the mean of the inputs",
+    quantity="mean of the outputs, divided by that of the inputs",
 )

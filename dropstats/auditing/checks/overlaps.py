@@ -1,4 +1,4 @@
-"""Test `overlaps`: no long stretch of the masks occurs again, at any place."""
+"""Test `overlaps`: no long stretch of the masks occurs again at another position."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,13 +21,14 @@ _LARGEST = 0.98
 
 
 def measure(case: Case) -> Finding:
-    """Null: no long stretch of the stream occurs again elsewhere. Conservative (a union bound), one-sided, linear time.
+    """Null: no long stretch of the sequence of masks occurs again. Conservative (union bound), one-sided, linear time.
 
-    The rarer kind of neuron, of rate s, has gaps that agree with probability s / (2 - s); a window of m gaps occurs
-    twice somewhere with probability at most N^2 s^2 / 2 (s / (2 - s))^m. Windows of the m that makes this the level are
-    hashed; equal ones that do not overlap are followed to both ends, and the longest gives the p-value. Where rates
-    differ, or neurons depend on each other, the streams are those of independent neurons of one rate; Bonferroni.
-    Catches streams that overlap, at any shift, a short period, replayed masks. Needs a stream of many windows.
+    Let s be the rate of the rarer outcome, dropped or kept. Two gaps between such neurons are equal with probability s
+    / (2 - s), so that a window of m gaps occurs twice somewhere among N neurons with probability at most N^2 s^2 / 2 (s
+    / (2 - s))^m. Windows with the m at which this equals the significance level are hashed; equal windows that do not
+    overlap are extended in both directions, and the longest stretch gives the p-value. If rates differ, or neurons
+    depend on each other, sequences of independent neurons of one rate are used (Bonferroni). Catches overlaps at any
+    shift, a short period, and replayed masks. Needs a sequence of many windows.
     """
     streams = [one for one in case.streams if one.law.rate not in (0.0, 1.0)]
     if not streams:
@@ -66,9 +67,9 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     if finding.state == "too small":
         return f"a stream of {words.counted(finding['size'], case.unit.one, case.unit.many)} is too short"
     part: Case = finding["case"]
-    note = f" (one window in {finding['sampled']} looked at)" if finding["sampled"] > 1 else ""
+    note = f" (1 in {finding['sampled']} windows examined)" if finding["sampled"] > 1 else ""
     if part.n < case.n:
-        note += f" (judged on {words.counted(part.n, case.unit.one, case.unit.many)} of rate {part.law.rate:.4g})"
+        note += f" (tested on {words.counted(part.n, case.unit.one, case.unit.many)} of rate {part.law.rate:.4g})"
     if "longest" not in finding.numbers:
         return f"detects a repeated stretch of {finding['reach']:,} {case.unit.many} (power 0.9){note}"
     if failed:
@@ -85,14 +86,14 @@ def _departure(finding: Finding, case: Case) -> str:
     a, b = ((start + longest.length // 2) // n for start in (longest.first, longest.second))
     moved = abs(shift - (b - a) * n)
     if longest.length > 2 * n or a == b:
-        return f"the stream repeats itself {shift:,} {case.unit.many} on, over {longest.length:,} {case.unit.many}"
+        return f"the stream repeats after {shift:,} {case.unit.many}, over a stretch of {longest.length:,}"
     elements = "elements" if case.unit.one == "neuron" else case.unit.many
     text = f"calls {a:,} and {b:,} share {min(longest.length, n - moved):,} {elements}"
-    text += f", shifted by {moved:,}" if moved else ", at the same places"
+    text += f", shifted by {moved:,}" if moved else ", at the same positions"
     pairs = np.unique(np.stack([finding["positions"] // n, finding["partners"] // n]), axis=1).shape[1]
     drops = case.seen.drops_of(0, min(case.trials, _LOOKED_AT))
     if pairs > 1 and 0 < moved < n and np.array_equal(drops[1:, : n - moved], drops[:-1, moved:]):
-        return f"calls overlap by {n - moved:,} {elements}: each begins with the last ones of the one before"
+        return f"calls overlap by {n - moved:,} {elements}: each begins with the last {elements} of the previous one"
     return f"{text} ({pairs:,} such pairs of calls)" if pairs > 1 else text
 
 
@@ -102,7 +103,7 @@ CHECK = Check(
     explain,
     dependence=True,
     whole_masks=True,
-    about="whether a long stretch of the masks occurs again, at any place",
+    about="whether a long stretch of the masks occurs again at any other position",
     quantity="neurons in the longest repeated stretch",
 )
 
@@ -111,10 +112,11 @@ CHECK = Check(
 
 
 def measure_streams(seen: Streams) -> Finding:
-    """Null: no long stretch of one stream occurs in another. Conservative (a union bound), one-sided, linear time.
+    """Null: no long stretch of one stream occurs in another. Conservative (union bound), one-sided, linear time.
 
-    As for one stream, over the streams one after the other; masks of different widths, too. Where rates differ, or
-    neurons depend on each other, over the independent neurons of each of the eight most frequent rates, Bonferroni.
+    The test is that of one stream, applied to all streams in sequence; masks may differ in the number of neurons. If
+    rates differ, or neurons depend on each other, the independent neurons of each of the eight most frequent rates are
+    used (Bonferroni).
     """
     if seen.one_width:
         strata = [(one.recordings, one.laws) for one in seen.strata]
@@ -174,7 +176,7 @@ def explain_streams(finding: Finding, seen: Streams, failed: bool) -> str:
     """Say which stretch is in two streams."""
     if finding.state == "too small":
         return f"streams of {finding['size']:,} neurons are too short"
-    note = f" (one window in {finding['sampled']} looked at)" if finding["sampled"] > 1 else ""
+    note = f" (1 in {finding['sampled']} windows examined)" if finding["sampled"] > 1 else ""
     longest: Stretch | None = finding.numbers.get("longest")
     if longest is None:
         return f"detects a stretch of {finding['reach']:,} neurons in two streams (power 0.9){note}"
@@ -193,6 +195,6 @@ STREAMS = Check(
     explain_streams,
     decides=True,
     whole_masks=True,
-    about="whether a long stretch of one stream occurs in another, at any place",
+    about="whether a long stretch of one stream occurs anywhere in another",
     quantity="neurons in the longest shared stretch",
 )

@@ -29,6 +29,8 @@ Floats = NDArray[np.float64]
 _TOTAL_EXPECTED, _TOTAL_NEURONS = 5, 32
 # Fewest masks on which pairs of neurons that depend on each other are judged.
 _FEWEST_MASKS = 20
+# Pairs of neurons that depend on each other are looked at so many at a time.
+_ENTRIES = 2**18
 # Parts of the test, for which its p-value is corrected.
 _PARTS = 3
 
@@ -36,14 +38,15 @@ _PARTS = 3
 def measure(case: Case) -> Finding:
     """Null: any two neurons j, k are dropped together Bin(trials, p_j p_k) times. Exact, two-sided, Bonferroni.
 
-    The worst pair (of all up to a few thousand neurons; beyond, of neighbours, strides and a few thousand neurons),
-    neurons with one and the same history, and the sum of all squared correlations. Pairs dropped together are counted
-    for p < 1/4, kept together for p > 3/4, agreeing in between: the count with the most to say. Of neurons that depend
-    on each other the chance is p_j p_k plus the law's covariance. Catches broadcast or copied neurons, whole channels,
-    a common rate. Needs enough masks to see two equal neurons.
+    Tested are: the most unusual pair (of all pairs up to a few thousand neurons; beyond that, of neighbours, strides
+    and a sample of a few thousand neurons); neurons with identical histories; and the sum of all squared correlations.
+    The count is that of joint drops for p < 1/4, of joint keeps for p > 3/4, and of agreements in between, whichever is
+    most informative. If neurons depend on each other, the probability is p_j p_k plus the covariance under the law.
+    Catches broadcast or copied neurons, whole channels, and a shared random rate. Needs enough masks to detect two
+    equal neurons.
     """
     if case.n < 2 or case.law.rate in (0.0, 1.0):
-        return not_applicable(f"no two {case.unit.many} with a chance to differ")
+        return not_applicable(f"fewer than two {case.unit.many} with 0 < p < 1")
     if case.n > NEURONS and _hopeless(case):
         return too_small("masks", numbers={"trials": case.trials})
     gram, columns, trials = joint_drops(case)
@@ -145,18 +148,22 @@ def _of_dependent(case: Case, gram: Gram, columns: Ints, trials: int) -> Finding
     """Judge pairs of neurons that depend on each other by the chance that the law's covariance gives them."""
     law = case.law
     rates = law.rates[columns]
-    best = Worst(1.0, 0, 1, 0, 0.0, 0)
-    for j in range(columns.size - 1):
-        later = np.arange(j + 1, columns.size)
-        chance = np.clip(law.covariance(columns[j], columns[later]) + rates[j] * rates[later], 0, 1)
-        both = gram[j, later].astype(np.float64)
+    found = []
+    for start in range(0, columns.size - 1, step := max(1, _ENTRIES // columns.size)):
+        first, second = np.arange(start, min(start + step, columns.size - 1)), np.arange(start + 1, columns.size)
+        chance = law.covariance(columns[first, None], columns[second]) + rates[first, None] * rates[second]
+        chance = np.clip(chance, 0, 1)
+        both = gram[first[0] : first[-1] + 1, start + 1 :].astype(np.float64)
         # the pair that stands out most by the normal distribution is judged exactly, as for independent neurons
         z = np.abs(both - trials * chance) / (np.sqrt(trials * chance * (1 - chance)) + 0.5)
-        at = int(np.argmax(z))
-        p = float(nulls.binomial(both[at], trials, chance[at]))
-        if p < best.pvalue or j == 0:
-            first, second = int(columns[j]), int(columns[later[at]])
-            best = Worst(p, first, second, int(both[at]), trials * float(chance[at]), 0)
+        z[second <= first[:, None]] = -1
+        row, at = np.arange(first.size), np.argmax(z, axis=1)
+        found.append(np.stack([first, second[at], both[row, at], chance[row, at]]))
+    first, second, both, chance = np.concatenate(found, axis=1)
+    p = nulls.binomial(both, trials, chance)
+    k = int(np.argmin(p))
+    places = int(columns[int(first[k])]), int(columns[int(second[k])])
+    best = Worst(float(p[k]), *places, int(both[k]), trials * float(chance[k]), 0)
     tested = columns.size * (columns.size - 1) // 2
     pvalue = min(1.0, best.pvalue * tested)
     typical = float(np.median(rates))
@@ -173,12 +180,12 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say which neurons drop together."""
     if finding.state == "too small" and not failed:
         few = "mask is" if finding["trials"] == 1 else "masks are"
-        return f"{finding['trials']:,} {few} too few to see even two {case.unit.many} that always drop together"
+        return f"{finding['trials']:,} {few} too few to detect even two {case.unit.many} that always drop together"
     worst = finding["worst"]
-    sampled = f" ({finding['sampled']:,} pairs looked at)" if finding["sampled"] else ""
+    sampled = f" ({finding['sampled']:,} pairs examined)" if finding["sampled"] else ""
     if failed:
         return _departure(finding, case) + sampled
-    how = "" if case.law.independent else ", by the law's own covariance"
+    how = "" if case.law.independent else ", given the covariance of the law"
     return f"most unusual: {case.unit.many} {worst.first} and {worst.second}{how}{sampled}"
 
 
@@ -208,6 +215,6 @@ CHECK = Check(
     dependence=True,
     whole_masks=True,
     excused="by the rate",
-    about="how often two neurons are dropped together in one mask",
+    about="whether any two neurons are dropped together as often as under the law",
     quantity="masks that drop both neurons of the most unusual pair",
 )

@@ -1,4 +1,4 @@
-"""Test `positions`: each neuron is dropped as often as its rate says."""
+"""Test `positions`: each neuron, and each run of neighbours, is dropped at its declared rate."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from dropstats.auditing import nulls, words
+from dropstats.auditing import causes, nulls, words
 from dropstats.auditing.finding import Case, Check, Finding, too_small
 
 Ints = NDArray[np.int64]
@@ -23,11 +23,12 @@ _SHOWN = 1000
 
 
 def measure(case: Case) -> Finding:
-    """Null: each neuron's count of drops is Bin(trials, its rate), independently of the others'. Exact.
+    """Null: the number of drops of each neuron is Bin(trials, rate), independent of the others. Exact.
 
-    The worst neuron (Sidak), the chi-square of all (exact convolution), the first and last neuron, and the worst
-    run of neighbours, each side two-sided; Bonferroni over these. Catches dead tails, neurons that are never or always
-    dropped, rates by position, and short periods. Needs enough masks to see a neuron that is never, or always, dropped.
+    Tested are: the most unusual neuron (Sidak), the chi-square statistic of all neurons (exact convolution), the first
+    and the last neuron, and the most unusual run of neighbours; all two-sided, with Bonferroni's correction. Catches
+    dead ends of a mask, neurons that are never or always dropped, rates that depend on the position, and short periods.
+    Needs enough masks to detect a neuron that is never or always dropped.
     """
     seen, law = case.seen, case.law
     counts, known, rates = seen.neuron_drops, seen.neuron_trials, law.rates
@@ -172,7 +173,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         return _departure(finding, case)
     if finding.state == "too small":
         few = "mask is" if finding["masks"] == 1 else "masks are"
-        return f"{finding['masks']:,} {few} too few to see even a {case.unit.one} that is always dropped"
+        return f"{finding['masks']:,} {few} too few to detect even a {case.unit.one} that is always dropped"
     if finding.detectable is None:
         return f"no {case.unit.one} stands out"
     return f"detects a shift of one {case.unit.one}'s rate of {finding.detectable:.2g} (power 0.9)"
@@ -180,6 +181,8 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
 
 def _departure(finding: Finding, case: Case) -> str:
     counts, trials, rates = case.seen.neuron_drops, case.seen.neuron_trials, case.law.rates
+    if case.law.independent and (stages := causes.of_stages(counts, trials, rates)):
+        return _of_stages(stages, rates, case)
     never = np.flatnonzero((counts == 0) & (rates > 0) & (trials > 0))
     always = np.flatnonzero((counts == trials) & (rates < 1) & (trials > 0))
     if case.n > 1 and case.trials > 1 and never.size + always.size == case.n:
@@ -199,14 +202,22 @@ def _departure(finding: Finding, case: Case) -> str:
         first, stop = run
         known = int(trials[first:stop].sum())
         observed = int(counts[first:stop].sum()) / known
-        return f"{words.span(first, stop - 1, case)} drop {words.shown_rate(observed, known)}, not {rates[first]:.6g}"
+        shown = words.shown_rate(observed, known)
+        return f"{words.span(first, stop - 1, case)} have drop rate {shown} instead of {rates[first]:.6g}"
     if other := _another_law(case):
-        return f"positions drop as with {other}"
+        return f"drop rates by position fit another law: {other}"
     if spread < worst_p:
         ratio = float(((counts - trials * rates) ** 2).sum() / (trials * rates * (1 - rates)).sum())
         more = "more" if ratio > 1 else "less"
         return f"the {case.unit.many}' rates differ {more} than expected by chance ({ratio:.3g} times the variance)"
-    return f"{case.unit.place} {worst} drops {counts[worst] / trials[worst]:.4g}, not {rates[worst]:.6g}"
+    return f"{case.unit.place} {worst} has drop rate {counts[worst] / trials[worst]:.4g} instead of {rates[worst]:.6g}"
+
+
+def _of_stages(starts: tuple[int, ...], rates: Floats, case: Case) -> str:
+    """Say that all neurons of a stage have the rate of its first one."""
+    ends = (*starts[1:], case.n)
+    said = [f"{first} to {end - 1} at {rates[first]:.4g}" for first, end in zip(starts, ends, strict=True)]
+    return f"{case.unit.places} drop at the rate of the first of their stage: {words.listed(said)}"
 
 
 def _another_law(case: Case) -> str:
@@ -227,6 +238,6 @@ CHECK = Check(
     explain,
     excused="by one rate",
     widened=True,
-    about="how often each neuron is dropped, and each run of neighbouring neurons",
+    about="whether each neuron, and each run of neighbours, has its declared drop rate",
     quantity="drop rate of the most unusual neuron",
 )

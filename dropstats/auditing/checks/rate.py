@@ -1,4 +1,4 @@
-"""Test `rate`: as many neurons are dropped in all as expected under the law."""
+"""Test `rate`: the overall drop rate is the declared one."""
 
 import math
 
@@ -21,11 +21,11 @@ _SUPPORT = 2**22
 
 
 def measure(case: Case) -> Finding:
-    """Null: the total of dropped neurons follows the law, Bin(trials * n, p) for a layer. Exact, two-sided.
+    """Null: the total number of dropped neurons follows the law, Bin(trials * n, p) for a layer. Exact, two-sided.
 
-    Where dependence among neurons widens the total's variance, the test is Student's with the effective sample size.
-    Where the law of the total has no closed form, it is a bound (Chernoff's, or Cantelli's and Bernstein's). Catches a
-    wrong p. Needs 5 neurons of the rarer kind.
+    If observed dependence among neurons increases the variance of the total, Student's t test with the effective sample
+    size is used. If the total has no closed form under the law, the p-value is a bound (Chernoff, or Cantelli and
+    Bernstein). Catches a wrong p. Needs 5 expected neurons of the rarer outcome.
     """
     seen, law, expected = case.seen, case.law, case.expected_rate
     effect = case.design_effect
@@ -153,25 +153,25 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     assert expected is not None
     numbers = finding.numbers
     effective = numbers.get("effective", case.seen.judged)
-    sizes = f"effective sample size {effective:,.0f} of {case.seen.judged:,}, for {case.unit.many} depend on each other"
+    why = f"because {case.unit.many} depend on each other"
+    sizes = f"effective sample size {effective:,.0f} of {case.seen.judged:,}, {why}"
     if failed:
         text = _departure(observed, expected, effective, case)
         if "tolerance" in numbers:
             return f"{text}; more than the tolerance {numbers['tolerance']:g}"
         return f"{text}; {sizes}" if "dependent" in numbers else text
     if "tolerance" in numbers:
-        off, tolerance = f"off by {observed - expected:+.2g}", f"{numbers['tolerance']:g}"
+        off, tolerance = f"off by {observed - expected:+.2g}", f"the tolerance {numbers['tolerance']:g}"
         if finding.state == "judged":
-            return f"{off}, surely less than the tolerance {tolerance}"
-        return f"{off}; too few {case.unit.many} to hold that to {tolerance}"
+            return f"{off}, significantly less than {tolerance}"
+        return f"{off}; too few {case.unit.many} to compare it with {tolerance}"
     if finding.state == "too small":
         if "dependent" in numbers:
-            return f"{sizes}: too small to judge the rate"
-        rarer = f"{numbers['rarer']:.2g} of the rarer kind expected"
-        verb = "is" if case.seen.judged == 1 else "are"
-        return f"{words.counted(case.seen.judged, case.unit.one)}, {rarer}, {verb} too few to judge the rate"
+            return f"{sizes}: too small to test the rate"
+        rarer = f"{numbers['rarer']:.2g} of the rarer outcome expected, at least {_FEWEST} needed"
+        return f"{words.counted(case.seen.judged, case.unit.one)}: too few to test the rate ({rarer})"
     if finding.detectable is None:
-        return "drops none" if expected == 0 else "drops all"
+        return f"no {case.unit.one} is dropped" if expected == 0 else f"every {case.unit.one} is dropped"
     text = f"detects a shift of p of {finding.detectable:.2g} (power 0.9)"
     return f"{sizes}; {text}" if "dependent" in numbers else text
 
@@ -183,7 +183,7 @@ def _departure(observed: float, p: float, neurons: float, case: Case) -> str:
         return _of_alpha_dropout(alpha, min(values), max(values))
     if observed == 0 and max(len(values or {}), case.seen.recording.distinct_scales) > _MANY:
         many = max(len(values or {}), case.seen.recording.distinct_scales)
-        return f"no output is 0, and outputs take {many:,} different values: these are not what dropout makes of ones"
+        return f"no output is 0 and outputs take {many:,} different values: this is not dropout applied to ones"
     relative = f" ({words.percent(observed / p - 1)})" if p else ""
     text = f"drops {words.shown_rate(observed, neurons)} where {p:.6g} was declared{relative}"
     dtype = case.seen.recording.dtype
@@ -219,6 +219,6 @@ CHECK = Check(
     explain,
     decides=True,
     widened=True,
-    about="how many neurons are dropped in all",
+    about="whether the overall drop rate is the declared one",
     quantity="drop rate",
 )

@@ -1,4 +1,4 @@
-"""Test `reseeding`: calls are not what a weak generator gives that each seeds anew with the next integer."""
+"""Test `reseeding`: calls are not those of a weak generator that each call seeds with the next integer."""
 
 import math
 from typing import Any, NamedTuple
@@ -38,12 +38,13 @@ class Reseeded(NamedTuple):
 
 
 def measure(case: Case) -> Finding:
-    """Null: the first neurons of the calls are independent, not those of a weak generator seeded call by call.
+    """Null: the first neurons of the calls are independent, not the output of a weak generator reseeded at each call.
 
-    Conservative (Markov): how much likelier the masks are under reseeding, with 0.5% of the neurons turned over, than
-    under the law; averaged over generators, seeds and starts, which has mean 1 under the law. Congruential generators
-    with consecutive seeds, or with up to four seeds a call, are found whatever the seeds, others for seeds below 4096.
-    Catches minstd (libstdc++'s default), drand48, Visual C's rand, Java's Random, xorshift. Needs two calls.
+    The statistic is the likelihood of the masks under reseeding, with 0.5% of the neurons flipped, divided by that
+    under the law, averaged over generators, seeds and starting values. Its mean is 1 under the law, so that the p-value
+    is conservative (Markov). Congruential generators with consecutive seeds, or with up to four seeds per call, are
+    found for all seeds, other generators for seeds below 4096. Catches minstd (libstdc++'s default), drand48, Visual
+    C's rand, Java's Random and xorshift. Needs two calls.
     """
     if not case.law.independent:
         return not_applicable("neurons depend on each other")
@@ -143,15 +144,15 @@ def _log_weights(drops: NDArray[np.bool_], rates: Floats) -> tuple[Floats, Float
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say which generator is reseeded, and with what."""
     if finding.state == "too small":
-        return f"the first {case.unit.many} of so few calls say too little"
+        return f"too few calls, or too few {case.unit.many} in each, to recognise a generator"
     if not failed:
-        return f"no known generator, seeded call by call, makes the first {case.unit.many} of the calls"
+        return f"the first {case.unit.many} of the calls match no known generator that is reseeded at each call"
     found: Reseeded = finding["found"]
     if found.seed < 0 and found.sure:
         found = _named(found, finding["case"])
     if not found.sure:
         return f"calls are reseeded with successive integers, as by a weak generator such as {found.name}"
-    further = "the next integer" if found.stride == 1 else f"an integer {found.stride} further on"
+    further = "the next integer" if found.stride == 1 else f"the previous seed plus {found.stride}"
     seeds = f" ({found.seed:,}, {found.seed + found.stride:,}, ...)" if found.seed >= 0 else ""
     return f"each call is reseeded with {further}{seeds}: {found.name}"
 
@@ -173,5 +174,5 @@ CHECK = Check(
     dependence=True,
     whole_masks=True,
     excused="by the rate",
-    about="whether a weak generator is seeded anew for each call, with the next integer",
+    about="whether each call reseeds a weak generator with the next integer",
 )

@@ -1,4 +1,4 @@
-"""Test `scale`: kept values become what the declared scaling makes of them."""
+"""Test `scale`: kept values are scaled as declared."""
 
 import math
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ _USUAL = ("float64", "float32", "float16", "bfloat16")
 
 
 def measure(case: Case) -> Finding:
-    """Null: kept ones all become one value, 1 / (1 - p) as a floating-point format rounds it. Exact.
+    """Null: all kept ones become the same value, 1 / (1 - p) rounded to a floating-point format. Exact.
 
-    With scaling="direct" they stay 1. Where rates differ, each neuron's value is that of its own rate. A law that
-    rounds p may be scaled by the declared p or by the rounded one; under DropBlock values may also be divided by the
-    share that their own mask keeps. A failure is certain: there is no p-value. Catches a missing, doubled or inverted
-    scale, one of another p, several values. Needs one kept value.
+    With scaling="direct" they stay 1. If rates differ, each neuron is scaled by its own rate. Under a law with a
+    rounded p, the scale may be that of the declared or of the rounded p; under DropBlock, values may also be divided by
+    the fraction kept in their own mask. A single violation is a failure, so there is no p-value. Catches a missing,
+    doubled or inverted scale, a scale for another p, and several scales. Needs one kept value.
     """
     values, p, recording = kept_values(case), case.law.nominal_rate, case.seen.recording
     if values is None:
@@ -126,7 +126,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say what kept values became."""
     rule = finding.numbers.get("rule")
     if rule == "counts":
-        return "kept values are divided by the share that their own mask keeps, as DropBlock normalises"
+        return "kept values are divided by the fraction kept in their own mask, as DropBlock normalises"
     if rule == "rates":
         return _of_rates(finding, case) if failed else f"1/(1 - p) of {words.counted(finding['rates'], 'rate')} each"
     if not failed:
@@ -134,11 +134,23 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     if finding["distinct"] > 1:
         values = kept_values(case) or {}
         shown = ", ".join(f"{v:.6g} ({c:,} times)" for v, c in sorted(values.items(), key=lambda i: -i[1])[:3])
-        many = ": give inputs= if dropout was not applied to ones" if finding["distinct"] > _MANY else ""
-        return f"kept values are not one value but {finding['distinct']:,}: {shown}{many}"
+        many = ": pass inputs= if dropout was not applied to ones" if finding["distinct"] > _MANY else ""
+        return f"kept neurons take {finding['distinct']:,} different values: {shown}{many}"
     if case.seen.recording.unscaled:
-        return f"{words.counted(case.seen.recording.unscaled, 'kept value')} are not the scale times their input"
+        wrong = words.counted(case.seen.recording.unscaled, "kept value")
+        return f"{wrong} are not the scale times their input{_whose(case.seen.recording.moved)}"
     return _wrong(float(finding.observed or 0), case)
+
+
+def _whose(moved: tuple[tuple[int, ...], tuple[int, ...]] | None) -> str:
+    """Say whose values kept neurons took, where these are other neurons'."""
+    if moved is None:
+        return ""
+    shape, axes = moved
+    last = len(shape) > 2 and axes in ((len(shape) - 1, *range(len(shape) - 1)), (*range(1, len(shape)), 0))
+    batched = len(shape) > 3 and axes in ((0, len(shape) - 1, *range(1, len(shape) - 1)), (0, *range(2, len(shape)), 1))
+    layout = ", channels first taken for channels last" if last or batched else ""
+    return f" but times another neuron's: that of x.reshape{shape}.transpose{axes}{layout}"
 
 
 def _of_rates(finding: Finding, case: Case) -> str:
@@ -190,6 +202,6 @@ CHECK = Check(
     measure,
     explain,
     values=True,
-    about="what value kept neurons take",
+    about="whether kept neurons are scaled by 1 / (1 - p)",
     quantity="value of a kept neuron",
 )

@@ -1,4 +1,4 @@
-"""Test `serial`: neurons k apart in the stream of all masks, one after the other, are independent."""
+"""Test `serial`: neurons k apart in the sequence of all masks are independent."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ _SHORTEST = 1000
 
 
 def measure(case: Case) -> Finding:
-    """Null: neurons k apart in the stream of all masks are independent. Exact on two halves, Bonferroni over lags.
+    """Null: neurons k apart in the sequence of all masks are independent. Exact on two halves, Bonferroni over lags.
 
-    The correlation at every k up to half the stream screens by FFT; the lags that stand out most are judged by the
-    number of disjoint pairs dropped together, given the drops. Where rates differ, or neurons depend on each other, the
-    streams are those of independent neurons of one rate, the most frequent rates first; Bonferroni. Catches groups of
-    neighbours, offsets of counters that overlap, periods of a generator. Needs 1,000 neurons.
+    The correlation at every lag k up to half the sequence is computed by FFT. The largest ones are then tested by the
+    number of disjoint pairs that are dropped together, given the drops. If rates differ, or neurons depend on each
+    other, sequences of independent neurons of one rate are used, the most frequent rates first (Bonferroni). Catches
+    groups of neighbours, overlapping counter offsets, and periods of a generator. Needs 1,000 neurons.
     """
     streams = [one for one in case.streams if 0 < one.seen.rate < 1 and one.law.rate not in (0.0, 1.0)]
     if not streams:
@@ -94,7 +94,7 @@ def _departure(lag: int, observed: float, case: Case) -> str:
             return f"{together} (correlation {observed:.3g} at {lag:,} {case.unit.many} apart)"
     if lag % case.n == 0:
         return lags.departure(lag // case.n, observed, case)
-    return f"{case.unit.many} {lag:,} apart in the stream correlate by {observed:.3g}"
+    return f"{case.unit.many} {lag:,} apart in the stream have correlation {observed:.3g}"
 
 
 CHECK = Check(
@@ -103,6 +103,6 @@ CHECK = Check(
     explain,
     dependence=True,
     whole_masks=True,
-    about="whether neurons k apart are independent, all masks written one after the other",
+    about="whether neurons k apart are independent in the sequence of all masks",
     quantity="correlation at the most unusual distance",
 )

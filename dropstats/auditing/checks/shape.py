@@ -1,4 +1,4 @@
-"""Tests of a noise that is no mask: alpha dropout's two values; scale, mean and `shape` of a normal factor."""
+"""Tests of noise that is not a mask: the two values of alpha dropout; scale, mean and `shape` of a normal factor."""
 
 import math
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class Factors:
 
 
 def two_values(seen: Factors) -> Finding:
-    """Null: ones become a + b where kept and a alpha' + b where dropped, but for rounding. Exact."""
+    """Null: kept ones become a + b and dropped ones a alpha' + b, up to rounding. Exact."""
     law, values = seen.law, seen.values
     kept, lost = law.a + law.b, law.dropped_value
     common = max(values, key=lambda value: values[value])
@@ -91,7 +91,7 @@ def average(seen: Factors) -> Finding:
     """Null: the factors are normal(1, p / q): their mean is normal. Exact, two-sided."""
     flat = seen.factors
     if not seen.finite or not seen.law.sigma:
-        return Finding(state="not applicable", numbers={"why": "no mean to judge"})
+        return Finding(state="not applicable", numbers={"why": "no mean to test"})
     mean = float(flat.mean())
     return Finding(nulls.normal_two_sided((mean - 1) * math.sqrt(flat.size) / seen.law.sigma), mean, 1.0)
 
@@ -102,14 +102,14 @@ def explain_average(finding: Finding, seen: Factors, failed: bool) -> str:
 
 
 def distance(seen: Factors) -> Finding:
-    """Null: the factors are normal(1, p / q). A bound on the largest distance D of the empirical distribution.
+    """Null: the factors are normal(1, p / q). A bound for the largest distance D of their distribution function.
 
     P(D >= d) <= 2 exp(-2 N d^2): P. Massart (1990). The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality.
     Annals of Probability 18, 1269-1283. doi:10.1214/aop/1176990746
     """
     flat = seen.factors
     if not seen.finite or not seen.law.sigma:
-        return Finding(state="not applicable", numbers={"why": "no shape to judge"})
+        return Finding(state="not applicable", numbers={"why": "no shape to test"})
     cdf = special.ndtr((flat - 1) / seen.law.sigma)
     ranks = np.arange(flat.size + 1) / flat.size
     largest = float(max((ranks[1:] - cdf).max(), (cdf - ranks[:-1]).max()))
@@ -118,10 +118,12 @@ def distance(seen: Factors) -> Finding:
 
 def explain_distance(finding: Finding, seen: Factors, failed: bool) -> str:
     """Say how far the factors are from the normal distribution."""
-    return str(finding["why"]) if finding.observed is None else f"{finding.observed:.2g} from the normal distribution"
+    if finding.observed is None:
+        return str(finding["why"])
+    return f"largest distance {finding.observed:.2g} from the normal distribution function"
 
 
-_TWO = ("whether the outputs take the two values of alpha dropout, and no other", "value of a kept neuron")
+_TWO = ("whether the outputs take only the two values of alpha dropout", "value of a kept neuron")
 _MEAN = ("whether the factors have mean 1", "mean of the factors")
 _VARIANCE = ("whether the factors have the variance p / (1 - p)", "variance of the factors")
 _SHAPE = ("whether the factors have a normal distribution", "largest distance between the distribution functions")

@@ -1,4 +1,4 @@
-"""Test `tiles`: the counts of dropped neurons in tiles of 2, 4, 8, ... neighbours vary as much as under the law."""
+"""Test `tiles`: the number of dropped neurons varies over tiles of 2, 4, 8, ... neighbours as under the law."""
 
 import math
 from collections.abc import Iterator
@@ -69,14 +69,14 @@ class Tiles:
 def measure(case: Case) -> Finding:
     """Null: the counts of dropped neurons in tiles of 2^k neighbours are Bin(2^k, p). Exact, two-sided, Bonferroni.
 
-    The squared deviations of the counts screen, for every k up to a whole mask; the size that stands out most is judged
-    by exact convolution. Where rates differ, or neurons depend on each other, tiles are those of independent neurons of
-    one rate, the most frequent rates first. Catches a rate that neighbours share and that changes from tile to tile,
-    groups, balanced tiles. Needs some hundreds of neurons.
+    The sum of squared deviations of the counts is computed for every k up to a whole mask; the most unusual size is
+    then tested by exact convolution. If rates differ, or neurons depend on each other, tiles of independent neurons of
+    one rate are used, the most frequent rates first. Catches a rate that varies from tile to tile, groups of neurons,
+    and balanced tiles. Needs some hundreds of neurons.
     """
     found = [(one, tiles) for one in case.streams for tiles in all_tiles(one)]
     if not found:
-        return not_applicable(f"no two {case.unit.many} with a chance to differ")
+        return not_applicable(f"fewer than two {case.unit.many} with 0 < p < 1")
     stream, worst = max(found, key=lambda pair: pair[1].score)
     level = case.level / len(found)
     pvalue = min(1.0, len(found) * worst.pvalue)
@@ -137,15 +137,17 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         text = f"in tiles of {size:,} {many} the variance of the counts is {ratio:.4g} times the law's{of_rate}"
         if together := words.together(case):
             return f"{together}; {text}"
-        return f"{text}: " + ("neighbours share what changes their rate" if ratio > 1 else "the counts are balanced")
+        if ratio > 1:
+            return f"{text}: neighbours depend on each other or share a varying rate"
+        return f"{text}: the counts are kept close to their mean"
     if finding.state == "too small":
-        return f"{words.counted(stream.trials * stream.n, case.unit.one, many)} are too few to judge tiles of them"
+        return f"{words.counted(stream.trials * stream.n, case.unit.one, many)} are too few for tiles"
     change = (
         ""
         if finding.detectable is None
         else f"; detects a change of {words.percent(finding.detectable)[1:]} (power 0.9)"
     )
-    return f"the variance of the counts stands out most in tiles of {size:,} {many}{change}{of_rate}"
+    return f"the most unusual variance of the counts is that in tiles of {size:,} {many}{change}{of_rate}"
 
 
 CHECK = Check(
@@ -155,6 +157,6 @@ CHECK = Check(
     dependence=True,
     whole_masks=True,
     excused="by the rate",
-    about="how much the number of dropped neurons varies over tiles of 2, 4, 8, ... neighbours",
-    quantity="variance of the tiles' counts over the law's",
+    about="whether the number of dropped neurons varies over tiles of 2, 4, 8, ... neighbours as under the law",
+    quantity="variance of the counts of tiles, divided by the law's",
 )

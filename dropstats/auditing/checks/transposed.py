@@ -1,4 +1,4 @@
-"""Test `transposed`: layer and step are told apart in the key of a mask."""
+"""Test `transposed`: swapping layer and step gives an independent mask."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,8 +20,8 @@ _SEEDS: tuple[tuple[str, Callable[[int, int], int]], ...] = (
 def measure(seen: Streams) -> Finding:
     """Null: the mask of layer i at step j is independent of that of layer j at step i. Exact, two-sided.
 
-    As `agreement`, for streams with keys (layer, step). Catches keys into which layer and step enter alike, such as a
-    seed of layer + step.
+    The test is that of `agreement`, for streams with keys (layer, step). Catches keys that are symmetric in layer and
+    step, such as the seed layer + step.
     """
     found = of_pairs(seen, list(seen.grid), len(seen.grid))
     same = [one for one in found.numbers.get("off", ()) if one.agree == one.size]
@@ -36,13 +36,13 @@ def explain(finding: Finding, seen: Streams, failed: bool) -> str:
         a, b = (seen.keys[index] for index in (same or off)[0].pair)
         what = "are identical" if same else f"agree in {100 * off[0].rate:.4g}% of neurons"
         count = f" ({len(same or off):,} of {len(seen.grid):,} such pairs)"
-        how = f", as a seed of {seed} gives" if seed else ": layer and step enter the key alike" if same else ""
+        how = f", as with the seed {seed}" if seed else ": the key is symmetric in layer and step" if same else ""
         return f"masks of (layer, step) {a} and {b} {what}{count}{how}"
     if (unjudged := explain_unjudged(finding)) is not None:
         return unjudged
-    which = "the transposed pair agrees as an independent one does"
+    which = "the transposed pair agrees as often as expected by chance"
     if len(seen.grid) > 1:
-        which = f"{len(seen.grid):,} transposed pairs agree as independent ones do"
+        which = f"{len(seen.grid):,} transposed pairs agree as often as expected by chance"
     return which + detects(finding)
 
 
@@ -67,5 +67,5 @@ CHECK = Check(
     explain,
     decides=True,
     about="whether the mask of layer i at step j is independent of that of layer j at step i",
-    quantity="share of neurons on which the most unusual pair agrees",
+    quantity="fraction of neurons on which the most unusual pair agrees",
 )

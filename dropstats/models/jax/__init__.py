@@ -5,7 +5,12 @@ from typing import Any
 from dropstats.models.jax.modules import declared, is_module
 from dropstats.models.jax.passes import Passes
 
-__all__ = ["Passes", "declared", "matches", "name_of"]
+__all__ = ["Passes", "declared", "is_function", "matches", "name_of"]
+
+
+def is_function(model: Any) -> bool:
+    """Tell whether this is a function of a key, which has no modes of its own."""
+    return not is_module(model)
 
 
 def matches(model: Any) -> bool:

@@ -1,5 +1,6 @@
-"""Passes of a JAX function or module that an audit makes: traced once, and run with the masks as further outputs."""
+"""Passes of a JAX function or module that an audit makes, and what they may change."""
 
+import inspect
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -8,7 +9,7 @@ import numpy as np
 from jax import numpy as jnp
 
 from dropstats.models.jax import modules
-from dropstats.models.jax.jaxprs import Reading
+from dropstats.models.jax.traced import Drawn, Traced, compare
 from dropstats.models.sites import Declared, Draw, Sites
 
 # Seed of the passes whose keys nobody sees.
@@ -18,14 +19,35 @@ _SEED = 20_140_615
 class _Keyed:
     """A function of a key, or an equinox module that takes one: each pass has a key of its own."""
 
-    def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any], evaluation: Any = None) -> None:
         self._model, self._inputs, self._keywords = model, inputs, keywords
+        self._evaluation = model if evaluation is None else evaluation
         self._passes = 0
+        for function in (self._model, self._evaluation):
+            self._check(function)
+
+    def _check(self, function: Any) -> None:
+        """Raise TypeError where a function cannot be called with a key and the inputs."""
+        equinox = modules.is_equinox(function)
+        inputs, keywords = self._inputs, self._keywords
+        given, names = (inputs, {**keywords, "key": None}) if equinox else ((None, *inputs), keywords)
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):  # of a function that has none
+            return
+        try:
+            signature.bind(*given, **names)
+        except TypeError as error:
+            name = type(function).__name__ if equinox else getattr(function, "__name__", type(function).__name__)
+            call = "(*inputs, key=key)" if equinox else "(key, *inputs)"
+            raise TypeError(
+                f"model is called as model{call}, with {len(inputs)} inputs; got {name}{signature}: {error}"
+            ) from None
 
     def trained(self, training: bool) -> Any:
         """Return the model in training or evaluation mode."""
         if not modules.is_equinox(self._model):
-            return self._model
+            return self._model if training else self._evaluation
         import equinox
 
         return equinox.nn.inference_mode(self._model, not training)
@@ -129,83 +151,21 @@ class _State:
         return [what for what, then in self._arrays.items() if not all(map(np.array_equal, then, now[what]))]
 
 
-class _Traced:
-    """A function traced once, and compiled with its masks as outputs."""
-
-    def __init__(self, function: Any, argument: Any, called: list[Declared], known: list[Declared]) -> None:
-        self._closed, shape = jax.make_jaxpr(function, return_shape=True)(argument)
-        self.tree = jax.tree.structure(shape)
-        self._own = {rate.path for rate in (*known, *called)}
-        self._reading: Any = None
-        self._run = jax.jit(self._evaluate)
-
-    def _evaluate(self, consts: Any, args: Any) -> Any:
-        self._reading = reading = Reading(self._own)
-        outs = reading.run(self._closed, consts, args)
-        return outs, [(mask.bits, mask.one, mask.values) for mask in reading.masks]
-
-    def __call__(self, argument: Any) -> tuple[list[Any], Any, Reading]:
-        """Return the outputs, what each mask holds, and where it stands."""
-        outs, masks = self._run(self._closed.consts, jax.tree.leaves(argument))
-        return outs, masks, self._reading
-
-    def compare(self, argument: Any, sites: Sites) -> None:
-        """Hold gradients against masks: of what each mask is applied to, and of functions with their own derivative."""
-        counts, args = sites.gradients, jax.tree.leaves(argument)
-        taps = [(jnp.zeros(shape, dtype),) * 2 for _, shape, dtype in self._reading.uses]
-
-        def loss(taps: Any, consts: Any, args: Any) -> Any:
-            reading = Reading(self._own, taps)
-            outs = [out for out in reading.run(self._closed, consts, args) if _floats(out)]
-            keys = jax.random.split(jax.random.key(_SEED), max(1, len(outs)))
-            weights = (jax.random.uniform(key, out.shape, minval=0.5) for key, out in zip(keys, outs, strict=False))
-            return sum(((weight * out).sum() for weight, out in zip(weights, outs, strict=True)), 0.0), reading.kept
-
-        if taps:
-            # run once: what is optimized little is compiled soon
-            options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-            compared = jax.jit(jax.grad(loss, has_aux=True), compiler_options=options)
-            found, kept = compared(taps, self._closed.consts, args)
-            for (site, _, _), (inner, outer), keeps in zip(self._reading.uses, found, kept, strict=True):
-                shown = np.asarray(jnp.abs(outer) > jnp.finfo(outer.dtype).tiny * 16)
-                _count(counts, site, np.asarray(inner == 0) != ~np.asarray(keeps), shown)
-        if self._reading.hand_written:
-            reading = Reading(self._own, compares=True)
-            reading.run(self._closed, self._closed.consts, args)
-            for site, output, gradient in reading.by_hand:
-                wrong = np.asarray((output == 0) != (gradient == 0))
-                _count(counts, site, wrong, np.ones_like(wrong))
-
-
-def _floats(array: Any) -> bool:
-    return bool(jnp.issubdtype(array.dtype, jnp.floating))
-
-
-def _count(counts: Any, site: str, wrong: Any, shown: Any) -> None:
-    counts.compared[site] += 1
-    counts.neurons[site] += int(shown.sum())
-    counts.wrong[site] += int((wrong & shown).sum())
-
-
-def _written(one: Any) -> float:
-    """Return a number as it was written, 0.7 for the nearest one in float32."""
-    return float(str(one)) if one.dtype == np.float32 else float(one)
-
-
 class Passes:
     """Runs a function or module on given inputs; a context that leaves it as it was."""
 
     has_modes: bool
 
-    def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any], *evaluation: Any) -> None:
         kind = _Stateful if modules.is_nnx(model) else _Keyed
-        self._kind: Any = kind(model, inputs, keywords)
+        self._kind: Any = kind(model, inputs, keywords, *evaluation)
         self._inputs = (inputs, keywords)
-        self.has_modes = modules.is_module(model)
+        self.has_modes = modules.is_module(model) or bool(evaluation)
         self._training = True
         self._known = modules.declared(model)
         self.called: list[Declared] = []  # rates of modules that are known once they are called
-        self._traced: dict[bool, _Traced] = {}
+        self._traced: dict[bool, Traced] = {}
+        self._stale = False
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -220,40 +180,44 @@ class Passes:
 
     def set_mode(self, training: bool) -> None:
         """Put the module into training or evaluation mode."""
+        self._stale = training != self._training
         self._training = training
 
     def run(self, sites: Sites, *, gradient: bool = False, seed: int | None = None) -> list[Any]:
         """Run the function once and return the arrays of its output, in a fixed order."""
         argument = self._kind.argument(seed)
-        if self._training not in self._traced:
+        traced = self._traced.get(self._training)
+        if traced is None or self._stale:  # it may have become another function since
             function = self._kind.function(self._training, self.called)
-            self._traced[self._training] = _Traced(function, argument, self.called, self._known)
-        traced = self._traced[self._training]
-        outs, masks, reading = traced(argument)
+            fresh = Traced(function, argument, self.called, self._known)
+            traced = traced if traced is not None and traced.does_as(fresh) else fresh
+            self._traced[self._training], self._stale = traced, False
+        outs, masks, unread = traced(argument)
         output, state = jax.tree.unflatten(traced.tree, outs)
         if seed is None:
             self._kind.keep(state)
         sites.begin(self._training)
-        for mask, (bits, one, values) in zip(reading.masks, masks, strict=True):
-            self._hand(sites, mask, bits, one, values)
-        for site, what in reading.unread:
+        for drawn in masks:
+            if drawn.mask.place.phase == "forward":
+                self._hand(sites, drawn)
+        compare(masks, sites)
+        for site, what in unread:
             sites.unread[site, what] += 1
         sites.end()
         if gradient:
             traced.compare(argument, sites)
         return [np.asarray(leaf) for leaf in jax.tree.leaves(output)]
 
-    def _hand(self, sites: Sites, mask: Any, bits: Any, one: Any, values: Any) -> None:
-        place = mask.place
-        kept = np.asarray(jnp.reshape(bits, (-1,))[: sites.width(place.site)]) != 0
+    def _hand(self, sites: Sites, drawn: Drawn) -> None:
+        place, bits, values = drawn.mask.place, drawn.bits, drawn.values
+        kept = np.asarray(jnp.reshape(bits, (-1,))[: sites.width(place.site, drawn.turn)]) != 0
         dtype = str(values[0][0].dtype if values else bits.dtype)
-        p = None if one is None else _written(np.asarray(one).reshape(-1)[0])
         device = str(next(iter(bits.devices()))) if isinstance(bits, jax.Array) else ""
-        draw = Draw(place.site, kept, tuple(bits.shape), p, dtype, device, "forward", self._training)
-        site = sites.add(draw._replace(module=place.module, recorder="jaxpr"))
+        draw = Draw(place.site, kept, tuple(bits.shape), drawn.one, dtype, device, "forward", self._training)
+        site = sites.add(draw._replace(module=place.module, recorder="jaxpr", turn=drawn.turn))
         if site is None:
             return
-        for keeps in mask.keeps:
+        for keeps in drawn.mask.keeps:
             site.keeps[keeps] += 1
         if values and site.wants_values:
             site.add_values(*map(np.asarray, values[0]))

@@ -7,6 +7,8 @@ import keras
 from dropstats.models.sites import Declared
 
 _LAYER = keras.Layer
+# Layers that draw normal numbers in place of a mask.
+NOISE = (keras.layers.GaussianDropout, keras.layers.GaussianNoise)
 # Attributes in which a dropout layer keeps its rate.
 _RATES = ("rate", "dropout", "p", "drop_prob", "drop_rate")
 
@@ -46,7 +48,9 @@ def is_own(layer: Any) -> bool:
 
 
 def rates(layer: Any) -> dict[str, float]:
-    """Return the rates among a layer's own attributes."""
+    """Return the rates among a layer's own attributes; of added noise that of dropout of the same variance on ones."""
+    if isinstance(layer, keras.layers.GaussianNoise):
+        return {"stddev^2 / (1 + stddev^2)": of_noise(layer.stddev)}
     if is_dropout(layer):
         own = {name: getattr(layer, name, None) for name in _RATES}
         found = {name: p for name, p in own.items() if isinstance(p, int | float) and not isinstance(p, bool)}
@@ -54,10 +58,15 @@ def rates(layer: Any) -> dict[str, float]:
     return {name: p for name, p in vars(layer).items() if "drop" in name and isinstance(p, float) and 0 <= p <= 1}
 
 
+def of_noise(stddev: float) -> float:
+    """Return the p of which a standard deviation is sqrt(p / (1 - p))."""
+    return float(stddev) ** 2 / (1 + float(stddev) ** 2)
+
+
 def declared(model: Any) -> list[Declared]:
     """Return every rate above 0 that a layer of the model declares."""
     return [
-        Declared(path, name, float(p), is_dropout(layer))
+        Declared(path, name, float(p), is_dropout(layer) or isinstance(layer, NOISE))
         for path, layer in layers(model).values()
         for name, p in rates(layer).items()
         if p > 0

@@ -175,12 +175,17 @@ class Recorder:
         return output
 
     def _number(self, name: str, original: Any, *args: Any, **kwargs: Any) -> Any:
-        """Draw as the backend does; of alpha dropout, see the mask, else note what was drawn."""
+        """Draw as the backend does; see the mask of alpha dropout, the factors of noise, else note what was drawn."""
         result, place = original(*args, **kwargs), self._place(name)
         if place is None or in_symbolic_scope():
             return result
         if name == "uniform" and isinstance(place.layer, _ALPHA):
             self._hand(place, result >= place.layer.rate, place.layer.rate, [])
+        elif name == "normal" and isinstance(place.layer, declares.NOISE):
+            # what becomes of an input of 1
+            factors = result + 1 if isinstance(place.layer, keras.layers.GaussianNoise) else result
+            stddev = kwargs.get("stddev", args[2] if len(args) > 2 else 1.0)
+            self._hand(place, factors > 1, declares.of_noise(stddev), [], factors)
         elif self._calls and self._calls[-1].layer is place.layer:
             self._calls[-1].numbers.append((name, result))
         else:
@@ -202,13 +207,13 @@ class Recorder:
             self.sites.gradients.neurons[site] += output.size
             self.sites.gradients.wrong[site] += int(((output == 0) != (gradient == 0)).sum())
 
-    def _hand(self, place: _Place, kept: Any, rate: float, values: list[Any]) -> None:
-        """Hand a mask to the sites: at once, or when the traced code is run."""
+    def _hand(self, place: _Place, kept: Any, rate: float, values: list[Any], factors: Any = None) -> None:
+        """Hand a mask, or factors, to the sites: at once, or when the traced code is run."""
         self._draws += 1
         run = backends.task()
         turn = self._turns.get(place.site, 0) + (run < 0)
         self._turns[place.site] = turn
-        dtype = backend.standardize_dtype((values[-1] if values else kept).dtype)
+        dtype = backend.standardize_dtype([kept, *values, *([] if factors is None else [factors])][-1].dtype)
         draw = Draw(place.site, np.empty(0, bool), (), 1 - rate, dtype, backends.device(kept), "forward", _training())
         draw = draw._replace(module=place.path, recorder="function" if len(values) < 2 else "outputs", turn=turn)
         if backends.NAME == "torch":  # which draws again where layers are run again
@@ -217,7 +222,10 @@ class Recorder:
         shape = backend.convert_to_tensor(list(keras.ops.shape(kept)), dtype="int32")
         width = self.sites.width(place.site, turn)
         given = [shape, _first(kept, width)]
-        if len(values) == 1:
+        if factors is not None:
+            draw = draw._replace(factors=np.empty(0))
+            given.append(_first(backend.cast(factors, "float32"), Site.FACTORS))
+        elif len(values) == 1:
             given.append(_first(values[0], Site.VALUES))
         elif values:
             known, output, inputs = values
@@ -229,6 +237,8 @@ class Recorder:
             return
         shape, bits, *values = (np.asarray(backend.convert_to_numpy(array)) for array in given)
         draw = draw._replace(bits=bits, shape=tuple(map(int, shape)))
+        if draw.factors is not None:
+            draw, values = draw._replace(factors=values[0]), []
         if len(values) == 3:
             known, output, inputs = values
             if (draw.site, draw.turn) not in self.sites and bits.all() and np.array_equal(output, inputs):

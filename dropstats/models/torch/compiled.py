@@ -15,6 +15,7 @@ from dropstats.models.torch import declares, outputs
 # Outputs of a call by which the scale is told.
 _VALUES = 1024
 _ORIGINAL = "_orig_mod"
+_GRAPHS = "torch.cuda.graphs"
 
 
 def plain(path: str) -> str:
@@ -37,6 +38,18 @@ def inside(model: torch.nn.Module) -> set[int]:
     """Return the ids of the modules in compiled parts, wrappers among them."""
     parts = entrances(model)
     return {id(module) for _, _, part in parts for module in part.modules()} | {id(holder) for holder, _, _ in parts}
+
+
+def graphed(model: torch.nn.Module) -> dict[str, str]:
+    """Return the modules with a rate in parts that replay a CUDA graph, as `make_graphed_callables` makes them."""
+    parts = [part for part in model.modules() if getattr(vars(part).get("forward"), "__module__", "") == _GRAPHS]
+    inside = {id(module) for part in parts for module in part.modules()}
+    why = "it is replayed by a CUDA graph, which shows no draw: watch the model before it is captured"
+    return {
+        plain(path): why
+        for path, module in model.named_modules()
+        if id(module) in inside and any(p for _, p in declares.attributes(module))
+    }
 
 
 def _seen(module: torch.nn.Module) -> bool:

@@ -38,6 +38,7 @@ class Drawn:
 
     Numbers are `slope * u + offset` of u uniform over [low, high), integers where `whole`; None where this is not known
     any more. Of a mask `keeps` tells whether a 1 keeps, as far as it went, `scaled` whether a number multiplied it.
+    `dtype` is that of what was drawn, or, of a mask that comes with its output, the output's.
     """
 
     tensor: torch.Tensor
@@ -51,6 +52,7 @@ class Drawn:
     mask: bool = False
     keeps: bool = True
     scaled: bool = False
+    dtype: str = ""
     handle: Any = None
     children: list["Drawn"] = field(default_factory=list)
 

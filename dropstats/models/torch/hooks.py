@@ -121,6 +121,7 @@ def _around(step: Any, model: torch.nn.Module, hooks: _Hooks) -> Any:
 def watching(model: torch.nn.Module, sites: Sites, always: bool = False) -> Iterator[Recorder]:
     """See every draw that a model makes; with `always`, look at operations between the calls of the model, too."""
     recorder = Recorder(Places(model), sites)
+    recorder.unseen.update(compiled.graphed(model))
     with ExitStack() as stack:
         hooks = _Hooks(recorder, always)
         stack.callback(hooks.close)

@@ -12,7 +12,7 @@ from torch.utils import _pytree
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from dropstats.models.sites import Sites
-from dropstats.models.torch import compiled, declares
+from dropstats.models.torch import attention, compiled, declares, generators
 from dropstats.models.torch.hooks import watching
 from dropstats.models.torch.operations import tensors
 
@@ -79,18 +79,14 @@ def _same(a: Any, b: Any) -> bool:
 
 def _random_state() -> dict[str, Any]:
     """Return the states of all global generators that a model may draw from."""
-    state: dict[str, Any] = {"cpu": torch.get_rng_state(), "python": random.getstate(), "numpy": np.random.get_state()}  # noqa: NPY002
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
+    return {"torch": generators.states(), "python": random.getstate(), "numpy": np.random.get_state()}  # noqa: NPY002
 
 
 def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
+    for device, given in state["torch"].items():
+        generators.set_state(device, given)
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
-    if "cuda" in state:
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 class Passes:
@@ -143,6 +139,7 @@ class Passes:
         if gradient:
             sites.replays.finish()
             self._compare_opaque(sites)
+            self._compare_fused(sites)
             if self._compiled:
                 sites.unseen.update(self._hidden(sites))
         return [tensor.detach() for tensor in output]
@@ -158,6 +155,20 @@ class Passes:
             sites.gradients.neurons[path] += ones.numel()
             sites.gradients.wrong[path] += ones.numel() if inner is None else wrong
         self._recorder.sites = sites
+
+    def _compare_fused(self, sites: Sites) -> None:
+        """Hold the gradients of fused attention against its masks, in calls that show both."""
+        for site, call in self._recorder.fused.items():
+            try:
+                shown = attention.gradient(call)
+            except (RuntimeError, NotImplementedError):  # a kernel that has no gradient, or none for such values
+                continue
+            if shown is None or call.kept is None or call.known is None or shown.shape[1:] != call.kept.shape[1:]:
+                continue
+            sites.gradients.compared[site] += 1
+            sites.gradients.neurons[site] += int(call.known.sum())
+            sites.gradients.wrong[site] += int(((shown[: len(call.kept)] != call.kept) & call.known).sum())
+        self._recorder.fused.clear()
 
     def _hidden(self, sites: Sites) -> dict[str, str]:
         """Return the sites that draw when the model runs eagerly and were not seen in compiled code."""
