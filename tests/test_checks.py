@@ -79,12 +79,12 @@ def test_words_of_counts_judged_by_bounds():
     finding = dispersion.measure(case)
     assert dispersion.explain(finding, case, True).startswith("40 masks drop nothing, where 9.9 are expected; ")
     assert dispersion.explain(finding, case, False).startswith(
-        "100 masks are too few to judge the spread of their counts by"
+        "100 masks are too few to test the variance of the counts by"
     )
     balanced = case_of(with_counts([57, 58] * 2000, WIDE.n), WIDE)
     finding = dispersion.measure(balanced)
     assert finding.pvalue < 1e-3
-    assert dispersion.explain(finding, balanced, False).startswith("judged by a bound from the exact variance")
+    assert dispersion.explain(finding, balanced, False).startswith("tested by a bound from the exact variance")
     assert dispersion.explain(finding, balanced, True).startswith("0 masks drop nothing, where 396.8 are expected")
     mixed = case_of(with_counts([0] * 40 + [200] * 360, WIDE.n), WIDE)
     assert dispersion.explain(dispersion.measure(mixed), mixed, True).startswith(
@@ -94,10 +94,12 @@ def test_words_of_counts_judged_by_bounds():
 
 def test_words_of_counts():
     masks = with_counts(np.random.default_rng(5).normal(50, 3, 200).round(), 100)
-    assert audit(masks, p=0.5, tests="dispersion")["dispersion"].message.endswith("the counts are balanced")
+    assert audit(masks, p=0.5, tests="dispersion")["dispersion"].message.endswith(
+        "the counts are kept close to their mean"
+    )
     for trials, words in ((1, "1 mask is too few"), (7, "7 masks are too few")):
         message = audit(Layer(64, 0.5).sample(trials, rng=1), p=0.5, tests="dispersion")["dispersion"].message
-        assert message == f"{words} to judge the spread of their counts"
+        assert message == f"{words} to test the variance of the counts"
 
 
 # --- rate -----------------------------------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ def test_words_of_positions():
     assert said == "every neuron is always or never dropped: the masks do not change"
     for trials, words in ((1, "1 mask is"), (3, "3 masks are")):
         said = audit(Layer(64, 0.5).sample(trials, rng=1), p=0.5, tests="positions")["positions"].message
-        assert said == f"{words} too few to see even a neuron that is always dropped"
+        assert said == f"{words} too few to detect even a neuron that is always dropped"
 
 
 # --- pairs ----------------------------------------------------------------------------------------------------------
@@ -192,8 +194,10 @@ def test_pairs_under_a_law_of_dependent_neurons_are_those_of_its_own_covariance(
     assert (finding["worst"].first, finding["worst"].second, finding["worst"].both) == (2, 9, 0)
     few = audit(law.sample(19, rng=1), law, tests="pairs")["pairs"]
     assert few.verdict == "inconclusive"
-    assert few.message == "19 masks are too few to see even two neurons that always drop together"
-    assert audit(law.sample(400, rng=1), law, tests="pairs")["pairs"].message.endswith(", by the law's own covariance")
+    assert few.message == "19 masks are too few to detect even two neurons that always drop together"
+    assert audit(law.sample(400, rng=1), law, tests="pairs")["pairs"].message.endswith(
+        ", given the covariance of the law"
+    )
 
 
 @pytest.mark.parametrize("p", [0.5, 0.3])
@@ -292,7 +296,7 @@ def test_equal_masks_of_streams_of_one_rate_are_expected_by_their_counts():
     )
     found = duplicates.measure_streams(seen)
     assert found.expected == pytest.approx(expected)
-    assert duplicates.explain_streams(found, seen, False).startswith("masks of so few neurons are equal anyway: ")
+    assert duplicates.explain_streams(found, seen, False).startswith("masks are too small: ")
 
 
 # --- overlaps -------------------------------------------------------------------------------------------------------
@@ -386,9 +390,9 @@ def test_balanced_tiles_are_found():
     finding = tiles.measure(case)
     assert finding.observed == 0
     assert finding.pvalue < 1e-9
-    assert tiles.explain(finding, case, True).endswith("times the law's: the counts are balanced")
+    assert tiles.explain(finding, case, True).endswith("times the law's: the counts are kept close to their mean")
     few = audit(kept[:1, :10], p=0.5, tests="tiles")["tiles"]
-    assert (few.verdict, few.message) == ("inconclusive", "10 neurons are too few to judge tiles of them")
+    assert (few.verdict, few.message) == ("inconclusive", "10 neurons are too few for tiles")
 
 
 # --- drift ----------------------------------------------------------------------------------------------------------
@@ -432,7 +436,7 @@ def test_neurons_of_very_many_rates_are_sampled(monkeypatch):
     monkeypatch.setattr(lags, "_CONVOLVED", 1000)
     law = Layer(100, np.linspace(0.1, 0.9, 100))
     found = audit(law.sample(50, rng=1), law, tests="lags")["lags"]
-    assert found.message.endswith("(judged on 20 neurons)")
+    assert found.message.endswith("(tested on 20 neurons)")
     assert found.verdict == "pass"
     sticky = np.repeat(law.sample(25, rng=1), 2, axis=0)
     assert audit(sticky, law, tests="lags")["lags"].verdict == "fail"

@@ -157,3 +157,9 @@ def test_tails_of_a_sum_are_above_the_exact_ones_by_its_rounding_only(terms):
         low, high = nulls.count_sum_tails(stats.binom.pmf(np.arange(5), 4, 0.2), terms, at)
         for found, exact in ((low, law.cdf(at)), (high, law.sf(at - 1))):
             assert 0 <= found - exact <= 2e-12 + 2e-15 * terms or found == 1
+
+
+def test_of_what_came_before_only_the_size_matters_to_the_bound_of_products():
+    times, off = np.array([4, 7]), np.array([-0.9, 0.4])
+    bounds = [nulls.product_bound(6.0, sign * off, times, 0.1, 0.1, 1.0) for sign in ([1, 1], [-1, 1], [-1, -1])]
+    assert bounds[0] == bounds[1] == bounds[2] < 1
