@@ -224,6 +224,18 @@ def test_modules_that_transformations_copy_are_told_apart_where_they_keep_their_
     assert report["coverage"].observed == 3
 
 
+def test_what_equinox_compiles_is_audited_as_what_it_was():
+    eqx, model = equinox_model()
+    report = ds.audit_model(eqx.filter_jit(lambda key: dropout(key, ROWS)), calls=8)
+    assert report.passed, str(report)
+    assert rates(report) == {"dropout": 0.2}
+    assert verdicts(report, "evaluation", "state") == {"not applicable"}
+    report = ds.audit_model(eqx.filter_jit(model), X[0], calls=32)
+    assert report.passed, str(report)
+    assert report["coverage"].observed == 3
+    assert report["evaluation"].verdict == "pass"
+
+
 def test_a_rate_that_is_not_drawn_at_is_found():
     eqx, model = equinox_model()
 

@@ -23,6 +23,7 @@ RECIPES = {
     "Keras": (["keras"], {0.1: 1, 0.2: 1, 0.4: 1}),
     "Keras fit": (["keras"], {0.1: 1}),
     "Flax linen and functions of a key": (["jax", "flax"], {0.1: 1, 0.2: 1}),
+    "A training step of JAX": (["jax"], {0.2: 1}),
     "Flax nnx": (["jax", "flax"], {0.2: 1}),
     "Equinox": (["jax", "equinox"], {0.2: 1}),
 }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dropstats.models.jax.modules import declared, is_module
+from dropstats.models.jax.modules import declared, is_module, unwrapped
 from dropstats.models.jax.passes import Passes
 
 __all__ = ["Passes", "declared", "is_function", "matches", "name_of"]
@@ -21,4 +21,5 @@ def matches(model: Any) -> bool:
 
 def name_of(model: Any) -> str:
     """Return what a report calls the model."""
+    model = unwrapped(model)
     return type(model).__name__ if is_module(model) else getattr(model, "__name__", type(model).__name__)

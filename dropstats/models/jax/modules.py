@@ -26,8 +26,17 @@ def is_nnx(model: Any) -> bool:
 
 
 def is_equinox(model: Any) -> bool:
-    """Tell whether this is a module of equinox."""
-    return "equinox" in sys.modules and isinstance(model, sys.modules["equinox"].Module)
+    """Tell whether this is a module of equinox; a function that equinox has compiled is one to Python alone."""
+    if "equinox" not in sys.modules or not isinstance(model, sys.modules["equinox"].Module):
+        return False
+    return not hasattr(model, "__wrapped__") or is_equinox(model.__wrapped__)
+
+
+def unwrapped(model: Any) -> Any:
+    """Return the module of equinox that a compiled one is; any other model as it is."""
+    while is_equinox(model) and hasattr(model, "__wrapped__"):
+        model = model.__wrapped__
+    return model
 
 
 def is_module(model: Any) -> bool:
@@ -82,7 +91,7 @@ def declared(model: Any) -> list[Declared]:
     """Return every rate above 0 that a module of the model declares; of a function, this is known once it has run."""
     if not is_module(model):
         return []
-    return [rate for path, module in modules(model).items() for rate in rates(path, module)]
+    return [rate for path, module in modules(unwrapped(model)).items() for rate in rates(path, module)]
 
 
 @contextmanager

@@ -157,6 +157,7 @@ class Passes:
     has_modes: bool
 
     def __init__(self, model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any], *evaluation: Any) -> None:
+        model = modules.unwrapped(model)
         kind = _Stateful if modules.is_nnx(model) else _Keyed
         self._kind: Any = kind(model, inputs, keywords, *evaluation)
         self._inputs = (inputs, keywords)
