@@ -639,7 +639,7 @@ def failing(report):
 
 def test_cause_of_a_mask_that_is_never_full():
     said = causes.of_rate(0.3 * 15 / 16, 0.3, neurons=1e7, n=16)
-    assert said == "consistent with p (1 - 1/n), n = 16: one neuron of each mask looks kept by force"
+    assert said == "consistent with p (1 - 1/n), n = 16: one neuron of each mask seems always to be kept"
     assert causes.of_rate(0.27, 0.3, neurons=1e7, n=16) == ""
 
 

@@ -265,8 +265,8 @@ def test_expect_beyond_the_support():
     assert law.expect(lb=math.inf) == law.expect(ub=-math.inf) == law.expect(lb=11) == 0
     assert math.isnan(law.expect(lb=11, conditional=True))
     assert law.expect(maxcount=10, tolerance=1e-3, chunksize=4) == law.expect()
-    with pytest.raises(TypeError, match="unexpected keyword argument 'conditional'"):
-        law.expect(lb=3, conditional=True)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'condition'"):
+        law.expect(lb=3, condition=True)
 
 
 def test_entropy_holds_the_last_count_of_two_to_53():

@@ -58,7 +58,7 @@ def test_the_tally_is_that_of_the_masks(law):
 def test_a_tally_needs_neurons_that_are_known():
     given, _, known = recording(20, 13)
     unknown = known.size - known.sum()
-    with pytest.raises(ValueError, match=rf"every neuron is known; got {unknown} of 260 of which it is not known"):
+    with pytest.raises(ValueError, match=rf"neurons are all known; got {unknown} of 260 of which it is not known"):
         given.tally()
     with pytest.raises(ValueError, match=r"masks must have the law's 4 neurons; got shape \(20, 13\)"):
         given.tally(ds.Layer(4, 0.3))
