@@ -137,7 +137,7 @@ def _of_triple(triple: Triple, case: Case) -> str:
     if abs(triple.correlation) > _ALWAYS and case.law.rate == 0.5:
         text = f"each {who} is the xor of {before}"
     else:
-        text = f"{who}s have correlation {triple.correlation:.3g} with {before}, taken together"
+        text = f"{who}s have triple correlation {triple.correlation:.3g} with {before}"
     return f"{text}: {name}" if name else text
 
 
