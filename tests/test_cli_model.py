@@ -127,7 +127,7 @@ def test_where_the_reports_of_a_model_go(models, capsys, tmp_path):
         ("their_models:make", "module 'their_models' has no function 'make'"),
         ("their_models:nothing", "got an empty tuple"),
         ("their_models:other", "model must be a keras Model or Layer, a torch.nn.Module"),
-        ("their_models:small", "calls are too few to judge any site"),
+        ("their_models:small", "too few calls to test any site"),
     ],
 )
 def test_bad_input_is_one_line(models, capsys, name, message):

@@ -229,9 +229,9 @@ def test_the_gradient_of_fused_attention_is_held_against_its_mask(kernels, other
     assert report.passed is not bool(other), str(report)
     message = report["gradient"].message
     if other:
-        assert re.fullmatch(r"0\.3\d* of the gradients at 1 are zero, or not, against the mask", message)
+        assert re.fullmatch(r"0\.3\d* of the gradients at 1 are zero, or not, in disagreement with the mask", message)
     else:
-        assert message == "gradients are zero just where 1 place dropped"
+        assert message == "gradients are zero exactly where neurons were dropped, at 1 site"
 
 
 def test_packed_sequences_are_listed_with_their_rate(kernels):

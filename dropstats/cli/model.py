@@ -1,4 +1,4 @@
-"""Command `model`: whether every dropout draw of a model is what the model declares."""
+"""Command `model`: whether every dropout mask of a model follows the law that the model declares."""
 
 import argparse
 import os

@@ -25,30 +25,31 @@ def audit_model(
     evaluation: Callable[..., Any] | None = None,
     **keywords: Any,
 ) -> ModelReport:
-    """Decide whether every dropout draw of a model is what the model declares.
+    """Test whether every dropout mask that a model draws follows the law that the model declares.
 
     The model runs `calls` times in training mode on the inputs, each of its draws is recorded and audited as `audit`
     does, and checks across the draws follow: `coverage`, `evaluation`, `state`, `seeds`, `recomputed`, `gradient`,
-    `sites`, `scale`, `mean`; docs/models.md says what each catches. Afterwards the model is as it was before: its mode,
-    its buffers, its gradients and the random state.
+    `sites`, `scale`, `mean`; docs/models.md says what each catches. Afterwards the model's mode, its buffers and
+    gradients, and the random state are restored.
 
     Parameters
     ----------
     model : torch.nn.Module, keras.Model or Layer, flax.nnx.Module, equinox Module, or a function of a JAX key
     *inputs, **keywords
-        What the model is called with. A single mapping whose keys are arguments of the model is taken as keywords.
+        Arguments of the model. A single mapping whose keys are names of arguments is taken as keyword arguments.
     calls : int
         Number of passes in training mode, at least 2.
     p : mapping of str to float, optional
-        Declared drop probability of sites, in place of what their modules say.
+        Declared drop probability of sites; it overrides that of their modules.
     laws : mapping of str to law, optional
-        Law of a site's masks; one of fewer neurons than a mask has is that of each stretch of so many.
+        Law of a site's masks; one with fewer neurons than a mask is applied to each stretch of that many neurons.
     false_alarm : float
-        Probability, in (0, 1), that a correct model fails: over all sites and checks together.
+        Probability, in (0, 1), that a correct model fails, for all sites and checks together.
     neurons : int
-        Neurons that are kept of a site over all calls: the first positions of each mask.
+        Largest number of neurons stored for a site over all calls: the first positions of each mask.
     evaluation : callable, optional
-        Of a function of a JAX key: the same in evaluation mode, called alike. Other models have modes of their own.
+        For a function of a JAX key: the function in evaluation mode, with the same arguments. Other models have modes
+        of their own.
 
     Returns
     -------
@@ -58,7 +59,7 @@ def audit_model(
     Raises
     ------
     TypeError
-        If this is no model of a known framework, or a function that does not take a key and the inputs.
+        If the model belongs to no known framework, or is a function that does not take a key and the inputs.
     ValueError
         If the model has no dropout, a site in `p` or `laws` does not exist, or the calls are too few.
     """

@@ -207,7 +207,7 @@ def state(seen: Seen, false_alarm: float, shares: int) -> Result:
     if lost or other:
         text = "after evaluation and back in training, " + "; ".join(
             [f"nothing is drawn at {listed(lost)}"] * bool(lost)
-            + [f"another p is drawn at {listed(other)}"] * bool(other)
+            + [f"the drop probability differs at {listed(other)}"] * bool(other)
         )
         return Result("state", "fail", None, None, float(len(lost) + len(other)), 0.0, None, text)
     text = f"{every(len(seen.named), 'site')} draw{'s' * (len(seen.named) == 1)} again after evaluation"
@@ -244,7 +244,7 @@ def seeds(seen: Seen, false_alarm: float, shares: int) -> Result:
         if name in other and site.digests == other[name].digests
     }
     if not chances:
-        text = f"equal seeds give equal masks, other seeds other ones, at {every(len(first), 'site')}"
+        text = f"equal seeds give equal masks, different seeds different ones, at {every(len(first), 'site')}"
         return Result("seeds", "pass", 1.0, 1.0, 0.0, 0.0, None, text)
     pvalue = math.exp(min(0.0, min(chances.values())))
     significant = [name for name, log in chances.items() if math.exp(min(log, 0.0)) * shares <= false_alarm]
@@ -301,14 +301,14 @@ def gradient(seen: Seen, false_alarm: float, shares: int) -> Result:
     compared = [site for site, count in found.neurons.items() if count]
     if not compared and not seen.sites.replays.redrawn.total:
         why = f": the model has none: {found.reason}" if found.reason else ""
-        return Result("gradient", "not applicable", message=f"no gradient was held against a mask{why}")
+        return Result("gradient", "not applicable", message=f"no gradient was compared with a mask{why}")
     if wrong or drawn:
         text = [
             f"{share:.3g} of the gradients at {site} are zero, {_against(found, site)}" for site, share in wrong.items()
         ]
         message = "; ".join([*text[:3], *([drawn] if drawn else [])])
         return Result("gradient", "fail", None, None, float(sum(found.wrong.values())), 0.0, None, message)
-    message = f"gradients are zero just where {counted(len(compared), 'place')} dropped"
+    message = f"gradients are zero exactly where neurons were dropped, at {counted(len(compared), 'site')}"
     if not compared:
         message = f"the backward pass draws {every(seen.sites.replays.redrawn.equal, 'mask')} as the forward pass did"
     bases = {site.base for site in seen.named.values()} - set(compared)
@@ -321,7 +321,7 @@ def _against(found: Gradients, site: str) -> str:
     """Say how gradients that are zero go against the mask, and what gives just that."""
     inferred = found.wrong[site] == found.blank[site] == found.inferred[site]
     kept = "though the mask keeps, just where the output is 0: the mask is inferred from the output"
-    return kept if inferred else "or not, against the mask"
+    return kept if inferred else "or not, in disagreement with the mask"
 
 
 def sites(seen: Seen, false_alarm: float, shares: int) -> Result:
@@ -357,10 +357,10 @@ def _summary(name: str) -> Callable[[Seen, float, int], Result]:
         if failing:
             observed = float(len(judged) - len(failing))
             return Result(name, "fail", None, None, observed, float(len(judged)), None, "; ".join(failing[:3]))
-        text = f"right at {every(len(judged), 'site')} whose values were seen"
+        text = f"right at {every(len(judged), 'site')} with recorded values"
         return Result(name, "pass", None, None, float(len(judged)), float(len(judged)), None, text)
 
-    check.__doc__ = f"Sum up the test `{name}` of the sites whose values were seen."
+    check.__doc__ = f"Sum up the test `{name}` of the sites with recorded values."
     return check
 
 

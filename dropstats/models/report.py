@@ -13,14 +13,14 @@ _FACTS = ("mode", "dtype", "device", "draws", "recorder")
 _SHARED = ("version", "versions")
 # What each check looks at.
 _ABOUT = {
-    "coverage": "whether each rate that a module declares is drawn at in training",
-    "evaluation": "whether nothing is drawn in evaluation mode, and the model stays as it is",
-    "state": "whether each site draws as before, after evaluation and back in training",
+    "coverage": "whether each module draws masks in training, at the rate that it declares",
+    "evaluation": "whether no mask is drawn in evaluation mode, and the model does not change",
+    "state": "whether each site draws again after evaluation, once back in training mode",
     "seeds": "whether a seed repeats the masks, and another one does not",
     "recomputed": "whether a recomputed forward pass draws the masks of the first one",
     "gradient": "whether the gradient is masked as the output is",
     "sites": "whether the masks of different sites are independent of each other",
-    "scale": "what value kept neurons take, over all sites",
+    "scale": "whether kept neurons are scaled by 1 / (1 - p), over all sites",
     "mean": "whether the mean of the outputs is that of the inputs, over all sites",
 }
 
@@ -67,7 +67,7 @@ class SiteReport(Report):
 
 @dataclass(frozen=True, repr=False)
 class ModelReport(Pages):
-    """What an audit of a model found; print it for a table.
+    """Results of an audit of a model; print it for a table.
 
     Attributes
     ----------
@@ -76,13 +76,13 @@ class ModelReport(Pages):
     passes : int
         Number of passes in training whose masks were recorded.
     false_alarm : float
-        Probability that anything fails a correct model: over all sites and checks together.
+        Probability that a correct model fails anything, for all sites and checks together.
     sites : mapping of str to SiteReport
-        One audit a site, in order of first use.
+        One audit for each site, in order of first use.
     results : tuple of Result
-        One result a check across sites.
+        One result for each check of the whole model.
     unjudged : mapping of str to str
-        Sites whose draws were seen and could not be judged, and why.
+        Sites that could not be tested, with the reason.
     notes : tuple of str
         What was left out.
     library : str
@@ -103,7 +103,7 @@ class ModelReport(Pages):
 
     @property
     def passed(self) -> bool:
-        """True where nothing fails and at least one site could be judged."""
+        """True if nothing fails and at least one site had enough data."""
         return not self.failures and any(report.judged for report in self.sites.values())
 
     @property

@@ -88,7 +88,7 @@ def report(
         needed = neurons_needed(p_most, -p_most / 2, false_alarm / shares, 0.9)
         drew = f"{counted(most.draws, 'call')} drew {most.trials * most.n:,} neurons at {name}"
         raise ValueError(
-            f"calls are too few to judge any site: {drew}; p = {p_most:.4g} needs {needed:,} at least, "
+            f"too few calls to test any site: {drew}; p = {p_most:.4g} needs {needed:,} at least, "
             f"calls={-(-needed // most.n):,}"
         )
     return report

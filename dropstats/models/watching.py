@@ -56,7 +56,7 @@ class Draws:
         laws: Mapping[str, Law] | None = None,
         false_alarm: float = 1e-3,
     ) -> ModelReport:
-        """Decide whether what was drawn so far is what the model declares, as `audit_model` does."""
+        """Test whether the masks drawn so far follow the laws that the model declares, as `audit_model` does."""
         if not self.sites and not self.sites.unread:
             hidden = "".join(f"; {path}: {why}" for path, why in list(self.sites.unseen.items())[:3])
             why = f"no draw could be seen{hidden}" if hidden else "it must be called in training mode"
@@ -105,15 +105,15 @@ def watch(
     Parameters
     ----------
     model : torch.nn.Module, keras.Model or Layer
-        It is left as it is; a compiled model is recorded as compiled.
+        The model itself is not changed; a compiled model runs compiled.
     neurons : int
-        Neurons that are kept of a site over all calls: the first positions of each mask.
+        Largest number of neurons stored for a site over all calls: the first positions of each mask.
     monitor : bool
         Count each mask in a `Monitor` of its site, of the first 2^16 neurons of masks as long as the site's first.
     on_alarm : {'warn', 'raise'} or callable
-        What to do, at the end of a pass, where the evidence suffices; a function takes the site's name and the alarm.
+        What to do at the end of a pass that raises the alarm; a function is called with the site's name and the alarm.
     false_alarm : float
-        Probability that a correct model ever raises the alarm, of all sites together.
+        Probability that a correct model ever raises the alarm, for all sites together.
 
     Yields
     ------
@@ -123,7 +123,7 @@ def watch(
     Raises
     ------
     TypeError
-        If this is no model of a framework that can be watched.
+        If the model belongs to no framework that can be watched.
     """
     framework = frameworks.of(model, watched=True)
     draws = Draws(model, framework, results.kept(neurons))

@@ -218,7 +218,7 @@ def _sites(data: Data) -> str:
         link = f'<a href="#site-{place}">{escape(name)}</a>'
         rows.append(f'<tr><td>{link}</td>{cells}<td class="{kind} name">{verdict}</td></tr>')
     for name, why in data["unjudged"].items():
-        rows.append(f'<tr><td>{escape(name)}</td><td colspan="5">seen, not judged: {escape(why)}</td></tr>')
+        rows.append(f'<tr><td>{escape(name)}</td><td colspan="5">seen, not tested: {escape(why)}</td></tr>')
     return '<div class="scroll"><table>\n' + "\n".join(rows) + "\n</table></div>"
 
 

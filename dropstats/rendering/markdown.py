@@ -35,7 +35,7 @@ def _model(data: Mapping[str, Any]) -> str:
     lines += _sites(sites) if sites else []
     checks, number = text.counted(len(data["results"]), "check"), text.counted(len(data["sites"]), "site")
     whole = [*_tests(data["results"], "check"), *_sites(data["sites"])]
-    whole += [f"- {plain(f'{name}: seen, not judged: {why}')}" for name, why in data["unjudged"].items()]
+    whole += [f"- {plain(f'{name}: seen, not tested: {why}')}" for name, why in data["unjudged"].items()]
     lines += [*_folded(f"All {checks} and {number}", whole)]
     lines += [*_folded("How to repeat the audit", ["```python", data["code"], "```"])]
     return "\n".join([*lines, _footer(data), ""])

@@ -152,7 +152,7 @@ def model(report: Mapping[str, Any], width: int = WIDTH) -> str:
         lines += _site(name, site, longest, width)
     for name, why in unjudged.items():
         head = f"  {name:<{longest}} "
-        lines += _wrapped(head, f"seen, not judged: {why}", width - len(head))
+        lines += _wrapped(head, f"seen, not tested: {why}", width - len(head))
     return "\n".join([*lines, "", f"  A correct model fails here with probability {report['false_alarm']:g} at most."])
 
 
