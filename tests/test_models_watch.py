@@ -599,7 +599,7 @@ def test_too_few_calls_are_refused():
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.01))
     with pytest.raises(ValueError, match="calls must be at least 2; got 1"):
         ds.audit_model(model, torch.randn(1, 4), calls=1)
-    with pytest.raises(ValueError, match=r"few to judge any site: 2 calls drew 16 neurons at 1; p = 0\.01 needs"):
+    with pytest.raises(ValueError, match=r"calls to test any site: 2 calls drew 16 neurons at 1; p = 0\.01 needs"):
         ds.audit_model(model, torch.randn(1, 4), calls=2)
 
 
