@@ -402,6 +402,7 @@ def test_a_law_of_dependent_neurons_is_judged_by_what_it_knows():
     assert "which the law rules out" in elementwise["dispersion"].message
 
 
+@pytest.mark.slow
 def test_a_correct_rate_of_dependent_neurons_is_not_called_wrong():
     # channels of 64: the exact binomial test of the rate would fail most of these
     rng = np.random.default_rng(8)
@@ -474,7 +475,7 @@ def test_score_sums_of_many_counts_against_simulation():
     assert stats.kstest(high, "uniform").pvalue > 1e-4
 
 
-@pytest.mark.parametrize("terms", [1, 10, 10**6, 10**8])
+@pytest.mark.parametrize("terms", [1, 10, 10**6, pytest.param(10**8, marks=pytest.mark.slow)])
 def test_score_sums_keep_to_their_window_at_any_size(terms):
     # rounding the scores shifts their sum by many deviations where there are many: the window must follow it
     support = np.arange(6)

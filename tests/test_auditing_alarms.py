@@ -62,6 +62,7 @@ def test_false_alarms_over_the_grid_quickly():
     check(cases[::2], 1, 0.05, (0.1, 0.05, 0.01, 0.001))
 
 
+@pytest.mark.slow
 def test_the_check_of_false_alarms_has_teeth():
     cases = [(64, 100, 0.3)] * 40
     check(cases, 3, 0.05, (0.05,))
@@ -85,6 +86,7 @@ def check_alarms(law, sizes, seed):
             assert (np.array(values) <= level).sum() <= most(60, level), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "law",
     [
@@ -131,8 +133,10 @@ def test_false_alarms_of_groups(p):
         FixedCount(20, 7),
         FixedCount(6, 1),
         DropBlock(6, 5, 3, p=0.2),
-        DropBlock(24, 24, 5, p=0.1),
-        Network(DropBlock(24, 24, 5, p=0.1), FixedCount(9, 4), Channels(4, 5, 0.3)),
+        pytest.param(DropBlock(24, 24, 5, p=0.1), marks=pytest.mark.slow),
+        pytest.param(
+            Network(DropBlock(24, 24, 5, p=0.1), FixedCount(9, 4), Channels(4, 5, 0.3)), marks=pytest.mark.slow
+        ),
     ],
     ids=repr,
 )

@@ -175,7 +175,8 @@ def hold(stated, seen):
 
 
 # laws of squares take longest
-TIMED = [pytest.param(one, marks=pytest.mark.slow) if "DropBlock" in one.name else one for one in PROMISES]
+SLOW = {"lags, rising rates", "lags, large p", *(one.name for one in PROMISES if "DropBlock" in one.name)}
+TIMED = [pytest.param(one, marks=pytest.mark.slow) if one.name in SLOW else one for one in PROMISES]
 
 
 @pytest.mark.parametrize("promise", TIMED, ids=lambda promise: promise.name)
@@ -232,6 +233,7 @@ def test_the_shift_stated_by_the_effective_sample_size_is_found(make, trials, n,
     hold(stated, lambda by: rate.measure(widened(make(rng, trials, by), p)).pvalue <= LEVEL)
 
 
+@pytest.mark.slow
 def test_the_correlation_stated_where_masks_vary_more_than_the_law_has_it_is_found():
     rng = np.random.default_rng(4)
 
@@ -260,6 +262,7 @@ def tiles_alike(rng, trials, n, p, size, by):
     return np.where(alike, tile, kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "p", "trials", "make"),
     [
@@ -281,6 +284,7 @@ def test_a_detectable_variance_of_tiles_is_found(n, p, trials, make):
     hold(clean.detectable, lambda by: measured(make(rng, trials, n, p, clean["size"], by)).pvalue <= LEVEL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("p", "neurons"), [(0.3, 6400), (0.05, 10_000), (0.9, 10_000)])
 def test_a_detectable_difference_of_inputs_is_found(p, neurons):
     rng = np.random.default_rng(9)

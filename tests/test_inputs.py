@@ -157,6 +157,7 @@ def audited(x, kept, p, **options):
     return ds.audit(ds.Recording.from_outputs(np.where(kept, x / (1 - p), 0), p=p, inputs=x), **options)["inputs"]
 
 
+@pytest.mark.slow
 def test_dropout_that_looks_at_no_input_passes_at_any_rate():
     rng = np.random.default_rng(0)
     pvalues = []

@@ -279,6 +279,7 @@ def test_2000_clean_runs_raise_no_more_alarms_than_allowed():
         assert alarms <= stats.binom(2000, level).isf(1e-4)
 
 
+@pytest.mark.slow
 def test_some_clean_runs_raise_no_more_alarms_than_allowed():
     found = clean_alarms(50, 100)
     assert found[0] <= stats.binom(50, 0.1).isf(1e-4)

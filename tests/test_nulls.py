@@ -150,7 +150,7 @@ def test_a_score_beyond_the_window_is_surely_unusual():
     assert nulls.score_sum_tails([(np.ones(2), pmf, np.array([3, 4]))]) == (1, 1)
 
 
-@pytest.mark.parametrize("terms", [1, 50, 10**4, 10**6])
+@pytest.mark.parametrize("terms", [1, 50, 10**4, pytest.param(10**6, marks=pytest.mark.slow)])
 def test_tails_of_a_sum_are_above_the_exact_ones_by_its_rounding_only(terms):
     law = stats.binom(4 * terms, 0.2)
     for at in law.ppf([0.001, 0.3, 0.5, 0.9, 0.9999]).astype(int).tolist():

@@ -56,7 +56,13 @@ def test_a_grid_of_independent_keys_passes():
     assert report["transposed"].verdict == "pass"
 
 
-@pytest.mark.parametrize(("trials", "n", "p"), [(40, 300, 0.05), (200, 8, 0.3), (3, 20, 0.5), (1, 5000, 0.5)])
+@pytest.mark.parametrize(
+    ("trials", "n", "p"),
+    [
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [(40, 300, 0.05), (200, 8, 0.3), (1, 5000, 0.5)]),
+        (3, 20, 0.5),
+    ],
+)
 def test_false_alarms_are_as_rare_as_said(trials, n, p):
     # at 0.05: the exact tests may reach it, the bounds stay below; a binomial bound that fails once in 1e5
     runs, alarm = 300, 0.05

@@ -265,7 +265,9 @@ def test_waits_of_a_thousand_million_neurons():
 
 
 @pytest.mark.parametrize("what", ["dropped", "kept", "both"])
-@pytest.mark.parametrize(("low", "high"), [(1e-4, 0.9), (0.2, 0.21), (1e-7, 1 - 1e-7)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(1e-4, 0.9), (0.2, 0.21), pytest.param(1e-7, 1 - 1e-7, marks=pytest.mark.slow)]
+)
 def test_waits_of_many_unequal_rates(what, low, high):
     """Ten thousand rates, whose sums are had from nodes where these are fewer, beside the sum over the rates."""
     rng = np.random.default_rng(0)

@@ -974,6 +974,7 @@ def test_outputs_of_alpha_dropout_are_audited_as_such(dtype):
     assert re.search(r"no output is 0, but the two values .* AlphaDropout\(0\.1\)$", plain["rate"].message)
 
 
+@pytest.mark.slow
 def test_false_alarms_of_noise():
     alarms = 0
     for seed in range(40):

@@ -78,20 +78,23 @@ class Digits:
     """Random words by comparison with p's digits; p a number, or one per neuron of a multiple of 64 neurons."""
 
     def __init__(self, p: NDArray[np.float64]) -> None:
-        self.scalar = p.ndim == 0
+        self.scalar: bool = p.ndim == 0
         certain = p == 1
         prefix, rest = _split(np.where(certain, 0.0, p), _PREFIX)
         undecided = rest > 0
-        self.exact = not undecided.any()
+        self.exact: bool = not undecided.any()
         # the 64 digits after the prefix, and what follows these, in the order of a word's bits
-        following, self.beyond = _split(self._by_lane(rest), 64)
-        self.following = following.astype(np.uint64)
+        following, beyond = _split(self._by_lane(rest), 64)
+        self.following: Words = following.astype(np.uint64)
+        self.beyond: NDArray[np.float64] = beyond
         digits = prefix.astype(np.int64)
         last = int(np.bitwise_or.reduce(digits, axis=None)) if self.exact else 1
         skipped = (last & -last).bit_length() - 1 if last else _PREFIX  # digits that are 0 from there on
-        self.planes = [self._words((digits >> place) & 1 == 1) for place in range(skipped, _PREFIX)]
-        self.undecided = self._words(undecided)
-        self.certain = self._words(certain) if certain.any() else None
+        self.planes: list[Words | np.uint64] = [
+            self._words((digits >> place) & 1 == 1) for place in range(skipped, _PREFIX)
+        ]
+        self.undecided: Words | np.uint64 = self._words(undecided)
+        self.certain: Words | np.uint64 | None = self._words(certain) if certain.any() else None
 
     def _by_lane(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values if self.scalar else values.reshape(-1, 64)[:, _PLACE].reshape(-1)
@@ -178,7 +181,8 @@ class Table:
     def __init__(self, p: float) -> None:
         numerator, denominator = p.as_integer_ratio()
         # of a pattern by its weight, in units of their sum over all patterns
-        self.weights = tuple(numerator**k * (denominator - numerator) ** (_PATTERN - k) for k in range(_PATTERN + 1))
+        other = denominator - numerator
+        self.weights: tuple[int, ...] = tuple(numerator**k * other ** (_PATTERN - k) for k in range(_PATTERN + 1))
         self.stages: dict[int, tuple[NDArray[np.uint8], tuple[int, ...]]] = {}
 
     def stage(self, index: int) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
@@ -216,4 +220,7 @@ class Table:
         return words
 
 
-table_of = lru_cache(maxsize=16)(Table)
+@lru_cache(maxsize=16)
+def table_of(p: float) -> Table:
+    """Return the table of p, kept for the next call."""
+    return Table(p)

@@ -27,14 +27,15 @@ class Chunk:
     """Up to 512 columns of a layer: draws tiles of words, of a layer of few neurons with several masks a word."""
 
     def __init__(self, rates: NDArray[np.float64], masks: int, lane: int = 64) -> None:
-        self.neurons = rates.shape[0]
-        self.columns = -(-self.neurons // 64)
-        self.lane, self.each = lane, 64 // lane
-        self.words = -(-masks // self.each)  # of a column
+        self.neurons: int = rates.shape[0]
+        self.columns: int = -(-self.neurons // 64)
+        self.lane: int = lane
+        self.each: int = 64 // lane
+        self.words: int = -(-masks // self.each)  # of a column
         # a power of two, so that halves can be added until few are left
-        self.rows = 2 ** min((_SLICE // self.columns).bit_length() - 1, max(self.words, 1).bit_length())
+        self.rows: int = 2 ** min((_SLICE // self.columns).bit_length() - 1, max(self.words, 1).bit_length())
         places = np.arange(self.columns * 64)
-        self.tail = pack((places % lane if self.each > 1 else places) < self.neurons)[-1, 0]
+        self.tail: np.uint64 = pack((places % lane if self.each > 1 else places) < self.neurons)[-1, 0]
         self.masks = masks
         self.source: Digits | Table
         if rates.strides == (0,):

@@ -23,7 +23,7 @@ class Rows:
     """Masks of n neurons, packed as they are written, and of which neurons they are known."""
 
     def __init__(self, n: int, trials: int) -> None:
-        self.n = n
+        self.n: int = n
         self._packed = self._room(trials)
         self._known: Packed | None = None
 

@@ -32,7 +32,7 @@ class Traced:
 
     def __init__(self, function: Any, argument: Any, called: list[Declared], known: list[Declared]) -> None:
         self._closed, shape = jax.make_jaxpr(function, return_shape=True)(argument)
-        self.tree = jax.tree.structure(shape)
+        self.tree: Any = jax.tree.structure(shape)
         self._own = {rate.path for rate in (*known, *called)}
         self._reading: Any = None
         self._run = jax.jit(self._evaluate)
