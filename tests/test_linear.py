@@ -6,7 +6,7 @@ from faults import lagged
 from scipy import special
 
 from dropstats import Layer
-from dropstats.auditing import TESTS, audit, gf2, triples
+from dropstats.auditing import TESTS, audit, gf2, nulls, triples
 from dropstats.auditing.checks import complexity, linear
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case
@@ -44,6 +44,14 @@ def test_rank_nullity_and_relation(seed):
     found = gf2.relation(words)
     assert bool(found) == (vectors > eliminated(changed))
     assert not np.bitwise_xor.reduce(changed[found], axis=0).any()
+
+
+@pytest.mark.parametrize("bits", [64, 128, 192])
+def test_every_bit_of_every_word_counts(bits):
+    single = np.random.default_rng(bits).permutation(np.eye(bits, dtype=np.uint8))
+    even = single ^ np.roll(single, 1, axis=0)  # all of weight two, which span the vectors of even weight
+    for vectors, expected in ((single, bits), (even, bits - 1)):
+        assert gf2.rank(np.packbits(vectors, axis=1).view(">u8").astype(np.uint64)) == expected
 
 
 @pytest.mark.parametrize("p", [0.5, 0.2])
@@ -93,6 +101,27 @@ def test_triples_are_those_of_their_definition():
     total = (x[far:] * x[far - near : x.size - near] * x[: x.size - far])[:size].sum()
     assert found.correlation == pytest.approx(total / size / 0.21**1.5)
     assert found.pvalue > 0.01
+
+
+@pytest.mark.parametrize(("trials", "n"), [(1, 14), (3, 5), (4, 4), (2, 12), (6, 40), (16, 64)])
+@pytest.mark.parametrize("p", [0.3, 0.5, 0.9])
+def test_the_worst_triple_of_all_lags_is_that_of_its_definition(trials, n, p):
+    kept = np.random.default_rng(n).random((trials, n)) >= p
+    kept[-2:] = kept[-5:-3] ^ kept[-6:-4] if trials > 5 else kept[-2:]
+    x, q, size = (~kept).ravel() - p, 1 - p, trials * n
+    calls = [(a * n, b * n) for b in (2, 3, 4) for a in range(1, b)]  # two of the last four calls
+    each = {}
+    for near, far in {*triples.GENERATORS, *calls}:
+        stop = far + (size - far) // 8 * 8  # whole bytes of the stream
+        if stop > far:
+            before = x[far - near : stop - near] * x[: stop - far]
+            total = float(before @ x[far:stop])
+            chance = nulls.product_bound(total, before, np.ones(before.size, int), (p * q) ** 2, p * q, 1.0)
+            each[chance, near, far] = total / before.size / (p * q) ** 1.5
+    found = triples.worst(Evidence(Recording.from_masks(kept)), p)
+    chance, near, far = min(each, default=(1.0, 0, 0))
+    assert found[1:] == (near, far, pytest.approx(each.get((chance, near, far), 0.0)))
+    assert found.pvalue == pytest.approx(min(1.0, chance * len(each) if each else 1.0), rel=1e-9)
 
 
 @pytest.mark.parametrize("lags", triples.GENERATORS)

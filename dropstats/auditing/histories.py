@@ -63,7 +63,7 @@ def carried(case: Case) -> Carried | None:
 
 def _enough(case: Case) -> Case | None:
     """Return the case of as many calls as tell for sure; None where all are too few."""
-    if case.law.rate in (0.0, 1.0) or not 0 < case.seen.rate < 1 or case.n < 2 or case.trials <= 2 * LATEST:
+    if case.n < 2 or case.trials <= 2 * LATEST:
         return None
     if _log_expected(case, LATEST) > math.log(case.level / LATEST):
         return None
