@@ -9,17 +9,21 @@ import pytest
 from scipy import stats
 
 from dropstats import Channels, DropBlock, FixedCount, Layer
-from dropstats.auditing import audit, audit_streams, covariation, evidence, nulls, order
+from dropstats.auditing import audit, audit_streams, battery, covariation, evidence, nulls, order
 from dropstats.auditing.checks import (
     dispersion,
     drift,
     duplicates,
+    edges,
+    groups,
     lags,
     linear,
+    mean,
     overlaps,
     pairs,
     positions,
     rate,
+    scale,
     serial,
     tiles,
 )
@@ -531,3 +535,205 @@ def test_a_rate_far_from_the_declared_one_is_no_linear_relation(rate):
     kept = np.random.default_rng(1).random((200, 60)) >= rate
     relations = linear.measure(case_of(kept, Layer(60, 0.5), level=1e-3))["relations"]
     assert relations is None or relations.pvalue > 0.01
+
+
+# --- scale ----------------------------------------------------------------------------------------------------------
+
+
+def of_outputs(outputs, law, **recorded):
+    return Case(Evidence(replace(Recording.from_outputs(outputs, p=law.rate), **recorded)), law)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_scales_of_a_format_are_those_of_the_orders_of_its_roundings(dtype):
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="NumPy's bfloat16 and float8 types")
+
+    def held(value, name=dtype):
+        return float(np.float64(value).astype(getattr(ml_dtypes, name, name)))
+
+    wider = [] if dtype == "float32" else ["float32"] if dtype.endswith("16") else ["float32", "float16", "bfloat16"]
+    more = 0
+    for p in np.arange(1, 1999, 2) / 1999:  # of which no 1 / (1 - p) lies within a double's error of a tie
+        keeps = {1 - p, held(1 - p), 1 - held(p), held(1 - held(p))} - {0.0}
+        once = {held(1 / keep) for keep in keeps}
+        found = once | {held(held(1 / (1 - p), name)) for name in wider}
+        assert scale.accepted(float(p), dtype) == {value for value in found if math.isfinite(value)}
+        more += found > once
+    assert more > 0 or not dtype.startswith("float8")  # rounded twice is not the same as once
+
+
+def test_scales_found_from_products_need_not_be_numbers_of_their_format():
+    kept = 0.69921875  # what bfloat16 makes of 0.7
+    for value in (1 / 0.7, 1 / kept):
+        assert scale.matches(value * (1 + 9e-7), 0.3, "bfloat16", 1e-6)
+        assert not scale.matches(value * (1 + 2e-6), 0.3, "bfloat16", 1e-6)
+        assert not scale.matches(value, 0.3, "bfloat16", 0.0)
+    assert not scale.matches(1.0, 1 - 1e-9, "float16", 1e-6)  # 1 - p is 0 in float16
+    assert scale.matches(1 / (1 - (1 - 1e-9)), 1 - 1e-9, "float16", 1e-6)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.25, 0.5, 0.8])
+def test_each_scale_but_the_right_one_is_wrong(p):
+    kept = Layer(64, p or 0.3).sample(40, rng=1)
+    for value in (1.0, 1 - p, 1 / (1 - p), 1 / (1 - p) ** 2, 1 / p if p else 3.0, 2.5):
+        finding = scale.measure(of_outputs(kept * value, Layer(64, p)))
+        assert (finding.broken, finding.observed) == (value != 1 / (1 - p), value)
+    two = kept * 2.0
+    two[7, np.flatnonzero(kept[7])[:2]] = 3.0
+    case = of_outputs(two, Layer(64, p))
+    finding = scale.measure(case)
+    assert (finding.broken, finding.observed) == (True, 2.0)
+    said = f"kept neurons take 2 different values: 2 ({kept.sum() - 2:,} times), 3 (2 times)"
+    assert scale.explain(finding, case, True) == said
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3])
+def test_what_was_rounded_to_another_format_is_named(p):
+    half = np.float16
+    for value, said in (
+        (float(half(1 / (1 - p))), "1/(1 - p) rounded to float16"),
+        (1 / float(half(1 - p)), "1/(1 - p), of 1 - p rounded to float16"),
+        (1 / (1 - float(half(p))), "1/(1 - p), of p rounded to float16"),
+    ):
+        value = float(np.float32(value))
+        case = of_outputs((Layer(64, p).sample(40, rng=1) * value).astype(np.float32), Layer(64, p))
+        finding = scale.measure(case)
+        assert finding.broken
+        assert scale.explain(finding, case, True) == f"scale {value:.17g} is {said}, in outputs of float32"
+    near = 1 - 1e-9  # in float16 and bfloat16 p is 1, and 1 - p in float16 is 0
+    case = of_outputs((np.arange(64) % 2 * np.ones((40, 1))).astype(np.float32), Layer(64, near))
+    assert scale.explain(scale.measure(case), case, True).startswith("scale 1 where 1/(1 - p) = 1e+09")
+
+
+# --- mean -----------------------------------------------------------------------------------------------------------
+
+
+def largest(count, n, low, high):
+    """Return the largest two-sided p-value of a count over a grid of rates."""
+    tails = [min(stats.binom.cdf(count, n, r), stats.binom.sf(count - 1, n, r)) for r in np.linspace(low, high, 101)]
+    return min(1.0, 2 * max(tails))
+
+
+def with_drops(drops, value, dtype):
+    """Return outputs of 100 masks of 100 neurons that drop so many in all."""
+    return (value * (np.random.default_rng(1).permutation(10_000) >= drops)).reshape(100, 100).astype(dtype)
+
+
+@pytest.mark.parametrize("value", [1.3, 1.6, 1.0 / 0.9])
+@pytest.mark.parametrize("off", [-150, -5, -4, -3, -1, 0, 1, 3, 4, 5, 150])
+def test_the_mean_is_preserved_at_the_rates_that_the_scale_fits(value, off):
+    held = float(np.float16(value))
+    fitting = 1 - 1 / held
+    low, high = (fitting + side * 2.0**-11 / held for side in (-1, 1))  # within half a unit of float16
+    if value == 1 / 0.9:  # the declared scale, as float16 has it: from its own rate to the declared one
+        low, high = sorted([fitting, 0.1])
+    drops = round(10_000 * fitting) + off
+    finding = mean.measure(of_outputs(with_drops(drops, held, np.float16), Layer(100, 0.1)))
+    assert finding.pvalue == pytest.approx(largest(drops, 10_000, low, high))
+    assert finding.observed == pytest.approx((1 - drops / 10_000) * held)
+    assert finding.expected == 1
+
+
+def test_a_format_that_nobody_recorded_may_be_any():
+    # the scale is that of the p that the law really has, in bfloat16
+    law = Layer.rounded(100, 0.3, rule="flash-attention-2")
+    value = 1.421875 if law.rate < 0.3 else 1.4296875
+    outputs = with_drops(3000, value, np.float32)
+    for dtype in ("bfloat16", None):
+        assert mean.measure(of_outputs(outputs, law, dtype=dtype)).expected == 1
+
+
+def test_values_without_a_positive_mean_preserve_none():
+    outputs = with_drops(1000, 1.25, np.float64)
+    for sign in (-1, np.where(np.cumsum(outputs > 0).reshape(outputs.shape) % 2, 1, -1)):
+        case = of_outputs(outputs * sign, Layer(100, 0.1))
+        finding = mean.measure(case)
+        assert finding.broken
+        assert mean.explain(finding, case, True).startswith(f"kept values average {-1.25 if np.ndim(sign) == 0 else 0}")
+
+
+def test_dependence_that_widens_the_rate_widens_the_mean():
+    # neurons drop in groups of 50, so that the rate varies 50 times as much, and with it the mean
+    outputs = Channels(40, 50, 0.1).sample(100, rng=12) / 0.9
+    naive = mean.measure(of_outputs(outputs, Layer(2000, 0.1)))
+    report = audit(Recording.from_outputs(outputs, p=0.1))
+    assert naive.pvalue < 1e-4
+    assert report["mean"].pvalue > 0.01
+    assert report["pairs"].verdict == "fail"
+
+
+# --- edges ----------------------------------------------------------------------------------------------------------
+
+
+def test_rules_without_exception_are_those_of_their_definition():
+    law = Layer(5, [0.0, 0.5, 1.0, 0.0, 1.0])
+    kept = law.sample(30, rng=1)
+    right = edges.measure(case_of(kept, law))
+    assert (right.broken, right.observed) == (False, 0)
+    assert edges.explain(right, case_of(kept, law), False) == "p = 0 drops nothing and p = 1 keeps nothing"
+    kept[3, 0] = kept[9, 3] = False
+    kept[20, 4] = True
+    wrong = edges.measure(case_of(kept, law))
+    assert (wrong.broken, wrong.observed, wrong["dropped"], wrong["kept"]) == (True, 3, 2, 1)
+    said = edges.explain(wrong, case_of(kept, law), True)
+    assert said == "2 neurons of p = 0 are dropped; 1 neuron of p = 1 is kept"  # of few neurons, at several rates
+
+
+@pytest.mark.parametrize("neurons", [64, 65, 1000])
+def test_a_step_of_uniform_numbers_is_named_where_it_is_small(neurons):
+    kept = np.arange(neurons)[None] != 7
+    case = case_of(kept, Layer(neurons, 0.0))
+    said = edges.explain(edges.measure(case), case, True)
+    step = f", 1 in {neurons:,}: as with <= for <, or uniforms that are 0 or 1"
+    assert said == "1 neuron of p = 0 is dropped" + step * (neurons > 64)
+
+
+@pytest.mark.parametrize(("p", "enough"), [(0.3, 26), (0.01, 917), (1.0, 1)])
+def test_nan_inputs_none_of_which_is_dropped_are_no_chance(p, enough):
+    # the level is 1e-4: 0.7^26 = 9.4e-5, 0.99^917 = 9.9e-5
+    for number, dropped in ((enough, 0), (enough - 1, 0), (enough, 1)):
+        inputs = np.ones((1, number + 1))
+        inputs[0, :number] = np.nan
+        outputs = inputs.copy()
+        outputs[0, :dropped] = 0
+        outputs[0, -1] = 0
+        recording = Recording.from_outputs(outputs, p=p, inputs=inputs)
+        case = Case(Evidence(recording), Layer(number + 1, p))
+        finding = edges.measure(case)
+        expected = number if number == enough and not dropped else 0
+        assert finding.numbers.get("multiplied", 0) == expected
+        assert finding.broken == bool(expected)
+        if expected:
+            said = edges.explain(finding, case, True)
+            assert said == f"none of {number:,} NaN inputs became 0: dropout multiplies by the mask"
+
+
+def test_outputs_of_which_none_is_kept_may_still_be_wrong():
+    outputs = np.zeros((20, 10))
+    outputs[3, 4] = np.nan
+    case = of_outputs(outputs, Layer(10, 0.5))
+    finding = edges.measure(case)
+    assert (finding.state, finding.broken, finding.observed) == ("judged", True, 1)
+    assert edges.explain(finding, case, True) == "1 output is NaN"
+    assert edges.measure(case_of(np.zeros((20, 10), bool), Layer(10, 0.5))).state == "not applicable"
+
+
+# --- groups ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [1, 50, 2**24])
+@pytest.mark.parametrize("law", [Channels(5, 4, 0.3), Channels.locked(4, 5, 0.3)], ids=repr)
+def test_groups_that_differ_inside_are_counted_in_every_call(monkeypatch, block, law):
+    monkeypatch.setattr(groups, "_BLOCK", block)
+    kept = law.sample(30, rng=1)
+    for call, neuron in ((0, 3), (0, 4), (12, 19), (29, 0)):
+        kept[call, neuron] ^= True
+    case = battery._reduced(case_of(kept, law))[0]
+    finding = groups.measure(case)
+    differ = np.stack([np.ptp(kept[:, law.group_of == group].astype(int), axis=1) for group in range(5)], axis=1)
+    assert (finding.observed, finding.broken) == (differ.sum(), True)
+    call, group = (int(one) for one in np.argwhere(differ)[0])
+    assert finding["first"] == (call, group)
+    inside = ~kept[call, law.group_of == group]
+    said = f"in call 0 group {group} drops {inside.sum()} of its 4 neurons ({differ.sum()} of 150 groups differ inside)"
+    assert groups.explain(finding, case, True).endswith(said)
