@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from dropstats import Channels, DropBlock, FixedCount, Layer, Network, Neuron
-from dropstats.counts import Binomial, Table, binomial_interval, binomial_tails, hypergeometric
+from dropstats.counts import Binomial, Table, binomial_interval, binomial_tails, hypergeometric, point_mass
+from dropstats.counts.quick import QuickBinomial
 
 REFERENCE = Path(__file__).parent / "reference"
 DEEP = json.loads((REFERENCE / "binomial_deep.json").read_text())["cases"]
+BORDERS = json.loads((REFERENCE / "binomial_borders.json").read_text())["cases"]
 SUMS = json.loads((REFERENCE / "sum_deep.json").read_text())["cases"]
 UNIT = 5e-324
 
@@ -32,13 +34,27 @@ def test_binomials_where_scipys_lose_digits(tag):
     cases = [case for case in DEEP if case["tag"] == tag]
     assert len(cases) >= 10
     for case in cases:
-        n, k, p = case["n"], case["k"], float.fromhex(case["p_hex"])
-        law, mirror = Binomial(n, p), Binomial(n, p).mirror()
-        for method, other, at in (("pmf", "pmf", n - k), ("cdf", "sf", n - k - 1), ("sf", "cdf", n - k - 1)):
-            values = getattr(law, method)(k), getattr(law, method)(np.array([k, k]))[1], getattr(mirror, other)(at)
-            assert all(right(value, case[method]) for value in values), (method, n, p, k)
-            logs = getattr(law, "log" + method)(k), getattr(law, "log" + method)(np.array([k, k]))[0]
-            assert all(right_log(value, case["log_" + method]) for value in logs), (method, n, p, k)
+        check_binomial(case)
+
+
+@pytest.mark.parametrize("n", sorted({case["n"] for case in BORDERS}))
+def test_binomials_where_one_method_takes_over_from_another(n):
+    for case in BORDERS:
+        if case["n"] == n:
+            check_binomial(case)
+
+
+def check_binomial(case):
+    """Compare all answers about a count, alone, in a short and in a long array, of dropped and of kept."""
+    n, k, p = case["n"], case["k"], float.fromhex(case["p_hex"])
+    law, mirror = Binomial(n, p), Binomial(n, p).mirror()
+    for method, other, at in (("pmf", "pmf", n - k), ("cdf", "sf", n - k - 1), ("sf", "cdf", n - k - 1)):
+        values = [getattr(law, method)(x) for x in (k, [k, k], np.full(200, k))]
+        values += [getattr(mirror, other)(x) for x in (at, [at, at])]
+        assert all(right(np.ravel(value)[-1], case[method]) for value in values), (method, n, p, k)
+        logs = [getattr(law, "log" + method)(x) for x in (k, [k, k], np.full(200, k))]
+        logs += [getattr(mirror, "log" + other)(x) for x in (at, [at, at])]
+        assert all(right_log(np.ravel(value)[-1], case["log_" + method]) for value in logs), (method, n, p, k)
 
 
 def test_the_cases_of_the_issue():
@@ -126,6 +142,36 @@ def test_intervals_are_sums_of_probabilities(law, low, high):
     if truth == 0:
         logs = law.dropped.logpmf(np.arange(low, high + 1))
         assert log == pytest.approx(np.logaddexp.reduce(logs), rel=1e-12, abs=0)
+
+
+# the log of P(low <= X <= high), counted from the mean, of 18 billion neurons and p = 1/2: too many counts to be summed;
+# mpmath with 50 digits, each tail term by term
+WIDE = {
+    (-32800, 32800): -0.9804808307058866901,
+    (-32768, 32767): -0.9813957198769648791,
+    (70_000, 140_000): -2.0408624779142466322,
+    (-40_000, -10): -1.4940867283426742026,
+    (-10, 70_000): -1.0449613676636669959,
+    (2_000_000, 2_100_000): -448.7592721389965744,
+}
+
+
+@pytest.mark.parametrize("ends", [*WIDE, *((-high, -low) for low, high in WIDE)], ids=str)
+@pytest.mark.parametrize("kind", ["plain", "mirror", "quick", "quick kept"])
+def test_wide_intervals_come_from_tails(ends, kind):
+    n = 18 * 10**9
+    law = QuickBinomial(n, 0.5, kind == "quick kept") if "quick" in kind else Binomial(n, 0.5)
+    law, truth = law.mirror() if kind == "mirror" else law, WIDE.get(ends) or WIDE[-ends[1], -ends[0]]
+    low, high = (n // 2 + end for end in ends)
+    assert law.between(low, high, log=True) == pytest.approx(truth, rel=1e-12, abs=0)
+    assert law.between(low, high) == pytest.approx(math.exp(truth), rel=1e-12 * max(1, -truth), abs=0)
+
+
+def test_wide_intervals_that_cannot_occur():
+    law = point_mass(10**6, 3)
+    for count, low, high in ((law, 100, 900_000), (law.mirror(), 100_000, 999_900)):
+        assert count.between(low, high) == 0
+        assert count.between(low, high, log=True) == -math.inf
 
 
 def test_quantiles_of_deep_levels():
