@@ -3,6 +3,7 @@
 import json
 import math
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,57 @@ def test_sums_of_multiples_near_the_smallest_doubles():
     assert [law.sf(k) for k in small] == law.sf(small).tolist()
 
 
+def logs_of(fractions):
+    """Return the natural logs of exact fractions, also below the range of doubles."""
+    shifts = [f.denominator.bit_length() - f.numerator.bit_length() for f in fractions]
+    digits = zip(fractions, shifts, strict=True)
+    return [math.log(f * 2**shift) - shift * math.log(2) if f else -math.inf for f, shift in digits]
+
+
+@pytest.mark.parametrize("certain", [0, 7])
+@pytest.mark.parametrize("upward", [False, True])
+@pytest.mark.parametrize("kind", ["channels", "fixed count", "table"])
+def test_whole_tails_of_sums_by_tilting(certain, upward, kind):
+    """Every count of a sum whose pieces are tilted apart, below 1e-300 in both tails, in exact fractions."""
+    p = Fraction(1, 2**20) if upward else 1 - Fraction(1, 2**20)
+    other = {
+        "channels": Channels(30, 3, float(p)),
+        "fixed count": FixedCount(12, 5),
+        "table": DropBlock(3, 3, 2, gamma=float(p)),
+    }[kind]
+    if kind == "channels":
+        first = [Fraction(0)] * 91
+        for i in range(31):
+            first[3 * i] = math.comb(30, i) * p**i * (1 - p) ** (30 - i)
+    elif kind == "fixed count":
+        first = [Fraction(k == 5) for k in range(13)]
+    else:  # four seeds: one covers 4 of 9, two side by side 6, across 7, three 8, four 9
+        q, first = 1 - p, [Fraction(0)] * 10
+        for covered, ways, seeds in ((0, 1, 0), (4, 4, 1), (6, 4, 2), (7, 2, 2), (8, 4, 3), (9, 1, 4)):
+            first[covered] += ways * p**seeds * q ** (4 - seeds)
+    exact = [Fraction(0)] * (certain + len(first) + 80)
+    for i, a in enumerate(first):
+        for j in range(81):
+            exact[certain + i + j] += a * math.comb(80, j) * p**j * (1 - p) ** (80 - j)
+    law = Network(Layer(certain, 1.0), other, Layer(80, float(p))).dropped
+    k = np.arange(law.n + 1)
+    below = list(accumulate(exact))
+    above = [1 - x for x in below]
+    for name, truth in (("logpmf", exact), ("logcdf", below), ("logsf", above)):
+        wanted = np.array(logs_of(truth))
+        for got in (getattr(law, name)(k), np.array([getattr(law, name)(x) for x in k.tolist()])):
+            np.testing.assert_allclose(got, wanted, rtol=1e-13, atol=1e-13, err_msg=name)
+    assert min(log for log in logs_of(exact) if log > -math.inf) < -900
+
+
+def test_tables_whose_middle_is_remote():
+    """Next to the likeliest count as well logs serve where a probability is below the range of doubles."""
+    law = Table(np.array([-800.0, -750.0, 0.0, -760.0, -790.0]), n=6, start=1)
+    assert law.logpmf(np.arange(7)).tolist() == [-math.inf, -800, -750, 0, -760, -790, -math.inf]
+    assert [law.logcdf(k) for k in (0, 1, 2)] == [-math.inf, -800, pytest.approx(-750 + math.exp(-50), rel=1e-15)]
+    assert [law.logsf(k) for k in (3, 4, 5)] == [pytest.approx(-760 + math.exp(-30), rel=1e-15), -790, -math.inf]
+
+
 def test_tables_near_the_smallest_doubles():
     """A hypergeometric law in exact fractions, and a DropBlock of few seeds by its corners."""
     law = hypergeometric(3000, 1500, 1200)
@@ -144,8 +196,8 @@ def test_intervals_are_sums_of_probabilities(law, low, high):
         assert log == pytest.approx(np.logaddexp.reduce(logs), rel=1e-12, abs=0)
 
 
-# the log of P(low <= X <= high), counted from the mean, of 18 billion neurons and p = 1/2: too many counts to be summed;
-# mpmath with 50 digits, each tail term by term
+# the log of P(low <= X <= high), counted from the mean, of 18 billion neurons and p = 1/2: too many counts to be added
+# up; mpmath with 50 digits, each tail term by term
 WIDE = {
     (-32800, 32800): -0.9804808307058866901,
     (-32768, 32767): -0.9813957198769648791,
