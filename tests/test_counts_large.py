@@ -113,6 +113,31 @@ def test_tables_of_any_number_of_rates(n, kind):
     assert law.pmf(int(k[0])) == law.pmf(k)[0] == law.pmf(k.astype(float))[0]
 
 
+@pytest.mark.parametrize(
+    ("n", "p"), [(9, 0.3), (1100, 0.5), (2000, 1e-4), (30_000, 0.974), (30_000, 0.026), (10**6, 0.4), (10**9, 1e-7)]
+)
+def test_the_table_of_a_binomial_holds_all_that_a_double_can(n, p):
+    """From the first to the last probability above 1e-350: the outermost by logs of scipy's gamma function."""
+    start, pmf = convolution.convolve(np.array([float(n)]), np.array([p]), np.array([1 - p]))
+    k, least = start + np.arange(pmf.size), -1022 * math.log(2) - 140 * math.log(2)
+    large = pmf > 1e-240
+    np.testing.assert_allclose(pmf[large] * 2.0**-140, stats.binom(n, p).pmf(k[large]), rtol=1e-8)
+    for end, outside in ((k[0], k[0] - 1), (k[-1], k[-1] + 1)):
+        assert stats.binom(n, p).logpmf(end) > least - 1e-5
+        assert outside in (-1, n + 1) or stats.binom(n, p).logpmf(outside) < least + 1e-5
+
+
+def test_sums_that_are_too_long_are_refused_before_they_begin(monkeypatch):
+    n, p = np.array([20_000.0, 30_000.0, 9.0]), np.array([0.3, 0.4, 0.5])
+    sizes = [convolution.convolve(n[[i]], p[[i]], 1 - p[[i]]).pmf.size for i in range(2)]
+    monkeypatch.setattr(convolution, "_MAX_WORK", 1.1 * sizes[0] * sizes[1])
+    assert convolution.convolve(n, p, 1 - p).pmf.sum() * 2.0**-140 == pytest.approx(1, rel=1e-12)
+    monkeypatch.setattr(convolution, "_MAX_WORK", 0.9 * sizes[0] * sizes[1])
+    monkeypatch.setattr(convolution, "_binomial_table", None)
+    with pytest.raises(ValueError, match=f"needs a convolution of {sizes[0]} by {sizes[1]} probabilities"):
+        convolution.convolve(n, p, 1 - p)
+
+
 def test_long_products_are_sums_of_positive_terms():
     rng = np.random.default_rng(0)
     a, b = (10 ** rng.uniform(-100, 0, size) for size in (1100, 40_000))
