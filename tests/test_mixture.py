@@ -72,3 +72,8 @@ def test_a_huge_layer_beside_huge_channels():
 def test_short_tables_are_still_made():
     assert isinstance(Network(Layer(1000, 0.5), Channels(100, 64, 0.5)).dropped, Sum)
     assert isinstance(sums.add(Binomial(10, 0.5), Scaled(Binomial(10, 0.5), 10)), Sum)
+    # and so are those of two multiples, of a table, and of a multiple of more values than one goes through
+    assert isinstance(Network(Channels(10**5, 10**5, 0.5), Channels(10**4, 10**6, 0.5)).dropped, Sum)
+    assert isinstance(Network(DropBlock(4, 4, 2, p=0.1), Layer(10**10, 0.5)).dropped, Sum)
+    assert isinstance(Network(Layer(10**10, 0.5), Channels(2**17, 10**5, 0.5)).dropped, Sum)
+    assert isinstance(Network(Layer(10**10, 0.5), Channels(2**17 - 1, 10**5, 0.5)).dropped, Mixture)

@@ -47,8 +47,8 @@ class Binomial(Count):
         super().__init__(n)
         self.p = p
         self._beta = n <= _BETA_N and p >= _BETA_P
-        self._takes_numbers = 0 < p < 1 and n > 0
-        if not self._takes_numbers:
+        self._varies = 0 < p < 1 and n > 0
+        if not self._varies:
             point = point_mass(n, n if p == 1 else 0)
             for name in ("_pmf", "_logpmf", "_cdf", "_logcdf", "_sf", "_logsf"):
                 setattr(self, name, getattr(point, name))
@@ -185,10 +185,10 @@ class Binomial(Count):
         return self.n * (1 - self.p)
 
     def _sum(self, low: int, high: int) -> float:
-        return math.exp(self._log_sum(low, high)) if self._takes_numbers else super()._sum(low, high)
+        return math.exp(self._log_sum(low, high)) if self._varies else super()._sum(low, high)
 
     def _log_sum(self, low: int, high: int) -> float:
-        if high - low > _RATIOS or not self._takes_numbers:
+        if high - low > _RATIOS or not self._varies:
             return super()._log_sum(low, high)
         # from the likeliest one on, for from each count to the next the factor is a simple one
         top, odds = min(max(math.floor(self.n * self.p), low), high), self.p / (1 - self.p)
@@ -203,7 +203,7 @@ class Binomial(Count):
 
     def entropy(self) -> Any:
         """Shannon entropy of the count, in nats; within 1e-9 for every n."""
-        return np.float64(entropy(self.n, self.p) if self._takes_numbers else 0.0)
+        return np.float64(entropy(self.n, self.p) if self._varies else 0.0)
 
     def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
         return np.asarray(source.binomial(self.n, self.p, size))

@@ -43,7 +43,6 @@ class Mixture(Count):
     def __init__(self, count: Count, multiple: Scaled) -> None:
         super().__init__(count.n + multiple.n)
         self.count, self.multiple = count, multiple
-        self._takes_numbers = True
 
     @property
     def counts(self) -> tuple[Count, Count]:
@@ -84,8 +83,7 @@ class Mixture(Count):
     def _tail(self, k: Any, upward: bool) -> Any:
         """Return the log of a tail: of the larger one as the complement of the other."""
         tails = (self.count.logcdf, self.count.logsf)
-        asked = np.minimum(self._mixed(tails[upward], k), 0.0)
-        other = np.minimum(self._mixed(tails[not upward], k), 0.0)
+        asked, other = self._mixed(tails[upward], k), np.minimum(self._mixed(tails[not upward], k), 0.0)
         out = np.where(asked < -math.log(2), asked, log1mexp(np.asarray(other)))
         return float(out) if isinstance(k, float) else out
 
