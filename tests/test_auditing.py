@@ -518,6 +518,31 @@ def test_evidence_in_pieces_is_that_of_the_whole(monkeypatch):
     np.testing.assert_array_equal(parts.elements(250, 733), ~masks.reshape(-1)[250:733])
 
 
+@pytest.mark.parametrize("calls", [0, 512], ids=["by transforms", "by products"])
+def test_correlation_of_masks_is_the_mean_of_products(monkeypatch, calls):
+    from dropstats.auditing import evidence
+
+    monkeypatch.setattr(evidence, "_CALLS", calls)
+    monkeypatch.setattr(evidence, "_BLOCK", 4096)
+    rates = np.random.default_rng(3).random(50)
+    rates[[4, 20]] = 0.0, 1.0  # which say nothing
+    masks = Layer(50, rates).sample(40, rng=4)
+    inner = (rates > 0) & (rates < 1)
+    standardised = ((~masks - rates) / np.sqrt(np.maximum(rates * (1 - rates), 1e-9)))[:, inner]
+    expected = [np.mean(standardised[: 40 - lag] * standardised[lag:]) for lag in range(40)]
+    np.testing.assert_allclose(Evidence(Recording.from_masks(masks)).lag_correlation(rates), expected, atol=1e-5)
+
+
+def test_a_sum_of_counts_has_the_tails_of_its_law():
+    law = Layer(300, 0.1)
+    pmf = law.dropped.pmf(np.arange(301))
+    for observed in (0, 5500, 5850, 6000, 6180, 6700, 60_000):
+        low, high = nulls.count_sum_tails(pmf, 200, observed)
+        total = law.total(200)
+        assert (low, high) == pytest.approx((total.cdf(observed), total.sf(observed - 1)), abs=2e-12)
+    assert nulls.count_sum_tails(np.array([0.5, 0, 0, 0, 0.5]), 3, 8) == pytest.approx((0.875, 0.5))
+
+
 @pytest.mark.parametrize("n", [1, 8, 9, 16, 17, 40])
 def test_distinct_masks_are_counted_whatever_their_width(n):
     masks = Layer(n, 0.1).sample(500, rng=n)

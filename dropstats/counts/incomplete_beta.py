@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+from scipy.special import _ufuncs
 
 Floats = NDArray[np.float64]
 
+# Up to this n the cdf of scipy (Boost) is the same to 1e-13, and takes a sixth of the time of `betaincc`.
+_FEW = 2**10
 # From this many counts on it pays to look for equal ones.
 _MANY = 1000
 
@@ -19,7 +22,10 @@ _MANY = 1000
 def at_most(k: Any, n: Any, p: Any) -> Floats:
     """Return P(X <= k) of X ~ Bin(n, p), 0 <= p <= 1; k may lie outside 0..n."""
     with np.errstate(invalid="ignore"):
-        inside = special.betaincc(np.maximum(k + 1, 1), np.maximum(n - k, 1), p)
+        if np.max(n, initial=0) <= _FEW:
+            inside = _ufuncs._binom_cdf(np.clip(k, 0, n), n, p)
+        else:
+            inside = special.betaincc(np.maximum(k + 1, 1), np.maximum(n - k, 1), p)
     return np.where(k < 0, 0.0, np.where(k >= n, 1.0, inside))
 
 

@@ -308,6 +308,8 @@ class LawMethods:
         from dropstats import counts
 
         if self.independent:
+            if self.rates.strides != (0,):
+                return counts.of_each(self.rates, masks)
             return counts.of_rates((p, number * masks) for p, number in self._rate_counts())
         return self.dropped if masks == 1 and self.has_counts else None
 
@@ -325,6 +327,8 @@ class LawMethods:
         from dropstats import counts
 
         if self.independent:
+            if self.rates.strides != (0,):
+                return counts.of_each(self.rates**2, pairs)
             return counts.of_rates((p * p, number * pairs) for p, number in self._rate_counts())
         return None
 
