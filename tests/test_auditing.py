@@ -206,6 +206,28 @@ def test_bars_and_law_of_the_picture_are_comparable(law):
     assert ((masks - expected)[likely] ** 2 / expected[likely]).sum() < stats.chi2.isf(1e-4, likely.sum())
 
 
+@pytest.mark.parametrize("law", [Layer(400, 0.5), Channels(4096, 16, 0.5), Channels(8, 16, 0.2)], ids=repr)
+@pytest.mark.parametrize("kept", [0.0, 0.5, 1.0])
+def test_bars_hold_the_masks_and_the_law_wherever_they_are(law, kept):
+    masks = np.zeros((10, law.n), bool)
+    masks[:, : round(kept * law.n)] = True
+    panel = audit(masks, law, tests=["rate"]).pictures["counts"]
+    assert panel["masks"].sum() == 10
+    assert panel["expected"].sum() == pytest.approx(10, rel=1e-2)
+    size = law.n // getattr(law, "reduced", law).n  # whole groups are dropped
+    widths = np.diff(panel["edges"])
+    assert widths[0] % size == 0
+    assert (widths == widths[0]).all()
+    # about 40 bars, or one for each number of groups
+    assert 20 <= widths.size <= 81 or (widths[0] == size and widths.size <= 40)
+
+
+def test_lags_of_a_single_mask_are_not_drawn():
+    report = audit(kept(1, 64), p=0.1, tests=["rate"])
+    assert report.pictures["lags"] == {}
+    assert "not defined for these masks" in [text.get_text() for text in report.plot().axes[3].texts]
+
+
 def test_plot_draws_into_a_figure_that_is_given():
     given = plots.Figure()
     assert audit(kept(1, 32), p=0.1, tests=["rate"]).plot(given) is given
@@ -588,6 +610,8 @@ def test_audit_shows_progress(capsys):
     assert seen == {"total": len(TESTS), "desc": "auditing", "unit": "test", "tests": len(TESTS)}
     assert str(shown) == str(audit(masks, p=0.5, progress=True)) == str(audit(masks, p=0.5))
     assert capsys.readouterr().err == ""  # what takes less than a second shows nothing
+    audit_streams({"a": masks, "b": masks}, p=0.5, progress=True)
+    assert capsys.readouterr().err == ""
     audit_streams({"a": masks, "b": masks}, p=0.5, progress=bar)
     assert seen["tests"] == seen["total"] < len(TESTS)
     audit(np.where(masks, 2.0, 0.0), GaussianDropout(0.5), progress=bar)
@@ -684,6 +708,44 @@ def test_scales_agree_to_half_a_unit_of_bfloat16():
     assert causes.near(2 * (1 + 2**-8), 2.0)
     assert not causes.near(2 * (1 + 2**-7), 2.0)
     assert not causes.near(1.0, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "rate", "said"),
+    [
+        (1.0, 0.3, 0.3, "kept values are not scaled (direct scaling)"),
+        (1 / 0.3, 0.3, 0.3, "1/p: keep probability given as p"),
+        (1 / 0.49, 0.3, 0.3, "scaled twice"),
+        (0.7, 0.3, 0.3, "multiplied by 1 - p instead of divided"),
+        (1.3, 0.3, 0.3, "1 + p in place of 1/(1 - p)"),
+        (0.3, 0.3, 0.3, "the scale is p"),
+        (1 / 0.6, 0.3, 0.4, "1/(1 - r) of the rate r observed"),
+        (5.0, 0.3, 0.4, ""),
+        (5.0, 0.3, 1.0, ""),  # no scale is that of a rate of 1
+        (5.0, 0.0, 0.1, ""),  # nor 1/p for p = 0
+        (math.inf, 0.0, 1.0, ""),
+    ],
+)
+def test_cause_of_a_scale(value, p, rate, said):
+    assert causes.of_scale(value, p, rate) == said
+
+
+def test_cause_of_nothing_dropped():
+    off = "nothing is dropped: dropout is off, as in evaluation"
+    assert causes.of_rate(0.0, 0.3, 1e6, n=64) == off
+    assert causes.of_rate(0.0, 0.3, 1e6, n=1) == off
+    assert causes.of_rate(0.0, 0.01, 1e6, n=64) == (
+        f"{off}, or p is below 1/16 and rounded to 0, or int(p n) = int(0.01 * 64) = 0 neurons are dropped"
+    )
+    assert causes.of_rate(0.0, 0.01, 1e6, n=100) == f"{off}, or p is below 1/16 and rounded to 0"
+    assert causes.of_rate(0.0, 0.0, 1e6, n=64) == off
+
+
+def test_cause_of_nans():
+    multiplied = "0 times an infinite input: the mask is multiplied with the input"
+    assert causes.of_nans(3, 3, 1.0, 0) == multiplied
+    assert causes.of_nans(3, 1, 1.0, 0) == "0 times 1/(1 - p), which is infinite at p = 1"
+    assert causes.of_nans(3, 1, 1.0, 50) == causes.of_nans(3, 1, 0.1, 0) == ""
 
 
 def test_evaluation_mode_is_one_finding():

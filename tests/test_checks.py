@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dropstats import Channels, DropBlock, FixedCount, Layer
-from dropstats.auditing import audit, audit_streams, battery, covariation, evidence, nulls, order
+from dropstats import Channels, DropBlock, FixedCount, Layer, Network
+from dropstats.auditing import audit, audit_streams, battery, covariation, evidence, nulls, order, words
 from dropstats.auditing.checks import (
     dispersion,
     drift,
@@ -28,7 +28,8 @@ from dropstats.auditing.checks import (
     tiles,
 )
 from dropstats.auditing.evidence import Evidence
-from dropstats.auditing.finding import Case
+from dropstats.auditing.finding import GROUP, Case, Finding
+from dropstats.auditing.judge import Judged
 from dropstats.auditing.order import Spread
 from dropstats.auditing.streams import Agreement, Streams, design_effect
 from dropstats.auditing.stretches import Search, Stretch, equal_windows, within_one
@@ -101,9 +102,9 @@ def test_words_of_counts():
     assert audit(masks, p=0.5, tests="dispersion")["dispersion"].message.endswith(
         "the counts are kept close to their mean"
     )
-    for trials, words in ((1, "1 mask is too few"), (7, "7 masks are too few")):
+    for trials, says in ((1, "1 mask is too few"), (7, "7 masks are too few")):
         message = audit(Layer(64, 0.5).sample(trials, rng=1), p=0.5, tests="dispersion")["dispersion"].message
-        assert message == f"{words} to test the variance of the counts"
+        assert message == f"{says} to test the variance of the counts"
 
 
 # --- rate -----------------------------------------------------------------------------------------------------------
@@ -169,9 +170,9 @@ def test_words_of_positions():
     frozen = np.repeat(Layer(64, 0.5).sample(1, rng=1), 100, axis=0)
     said = audit(frozen, p=0.5, tests="positions")["positions"].message
     assert said == "every neuron is always or never dropped: the masks do not change"
-    for trials, words in ((1, "1 mask is"), (3, "3 masks are")):
+    for trials, says in ((1, "1 mask is"), (3, "3 masks are")):
         said = audit(Layer(64, 0.5).sample(trials, rng=1), p=0.5, tests="positions")["positions"].message
-        assert said == f"{words} too few to detect even a neuron that is always dropped"
+        assert said == f"{says} too few to detect even a neuron that is always dropped"
 
 
 # --- pairs ----------------------------------------------------------------------------------------------------------
@@ -468,6 +469,18 @@ def test_where_masks_cannot_depend_on_each_other():
     assert (single.verdict, single.message) == ("inconclusive", "a single mask has no other to compare with")
 
 
+@pytest.mark.parametrize("law", [Layer(16, np.tile([0.0, 1.0], 8)), Network(Layer(8, 0.0), FixedCount(8, 8))], ids=repr)
+def test_masks_of_neurons_of_p_0_and_1_are_judged_by_edges_alone(law):
+    kept = law.sample(50, rng=1)
+    report = audit(kept, law)
+    assert report.passed
+    assert {report[name].verdict for name in ("pairs", "lags", "serial", "overlaps")} == {"not applicable"}
+    kept[7, 3] ^= True
+    assert audit(kept, law)["edges"].verdict == "fail"
+    lags = report.pictures["lags"]
+    assert lags["correlation"].tolist() == [0.0] * lags["lag"].size
+
+
 # --- several streams ------------------------------------------------------------------------------------------------
 
 
@@ -737,3 +750,144 @@ def test_groups_that_differ_inside_are_counted_in_every_call(monkeypatch, block,
     inside = ~kept[call, law.group_of == group]
     said = f"in call 0 group {group} drops {inside.sum()} of its 4 neurons ({differ.sum()} of 150 groups differ inside)"
     assert groups.explain(finding, case, True).endswith(said)
+
+
+# --- which neurons are looked at --------------------------------------------------------------------------------------
+
+
+def test_streams_are_those_of_the_most_frequent_rates():
+    often = {0.5: 3, 0.1: 9, 0.0: 40, 0.2: 7, 0.9: 1, 0.3: 8, 1.0: 30, 0.4: 6, 0.6: 5, 0.7: 4, 0.8: 2, 0.05: 10}
+    rates = np.random.default_rng(1).permutation(np.repeat(list(often), list(often.values())))
+    case = case_of(Layer(rates.size, rates).sample(50, rng=1), Layer(rates.size, rates))
+    assert [(one.law.rate, one.n) for one in case.streams] == [
+        (0.05, 10), (0.1, 9), (0.3, 8), (0.2, 7), (0.4, 6), (0.6, 5), (0.7, 4), (0.5, 3),
+    ]  # fmt: skip
+    for one in case.streams:
+        expected = case.seen.neuron_drops[rates == one.law.rate]
+        np.testing.assert_array_equal(one.seen.neuron_drops, expected)
+
+
+def test_a_stream_that_begins_without_drops_has_no_correlation(monkeypatch):
+    monkeypatch.setattr(evidence, "_STREAM", 640)
+    kept = np.concatenate([np.ones((10, 64), bool), Layer(64, 0.5).sample(100, rng=1)])
+    seen = Evidence(Recording.from_masks(kept))
+    np.testing.assert_array_equal(seen.stream_correlation, np.zeros(321))
+    assert serial.measure(case_of(kept, Layer(64, 0.5))).state == "too small"
+
+
+# --- what is plain to see in the masks --------------------------------------------------------------------------------
+
+
+def seeds(count, trials=300, n=40):
+    return Layer(n, 0.5).sample(count, rng=1)[np.random.default_rng(2).integers(count, size=trials)]
+
+
+def dead(where, value):
+    kept = Layer(40, 0.3).sample(300, rng=3)
+    kept[:, where] = value
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("kept", "rate", "expected"),
+    [
+        (Layer(40, 0.3).sample(300, rng=1), 0.3, set()),
+        (seeds(30), 0.5, {"repeated"}),
+        (seeds(3000), 0.5, set()),  # one mask of twenty again
+        (np.concatenate([np.ones((300, 40), bool), Layer(40, 0.3).sample(100, rng=1)]), 0.3, set()),  # empty ones apart
+        (np.resize(Layer(40, 0.5).sample(30, rng=1), (300, 40)), 0.5, {"periodic", "repeated"}),
+        (np.repeat(Layer(20, 0.3).sample(300, rng=1), 2, axis=1), 0.3, {"together"}),
+        (dead(5, True), 0.3, {"constant"}),
+        (dead(5, False), 0.3, {"constant"}),
+        (np.ones((300, 40), bool), 0.0, {"constant", "certain", "periodic"}),
+    ],
+    ids=["right", "thirty seeds", "many seeds", "warm-up", "periodic", "groups", "never", "always", "nothing"],
+)
+def test_facts(kept, rate, expected):
+    assert battery.facts(case_of(kept, Layer(40, rate))) == expected
+
+
+def test_no_facts_where_neurons_are_not_known():
+    inputs = np.ones((100, 8))
+    inputs[:, 3] = 0
+    recording = Recording.from_outputs(inputs * np.tile([0, 2] * 4, (100, 1)), p=0.5, inputs=inputs)
+    assert battery.facts(Case(Evidence(recording), Layer(8, 0.5))) == frozenset()
+
+
+def test_neurons_that_are_carried_on_are_a_fact_where_that_fails():
+    def found(verdict, carried):
+        return [Judged(lags.CHECK, Finding(1e-9, numbers={"carried": carried}), verdict, 1e-9)]
+
+    assert battery.carried(found("fail", "what was found")) == {"carried"}
+    assert battery.carried(found("fail", None)) == battery.carried(found("pass", "what was found")) == frozenset()
+
+
+def test_the_observed_rate_excuses_only_where_the_declared_one_is_surely_off():
+    rates = np.tile([0.2, 0.4], 32)
+    kept = Layer(64, rates).sample(500, rng=1)
+    right = case_of(kept, Layer(64, 0.3))
+    assert positions.measure(right).pvalue < 1e-9
+    assert battery._measured(positions.CHECK, right).case is right
+    wrong = case_of(kept, Layer(64, 0.25))
+    judged = battery._measured(positions.CHECK, wrong)
+    assert judged.case.law.rate == np.mean(~kept)
+    assert judged.finding.pvalue == positions.measure(wrong.but(law=Layer(64, np.mean(~kept)))).pvalue
+
+
+@pytest.mark.parametrize(
+    ("kept", "effect"),
+    [
+        (Layer(64, 0.3).sample(75, rng=1), 1),
+        (Channels(4, 16, 0.3).sample(75, rng=1), 16),
+        (np.repeat(Layer(64, 0.3).sample(15, rng=1), 5, axis=0), 5),
+        (np.lib.stride_tricks.sliding_window_view(Layer(2432, 0.3).sample(1, rng=1)[0], 64)[::32], 2),
+    ],
+)
+def test_by_how_much_dependence_widens_a_total(kept, effect):
+    drops = ~kept
+    p = drops.mean()
+    masks = drops.sum(axis=1).var(ddof=1) / (64 * p * (1 - p))
+    neurons = drops.sum(axis=0).var(ddof=1) / (75 * p * (1 - p))
+    flat = (drops.ravel() - p) / math.sqrt(p * (1 - p))
+    correlation = np.array([np.mean(flat * np.roll(flat, k)) for k in range(1, flat.size // 2 + 1)])
+    plain = correlation[correlation > 20 / math.sqrt(flat.size)]
+    expected = max(1, max(1, masks) * max(1, neurons), 1 + 2 * plain.sum())
+    seen = Evidence(Recording.from_masks(kept))
+    assert battery.mask_effect(seen) == pytest.approx(max(1, masks))
+    assert battery.design_effect(seen) == pytest.approx(expected, rel=1e-5)
+    assert expected == pytest.approx(effect, rel=0.5)
+
+
+# --- words that findings share ----------------------------------------------------------------------------------------
+
+
+def test_numbers_in_words():
+    assert [words.percent(share) for share in (0.0123, -0.5, 0.99, 0.995, -0.995, -2.0, 12.3456)] == [
+        "+1.2%", "-50%", "+99%", "+100%", "-100%", "-200%", "+1,235%",
+    ]  # fmt: skip
+    assert [words.about(value) for value in (7.4, 12, 99, 123, 12_345, 2**19, 2**20, 3e9)] == [
+        "7", "12", "99", "120", "12,000", "520,000", "2^20", "2^31",
+    ]  # fmt: skip
+    # the standard errors are 0.005, 5e-6, 1.4e-6 and 0
+    shown = [words.shown_rate(rate, neurons) for rate, neurons in ((0.5, 1e4), (0.5, 1e10), (0.999999, 5e5), (1.0, 1))]
+    assert shown == ["0.5000", "0.500000", "0.999999", "1"]
+
+
+def test_names_in_words():
+    assert [words.listed("abcdefgh"[:count]) for count in (0, 1, 2, 4, 5, 8)] == [
+        "", "a", "a and b", "a, b, c and d", "a, b, c, d and 1 more", "a, b, c, d and 4 more",
+    ]  # fmt: skip
+    assert words.listed("abc", most=1) == "a and 2 more"
+
+
+def test_neurons_that_drop_together_in_words():
+    columns = Layer(8, 0.5).sample(200, rng=1)
+    for kept, said, of_groups in (
+        (columns, "", ""),
+        (np.repeat(columns, 3, axis=1), "groups of 3 neighbours drop together", "neighbouring channels"),
+        (np.tile(columns, 3), "neurons 8 positions apart drop together", "groups 8 apart drop together"),
+        (np.repeat(columns[:, :1], 8, axis=1), "all neurons of a mask drop together", "all groups of a mask"),
+    ):
+        case = case_of(kept, Layer(kept.shape[1], 0.5))
+        assert words.together(case) == said
+        assert of_groups in words.together(case.but(unit=GROUP))

@@ -974,6 +974,23 @@ def test_outputs_of_alpha_dropout_are_audited_as_such(dtype):
     assert re.search(r"no output is 0, but the two values .* AlphaDropout\(0\.1\)$", plain["rate"].message)
 
 
+def test_zeros_count_as_dropped_among_outputs_of_alpha_dropout():
+    outputs = np.resize([-1.0, 0.0, 0.5, 2.0, 2.0], (40, 40)).astype(np.float32)
+    for given in (outputs, ds.Recording.from_outputs(outputs, p=0.4)):
+        report = ds.audit(given, AlphaDropout(0.4))
+        assert report.observed_rate == 0.4
+        assert report["scale"].verdict == "fail"
+
+
+@pytest.mark.parametrize(("other", "said"), [(0, "all factors are 1"), (3, "3 factors are not 1 at p = 0")])
+def test_a_gaussian_factor_of_p_0_is_1(other, said):
+    outputs = np.ones((20, 30))
+    outputs.flat[:other] = 1.01
+    report = ds.audit(outputs, GaussianDropout(0.0))
+    assert (report.passed, report.p, report["scale"].message) == (not other, 0.0, said)
+    assert report.observed_rate == other / 600
+
+
 @pytest.mark.slow
 def test_false_alarms_of_noise():
     alarms = 0

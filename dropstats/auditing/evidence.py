@@ -271,14 +271,11 @@ class Evidence:
 
     def _stride(self) -> int:
         """Return after how many positions every mask repeats itself, or 0."""
-        correlation = self.stream_correlation[1 : self.n]
-        if not correlation.size:
-            return 0
-        # neurons that repeat those a stride before correlate fully but for the first ones of a mask
-        whole = 1 - np.arange(1, correlation.size + 1) / self.n
-        likely = (correlation >= 0.4 * correlation.max()) & (correlation >= 0.9 * whole)
         # beyond half a mask only some neurons would repeat others, a few perhaps by chance
-        for stride in (np.flatnonzero(likely[: self.n // 2])[:8] + 1).tolist():
+        correlation = self.stream_correlation[1 : self.n // 2 + 1]
+        # neurons that repeat those a stride before correlate fully but for the first ones of a mask
+        likely = correlation >= 0.9 * (1 - np.arange(1, correlation.size + 1) / self.n)
+        for stride in (np.flatnonzero(likely)[:8] + 1).tolist():
             if all(np.array_equal(drops[:, :-stride], drops[:, stride:]) for _, drops in self.blocks()):
                 return int(stride)
         return 0

@@ -41,7 +41,7 @@ def measure(case: Case) -> Finding:
 
 def _of_lags(case: Case) -> Finding:
     seen, rate = case.seen, case.law.rate
-    if rate in (0.0, 1.0) or not 0 < seen.rate < 1:
+    if not case.free or not 0 < seen.rate < 1:
         return not_applicable("all masks are alike at this rate")
     if case.trials < 2:
         return too_small("one mask")
