@@ -9,7 +9,7 @@ from dropstats import Layer
 from dropstats.auditing import TESTS, audit, gf2, nulls, triples
 from dropstats.auditing.checks import complexity, linear
 from dropstats.auditing.evidence import Evidence
-from dropstats.auditing.finding import Case
+from dropstats.auditing.finding import Case, Finding
 from dropstats.recording import Recording
 
 
@@ -169,3 +169,41 @@ def test_complexity_runs_only_where_it_is_asked_for():
     assert audit(kept[:3, :3], p=0.5, tests="complexity")["complexity"].verdict == "inconclusive"
     assert audit(kept, p=0.4, tests="complexity")["complexity"].verdict == "not applicable"
     assert audit(kept, Layer(64, [0.5] * 60 + [0.4] * 4), tests="complexity")["complexity"].verdict == "pass"
+
+
+def test_complexity_is_that_of_the_first_neurons_of_the_stream():
+    kept = np.ones((10, 10), bool)
+    kept[0, 0] = False
+    case = case_of(kept, Layer(10, 0.5))
+    finding = complexity.measure(case)
+    assert (finding.observed, finding.pvalue) == (1, pytest.approx(6 / 2**100))  # as 000..., 111... and 100...
+    # Rueppel (1986): the mean is n / 2 + 2 / 9 at even n, but for less than n / 2^n
+    assert finding.expected == pytest.approx(50 + 2 / 9, abs=0.25)
+    kept[0, 0], kept[-1, -1] = True, False
+    assert complexity.measure(case_of(kept, Layer(10, 0.5))).observed == 100
+
+
+def test_complexity_is_that_of_neurons_known_in_every_mask():
+    rng = np.random.default_rng(7)
+    inputs = np.where(np.arange(40) % 4 == 1, 0.0, 1.0)
+    outputs = inputs * (rng.random((50, 40)) >= 0.5) * 2
+    result = audit(Recording.from_outputs(outputs, p=0.5, inputs=inputs), tests="complexity")["complexity"]
+    expected = gf2.linear_complexity((outputs[:, inputs > 0] == 0).reshape(-1).tolist())
+    assert (result.verdict, result.observed) == ("pass", expected)
+    assert result.message.startswith("the first 1,500 neurons of the stream have linear complexity ")
+
+
+@pytest.mark.parametrize(
+    ("bits", "name"),
+    [
+        (19937, "the Mersenne Twister MT19937"), (1024, "WELL1024"), (512, "WELL512"), (250, "R250"),
+        (128, "xorshift128"), (113, "LFSR113"), (88, "taus88"),
+    ],
+)  # fmt: skip
+def test_a_generator_is_known_by_the_bits_of_its_state(bits, name):
+    case = case_of(np.ones((10, 10), bool), Layer(10, 0.5))
+    for length in (bits, bits + 1):  # of the complements
+        finding = Finding(0.0, float(length), numbers={"size": 65_536})
+        assert complexity.explain(finding, case, True).endswith(f"complexity {length:,}: that of {name}")
+    other = Finding(0.0, float(bits + 2), numbers={"size": 65_536})
+    assert complexity.explain(other, case, True).endswith(": a linear generator")

@@ -29,6 +29,7 @@ from dropstats import (
     Network,
     Neuron,
 )
+from dropstats.auditing.checks import OF_NORMAL, OF_TWO_VALUES
 from dropstats.counts import coverage
 from dropstats.laws.layer import RoundedLayer
 
@@ -982,13 +983,41 @@ def test_zeros_count_as_dropped_among_outputs_of_alpha_dropout():
         assert report["scale"].verdict == "fail"
 
 
-@pytest.mark.parametrize(("other", "said"), [(0, "all factors are 1"), (3, "3 factors are not 1 at p = 0")])
-def test_a_gaussian_factor_of_p_0_is_1(other, said):
-    outputs = np.ones((20, 30))
-    outputs.flat[:other] = 1.01
-    report = ds.audit(outputs, GaussianDropout(0.0))
-    assert (report.passed, report.p, report["scale"].message) == (not other, 0.0, said)
-    assert report.observed_rate == other / 600
+@pytest.mark.parametrize(("mean", "spread"), [(1.0, 1.0), (1.02, 1.0), (1.0, 1.05), (0.97, 0.93)])
+def test_tests_of_a_normal_factor_are_those_of_scipy(mean, spread):
+    law = GaussianDropout(0.2)
+    y = mean + 0.5 * spread * np.random.default_rng(3).standard_normal((40, 25))
+    report, size = ds.audit(y, law), 1000
+    assert report["mean"].pvalue == pytest.approx(2 * stats.norm.sf(abs(y.mean() - 1) / 0.5 * size**0.5))
+    squares = ((y - 1) ** 2).sum() / 0.25
+    chi = stats.chi2(size)
+    assert report["scale"].pvalue == pytest.approx(min(1.0, 2 * min(chi.cdf(squares), chi.sf(squares))))
+    distance = stats.kstest(y.ravel(), stats.norm(1, 0.5).cdf).statistic
+    assert report["shape"].observed == pytest.approx(distance)
+    assert report["shape"].pvalue == pytest.approx(min(1.0, 2 * np.exp(-2 * size * distance**2)))
+
+
+def test_every_test_of_noise_says_whether():
+    for check in (*OF_NORMAL, *OF_TWO_VALUES):
+        assert check.about.startswith("whether ")
+        assert not check.quantity.startswith("whether ")
+
+
+def test_factors_without_a_variance():
+    y = np.ones((20, 10))
+    right = ds.audit(y, GaussianDropout(0.0))
+    assert (right["scale"].verdict, right["scale"].message) == ("pass", "all factors are 1")
+    assert (right.passed, right.p, right.observed_rate) == (True, 0.0, 0.0)
+    y[3, :3] = 2.0
+    wrong = ds.audit(y, GaussianDropout(0.0))["scale"]
+    assert (wrong.verdict, wrong.observed, wrong.expected) == ("fail", 3, 0)
+    assert wrong.message == "3 factors are not 1 at p = 0"
+    assert ds.audit(y, GaussianDropout(0.0)).observed_rate == 3 / 200
+    y[0, 0] = np.nan
+    for report in (right, ds.audit(y, GaussianDropout(0.1))):
+        for name, said in (("mean", "no mean to test"), ("shape", "no shape to test")):
+            assert (report[name].verdict, report[name].message) == ("not applicable", said)
+    assert report["scale"].message == "factors are NaN or infinite"
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def two_values(seen: Factors) -> Finding:
     kept, lost = law.a + law.b, law.dropped_value
     common = max(values, key=lambda value: values[value])
     # a, b, their product and sum are each rounded once
-    tolerance = 4 * max(seen.resolution, 2.0**-52) * max(abs(lost), kept)
+    tolerance = 4 * seen.resolution * max(abs(lost), kept)
     other = [value for value in values if not min(abs(value - kept), abs(value - lost)) <= tolerance]
     numbers = {"kept": kept, "lost": lost}
     return Finding(None, common, kept if common > 0 else lost, broken=bool(other), numbers=numbers)
