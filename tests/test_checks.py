@@ -822,15 +822,15 @@ def test_neurons_that_are_carried_on_are_a_fact_where_that_fails():
 
 
 def test_the_observed_rate_excuses_only_where_the_declared_one_is_surely_off():
-    rates = np.tile([0.2, 0.4], 32)
-    kept = Layer(64, rates).sample(500, rng=1)
-    right = case_of(kept, Layer(64, 0.3))
-    assert positions.measure(right).pvalue < 1e-9
-    assert battery._measured(positions.CHECK, right).case is right
-    wrong = case_of(kept, Layer(64, 0.25))
-    judged = battery._measured(positions.CHECK, wrong)
-    assert judged.case.law.rate == np.mean(~kept)
-    assert judged.finding.pvalue == positions.measure(wrong.but(law=Layer(64, np.mean(~kept)))).pvalue
+    rates = np.tile([0.22, 0.38], 32)
+    kept = Layer(64, rates).sample(60, rng=1)
+    observed = float(np.mean(~kept))
+    near, far = (case_of(kept, Layer(64, observed - off)) for off in (0.011, 0.06))  # 1.5 and 8 standard errors
+    excused = positions.measure(case_of(kept, Layer(64, observed))).pvalue
+    assert positions.measure(far).pvalue < positions.measure(near).pvalue < excused < 0.01
+    assert battery._measured(positions.CHECK, near).case is near
+    judged = battery._measured(positions.CHECK, far)
+    assert (judged.case.law.rate, judged.finding.pvalue) == (observed, excused)
 
 
 @pytest.mark.parametrize(

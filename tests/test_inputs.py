@@ -48,6 +48,15 @@ def test_drops_are_counted_by_the_value_of_the_input(monkeypatch, dtype, shared,
     assert bins.dropped.sum() == recording.dropped
 
 
+@pytest.mark.parametrize("trials", [254, 255, 256, 257, 600])
+def test_one_input_for_very_many_calls(trials):
+    x, kept = np.arange(1.0, 11.0), np.random.default_rng(0).random((trials, 10)) >= 0.3
+    kept[:, :2] = False
+    kept[:, 2:4] = True
+    bins = ds.Recording.from_outputs(np.where(kept, x, 0), inputs=x).input_bins
+    assert [bins.known.tolist(), bins.dropped.tolist()] == counted(x, kept, np.ones_like(kept), bins.edges)
+
+
 def test_bins_hold_about_equally_many():
     x, kept = case(trials=40, n=2000)
     bins = ds.Recording.from_outputs(np.where(kept, x, 0), inputs=x).input_bins
@@ -145,6 +154,13 @@ def test_bins_are_merged():
         whole.known[0] = 0
     with pytest.raises(TypeError, match="unhashable"):
         hash(whole)
+
+
+def test_bins_are_added_to_bins_only():
+    bins = ds.Recording.from_outputs(np.array([[1.0, 0.0, 3.0]]), inputs=np.arange(1.0, 4.0)).input_bins
+    assert bins != 3
+    with pytest.raises(TypeError, match="unsupported operand"):
+        bins + 3
 
 
 def test_parts_and_groups_have_none():

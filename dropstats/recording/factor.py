@@ -84,7 +84,7 @@ class Factor:
                 least = min(abs(self._near + low), abs(self._near + high))  # relative to any factor between them
                 # both the factor and what it is compared with are real numbers rounded to a double
                 return self._near + middle, float(max(high - middle, middle - low) / least + 2 * 2.0**-53)
-        return self._near, max(self._resolution, 2.0**-52)
+        return self._near, self._resolution
 
 
 def _residual(y: Floats, x: Floats, factor: float) -> Floats:
