@@ -127,6 +127,15 @@ def test_the_table_of_a_binomial_holds_all_that_a_double_can(n, p):
         assert outside in (-1, n + 1) or stats.binom(n, p).logpmf(outside) < least + 1e-5
 
 
+def test_the_work_of_a_sum_is_about_its_multiplications():
+    n, p = np.array([25_000.0, 20_000.0, 30_000.0]), np.array([0.1, 0.3, 0.4])
+    sizes = [convolution.convolve(n[some], p[some], 1 - p[some]).pmf.size for some in ([0], [1], [0, 1], [2])]
+    multiplications = sizes[0] * sizes[1] + sizes[2] * sizes[3]
+    assert 0.3 < multiplications / convolution.work(n, p) < 1
+    # of few dropped, or few kept, a table is short
+    assert convolution.work(n, p / 100) == convolution.work(n, 1 - p / 100) == 0
+
+
 def test_sums_that_are_too_long_are_refused_before_they_begin(monkeypatch):
     n, p = np.array([20_000.0, 30_000.0, 9.0]), np.array([0.3, 0.4, 0.5])
     sizes = [convolution.convolve(n[[i]], p[[i]], 1 - p[[i]]).pmf.size for i in range(2)]

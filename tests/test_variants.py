@@ -549,6 +549,24 @@ def test_the_law_of_many_squares_has_the_moments_of_its_pairs():
     assert not pmf[1:25].any()
 
 
+@pytest.mark.parametrize("logs", [False, True])
+def test_the_work_of_a_map_is_that_of_its_matrices(monkeypatch, logs):
+    """What is refused is known beforehand: each entry of a step's matrix meets half of the counts in every row."""
+    grid, cost = coverage._Grid(9, 6, 3, (0, 0)), coverage._COST_OF_LOGS if logs else 1.0
+    states = coverage._states(grid, 1.0)
+    entries = sum(matrix.nnz for pair in coverage._matrices(grid, states, 0.3, False) for matrix in pair)
+    work = cost * entries * len(grid.rows) * (9 * 6 + 1) / 2
+    monkeypatch.setattr(coverage, "_MAX_WORK", 1.01 * work)
+    np.testing.assert_array_equal(coverage._states(grid, cost), states)
+    monkeypatch.setattr(coverage, "_MAX_WORK", 0.99 * work)
+    with pytest.raises(ValueError, match=r"9 x 6 map and blocks of 3 \(more than \d.* operations\)"):
+        coverage._states(grid, cost)
+    monkeypatch.setattr(coverage, "_MAX_WORK", math.inf)
+    monkeypatch.setattr(coverage, "_MAX_TABLE", (states.size - 1) * 55)
+    with pytest.raises(ValueError, match=f"more than {states.size - 1} states"):
+        coverage._states(grid, cost)
+
+
 def test_dropblock_says_what_is_not_feasible_and_answers_the_rest():
     law = DropBlock(28, 28, 7, p=0.1)
     with pytest.raises(ValueError, match=r"not feasible for DropBlock of a 28 x 28 map .* simulate\(law, trials\)"):
