@@ -61,6 +61,8 @@ class Contour:
     """
 
     n: float
+    # How much one neuron, or group, counts at most.
+    largest_step: int = 1
 
     def __init__(self, rates: Rates) -> None:
         self._rates, self.n = rates, rates.n
@@ -76,8 +78,7 @@ class Contour:
     def _saddle(self, k: Floats) -> Floats:
         """Return the tilts under which counts 0 < k < n are next to the mean."""
         rates, rest = self._rates, self.n - k
-        odds = np.log(k / rest)
-        low, high = odds - rates.largest, odds - rates.least
+        low, high = self._tilts(np.log(k / rest))
         theta = np.clip((k - rates.mean[0]) / self._variance, low, high)
         upper = k > rest
         target = np.where(upper, rest, k)
@@ -97,10 +98,17 @@ class Contour:
 
     def _tilt(self, k: Floats, theta: Floats) -> tuple[Floats, Floats]:
         """Return the log of exp(K(theta) - theta k), and k minus the tilted mean."""
-        nodes, weights = panels(np.linspace(0, 1, 1 + math.ceil(float(np.abs(theta).max()) / _PANEL or 1)))
-        curvature = self._rates.curvature(theta[:, None] * nodes)
-        residual = self._rates.from_mean(k) - theta * (curvature @ weights)
-        return -(theta**2 * (curvature @ (weights * nodes))) - theta * residual, residual
+        rise, weighted = self._integrals(theta)
+        residual = self._rates.from_mean(k) - rise
+        return -weighted - theta * residual, residual
+
+    def _tilts(self, odds: Floats) -> tuple[Floats, Floats]:
+        """Return tilts under which a smaller, and a larger, share is dropped in the mean than with these log odds."""
+        return odds - self._rates.largest, odds - self._rates.least
+
+    def _integrals(self, theta: Floats) -> tuple[Floats, Floats]:
+        """Return the integrals of K''(u) and of u K''(u) from 0 to each tilt."""
+        return integrals(self._rates, theta)
 
     # --- single counts -------------------------------------------------------------------------------------------
 
@@ -138,11 +146,11 @@ class Contour:
     def _integral(self, theta: Floats, residual: Floats, upward: bool | None) -> Floats:
         """Return P_theta(X = k), or the sum of P_theta(k + j) exp(-theta j) over j >= 0, or so downward."""
         variance = self._rates.curvature(theta)
-        size = 2 * np.ceil(9.5 * np.sqrt(variance) + 20) + 1
+        size = 2 * np.ceil(9.5 * np.sqrt(variance) + 20 * self.largest_step) + 1
         if upward is not None:
             size = np.maximum(size, 2 * np.ceil(20 / np.abs(theta)) + 1)
         step = 2 * np.pi / size
-        last = np.minimum((size - 1) / 2, np.floor(_end(variance) / step))
+        last = np.minimum((size - 1) / 2, np.floor(self._end(theta, variance) / step))
         m = np.arange(1, last.max() + 1)
         t = step[:, None] * m
         log, angle = self._log_phi(theta, variance, t)
@@ -156,6 +164,10 @@ class Contour:
         imaginary = np.exp(-away) * np.sin(t if upward else -t)
         terms = value * (np.cos(angle) * real + np.sin(angle) * imaginary) / (real**2 + imaginary**2)
         return np.asarray((-1 / np.expm1(-away[:, 0]) + 2 * np.sum(terms, axis=1)) / size)
+
+    def _end(self, theta: Floats, variance: Floats) -> Floats:
+        """Return where the integrand has fallen to exp(-36), at most pi."""
+        return np.asarray(np.arccos(np.maximum(1 - _DEPTH / variance, -1)))
 
     def _log_phi(self, theta: Floats, variance: Floats, t: Floats) -> tuple[Floats, Floats]:
         """Return log |phi| and the angle of phi about the tilted mean, at t of shape (tilts, nodes)."""
@@ -180,7 +192,8 @@ class Contour:
         variance = self._rates.curvature(theta)
         sd = math.sqrt(variance[0])
         size = fft.next_fast_len(math.ceil(14 * sd + 40), real=True)
-        t = 2 * np.pi / size * np.arange(math.floor(_end(variance)[0] * size / (2 * np.pi)) + 1)
+        last = min(size // 2, math.floor(self._end(theta, variance)[0] * size / (2 * np.pi)))
+        t = 2 * np.pi / size * np.arange(last + 1)
         log, angle = self._log_phi(theta, variance, t[None])
         spectrum = np.exp(log[0] + 1j * (t * residual[0] - angle[0]))
         pmf = fft.irfft(spectrum, size)
@@ -225,6 +238,8 @@ class Contour:
         return start, np.concatenate(pieces)
 
 
-def _end(variance: Floats) -> Floats:
-    """Return where the integrand has fallen to exp(-36), at most pi."""
-    return np.arccos(np.maximum(1 - _DEPTH / variance, -1))
+def integrals(rates: Rates, theta: Floats) -> tuple[Floats, Floats]:
+    """Return the integrals of K''(u) and of u K''(u) from 0 to each tilt."""
+    nodes, weights = panels(np.linspace(0, 1, 1 + math.ceil(float(np.abs(theta).max()) / _PANEL or 1)))
+    curvature = rates.curvature(theta[:, None] * nodes)
+    return theta * (curvature @ weights), theta**2 * (curvature @ (weights * nodes))

@@ -14,10 +14,10 @@ from dropstats.counts.binomial import Binomial
 from dropstats.counts.contour import LEAST_SD, Contour
 from dropstats.counts.convolution import Pmf, convolve, product, scaled, trim, work
 from dropstats.counts.frozen import Count
-from dropstats.counts.mixture import mixture
 from dropstats.counts.odds import Rates, columns, gathered, merged
 from dropstats.counts.table import LOG_FLOOR, Logs, Scaled, Table, Tabulated, log_sums
 from dropstats.counts.terms import Binomials, Counted, Term, tilt
+from dropstats.counts.wide import wide
 
 Floats = NDArray[np.float64]
 
@@ -350,8 +350,20 @@ def _groups(counts: "Iterable[Binomial | PoissonBinomial]") -> tuple[Floats, Flo
 
 
 def _flat(counts: Iterable[Count]) -> Iterator[Count]:
-    for count in counts:  # those of a sum, or of a mixture
+    for count in counts:  # those of a sum
         yield from getattr(count, "counts", (count,))
+
+
+def _merged(counts: list[Count]) -> list[Count]:
+    """Return terms of the same sum, multiples of the same size merged into one."""
+    multiples: dict[int, list[Binomial | PoissonBinomial]] = {}
+    terms: list[Count] = []
+    for count in counts:
+        if isinstance(count, Scaled) and isinstance(count.count, Binomial | PoissonBinomial):
+            multiples.setdefault(count.size, []).append(count.count)
+        else:
+            terms.append(count)
+    return terms + [Scaled(of_groups(*_groups(alike)), size) for size, alike in multiples.items()]
 
 
 def add(*counts: Count) -> Count:
@@ -371,4 +383,4 @@ def add(*counts: Count) -> Count:
     if binomials and (not others or any(count.n for count in binomials)):
         groups = _groups(binomials)
         others.append(of_groups(*groups) if groups[0].size else Binomial(0, binomials[0].parts[0][0]))
-    return others[0] if len(others) == 1 else mixture(others) or Sum(others)
+    return others[0] if len(others) == 1 else wide(_merged(others)) or Sum(others)

@@ -92,7 +92,7 @@ class Binomials:
         rare = up <= down
         p, q = np.where(rare, up, 1 - down), np.where(rare, 1 - up, down)
         d = np.where(rare, up - self.p, (1 - self.p) - down)
-        divergence = deviance(p, d, self.p) + deviance(q, -d, 1 - self.p)
+        divergence = _deviance(p, d, self.p) + _deviance(q, -d, 1 - self.p)
         mean = [self.first, *(self.step * self.n[~rare]).tolist()]
         for part in exact_products(self.step * self.n, np.where(rare, up, -down)):
             mean += part.tolist()
@@ -107,6 +107,12 @@ class Binomials:
         spread = np.zeros(size)
         spread[:: self.step] = pmf
         return Pmf(self.first + start * self.step, spread)
+
+
+def _deviance(x: Floats, d: Floats, mean: Floats) -> Floats:
+    """Return x log(x / m) + m - x for d = x - m, also where a remote tilt leaves nothing of x."""
+    some = x > 0
+    return np.where(some, deviance(np.where(some, x, mean), np.where(some, d, 0.0), mean), -d)
 
 
 class Counted:

@@ -1,0 +1,184 @@
+"""Sums of multiples of binomials by the integral on a contour, where they are as smooth as one of a single step.
+
+The characteristic function of s Y returns to 1 at all t = 2 pi j / s. The integral is taken over its first peak alone,
+|t| <= T, and that only where it has no other: with v_i the variances of the Y_i under the tilt,
+
+    log |phi(t)| <= -2 v_i sin^2(s_i t / 2) for each i,
+
+and it is followed peak by peak, from the smallest step to the largest, where all of these bounds are above -60: what is
+left out is then below exp(-60), 9e-27, everywhere. Where that fails the law is not smooth, and the caller has to go
+through the values of some of the multiples instead.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropstats._numerics import log1mexp
+from dropstats.counts.contour import Contour, integrals
+from dropstats.counts.odds import Rates, compensated_sum, exact_products
+
+Floats = NDArray[np.float64]
+
+# |phi| is followed down to exp(-60) = 9e-27.
+_DEPTH = 60.0
+# Peaks of a characteristic function that are looked at.
+_PEAKS = 2**18
+# Beyond this tilt, and its log odds, a rate is 0 or 1 to 1e-26.
+_SATURATED = 60.0
+# From this variance on, the first peak ends where s t < 1.2, where the series of phi converge.
+_SERIES_FROM = _DEPTH / (2 * math.sin(0.6) ** 2)
+
+
+class SteppedRates(Rates):
+    """What `Rates` answers, of several of them, each with the step that one of its groups counts.
+
+    Parameters
+    ----------
+    steps : sequence of int
+        The steps, all different, with greatest common divisor 1.
+    rates : sequence of Rates
+        The probabilities of each step.
+    """
+
+    steps: Sequence[int]
+    rates: Sequence[Rates]
+    n: float
+
+    def __init__(self, steps: Sequence[int], rates: Sequence[Rates]) -> None:
+        self.steps, self.rates = steps, rates
+        self.n = sum(step * each.n for step, each in self)
+
+    def __iter__(self) -> Iterator[tuple[int, Rates]]:
+        return zip(self.steps, self.rates, strict=True)
+
+    @property
+    def size(self) -> int:
+        """Number of terms of a sum."""
+        return sum(each.size for each in self.rates)
+
+    @cached_property
+    def mean(self) -> tuple[float, float]:
+        """The mean as an unevaluated sum of two doubles."""
+        numbers = np.concatenate([step * each.number for step, each in self])
+        products, errors = exact_products(numbers, np.concatenate([each.p for each in self.rates]))
+        high, low = compensated_sum(products)
+        low += float(errors.sum())
+        return high + low, low - ((high + low) - high)
+
+    def from_mean(self, k: Floats) -> Floats:
+        """Return k minus the mean."""
+        return (k - self.mean[0]) - self.mean[1]
+
+    def log_end(self, top: bool) -> float:
+        """Return the log probability that none is dropped, or that all are."""
+        return math.fsum(each.log_end(top) for each in self.rates)
+
+    def curvature(self, theta: Floats) -> Floats:
+        """Return the variance under tilts."""
+        return np.asarray(sum(float(step) ** 2 * each.curvature(step * theta) for step, each in self))
+
+    def mean_and_curvature(self, theta: Floats, upper: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Return the mean number of dropped, or where `upper` of kept, neurons under tilts, and the variance."""
+        mean, curvature = np.zeros_like(theta), np.zeros_like(theta)
+        for step, each in self:
+            one, two = each.mean_and_curvature(step * theta, upper)
+            mean += step * one
+            curvature += float(step) ** 2 * two
+        return mean, curvature
+
+    def log_phi(self, theta: Floats, t: Floats, series: bool) -> tuple[Floats, Floats]:
+        """Return log |phi| and the angle of phi of the tilted law about its mean, at t of shape (tilts, points)."""
+        log, angle = np.zeros(t.shape), np.zeros(t.shape)
+        for step, each in self:
+            wide = each.curvature(step * theta) >= _SERIES_FROM  # what is beyond 1.2 is then left out by the caller
+            for some, at in ((wide, np.minimum(step * t, 1.2)), (~wide, step * t)):
+                if some.any():
+                    one, two = each.log_phi(step * theta[some], at[some], some is wide)
+                    log[some] += one
+                    angle[some] += two
+        return log, angle
+
+
+class MultiplesContour(Contour):
+    """The law of a sum of multiples of independent binomials, of which every count is answered for itself.
+
+    Parameters
+    ----------
+    rates : SteppedRates
+        Probabilities strictly between 0 and 1, how many groups have each, and how many neurons each group counts.
+    """
+
+    _rates: SteppedRates
+
+    def __init__(self, rates: SteppedRates) -> None:
+        super().__init__(rates)
+        self.largest_step = max(rates.steps)
+
+    def _tilts(self, odds: Floats) -> tuple[Floats, Floats]:
+        each = [((odds - rates.largest) / step, (odds - rates.least) / step) for step, rates in self._rates]
+        return np.min([low for low, _ in each], axis=0), np.max([high for _, high in each], axis=0)
+
+    def _integrals(self, theta: Floats) -> tuple[Floats, Floats]:
+        rise, weighted = np.zeros_like(theta), np.zeros_like(theta)
+        for step, rates in self._rates:
+            most = _SATURATED + max(abs(rates.least), abs(rates.largest))
+            one, two = integrals(rates, np.clip(step * theta, -most, most))
+            rise += step * one
+            weighted += two
+        return rise, weighted
+
+    def _end(self, theta: Floats, variance: Floats) -> Floats:
+        widths = [_width(step, rates.curvature(step * theta)) for step, rates in self._rates]
+        return np.asarray(np.min(widths, axis=0))
+
+    def log_tails(self, k: Floats) -> tuple[Floats, Floats]:
+        """Return log P(X <= k) and log P(X > k): the tail in which k lies is computed, the other its complement."""
+        low, high = np.where(k < 0, -np.inf, 0.0), np.where(k < self.n, 0.0, -np.inf)
+        inside = (k >= 0) & (k < self.n)
+        upper, lower = inside & (k >= self.mean), inside & (k < self.mean)
+        high[upper] = self.log_tail(k[upper] + 1, upward=True)
+        low[lower] = self.log_tail(k[lower], upward=False)
+        low[upper], high[lower] = log1mexp(high[upper]), log1mexp(low[lower])
+        return low, high
+
+    def smooth_at(self, k: float) -> bool:
+        """Return whether the tilted law whose mean is next to an integer has a single peak."""
+        inside = np.array([min(max(k, 1.0), self.n - 1)])
+        return self.smooth(float(self._saddle(inside)[0]))
+
+    def smooth(self, theta: float) -> bool:
+        """Return whether phi under a tilt has a single peak above exp(-60) in |t| <= pi."""
+        variances = [float(rates.curvature(np.array(step * theta))) for step, rates in self._rates]
+        widths = [float(_width(step, np.array(v))) for (step, _), v in zip(self._rates, variances, strict=True)]
+        first = min(widths)
+        if not first < math.pi / self.largest_step or max(variances) < _SERIES_FROM:
+            return False
+        low, high = np.array([first]), np.array([math.pi])
+        for step, width in sorted(zip(self._rates.steps, widths, strict=True)):
+            if width >= math.pi / step:
+                continue
+            period = 2 * math.pi / step
+            begin, end = np.ceil((low - width) / period), np.floor((high + width) / period)
+            number = np.maximum(end - begin + 1, 0)
+            if number.sum() > _PEAKS:
+                return False
+            number = number.astype(np.intp)
+            where = np.repeat(np.arange(low.size), number)
+            centre = (begin[where] + np.arange(where.size) - np.repeat(np.cumsum(number) - number, number)) * period
+            low, high = np.maximum(low[where], centre - width), np.minimum(high[where], centre + width)
+            some = low < high
+            low, high = low[some], high[some]
+            if not low.size:
+                return True
+        return False
+
+
+def _width(step: int, variance: Floats) -> Floats:
+    """Return how far from the middle of a peak the bound on |phi| has come down; the whole way where it never does."""
+    with np.errstate(divide="ignore"):
+        share = np.sqrt(_DEPTH / (2 * variance))
+    return np.asarray(2 / step * np.arcsin(np.minimum(share, 1.0)))

@@ -1,0 +1,165 @@
+"""Sums of counts and multiples whose table would be too long, against tables that are not, and 50 digits."""
+
+import json
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dropstats import Channels, DropBlock, FixedCount, Layer, Network
+from dropstats.counts import Binomial, Scaled, Sum, of_rates, point_mass, sums
+from dropstats.counts.multiples import MultiplesContour, SteppedRates
+from dropstats.counts.odds import Rates
+from dropstats.counts.wide import WideSum
+
+REFERENCE = json.loads((Path(__file__).parent / "reference" / "sum_multiples.json").read_text())["cases"]
+NAMES = ["pmf", "cdf", "sf", "logpmf", "logcdf", "logsf"]
+BLOCKS = DropBlock(4, 4, 2, p=0.1).dropped
+SMALL = [
+    (Binomial(300, 0.1), Scaled(Binomial(12, 0.3), 100)),
+    (Binomial(5, 0.7), Scaled(Binomial(40, 0.02), 9)),  # gaps between what is possible
+    (Binomial(400, 1e-3), Scaled(Layer(3, [0.1, 0.5, 1.0]).dropped, 50)),
+    (BLOCKS, Scaled(Binomial(6, 0.5), 3)),
+    (Binomial(30, 0.2), Scaled(Binomial(20, 0.3), 7), Scaled(Binomial(10, 0.6), 12)),
+    (point_mass(10, 3), Scaled(Binomial(20, 0.3), 6), Scaled(Binomial(10, 0.6), 9)),  # in units of three
+    (BLOCKS, of_rates([(0.1, 40), (1.0, 3)]), Scaled(Binomial(30, 0.5), 5), Scaled(BLOCKS, 3)),
+]
+# Those whose core is had from a contour.
+LARGE = [
+    (Binomial(10**5, 0.5), Scaled(Binomial(10**4, 0.3), 20)),
+    (Binomial(10**4, 0.1), Scaled(Binomial(10**5, 0.3), 10), Scaled(Binomial(2000, 0.01), 33)),
+    (BLOCKS, Binomial(10**6, 1e-5), Scaled(Binomial(10**4, 0.3), 8), Scaled(Binomial(10**3, 0.01), 24)),
+    (Binomial(40, 0.5), Scaled(Binomial(10**4, 0.3), 50), Scaled(of_rates([(0.2, 9000), (0.3, 2000)]), 70)),
+]
+# Sums that were refused, and how many standard deviations beyond the mean they are asked.
+REFUSED = [
+    Network(Layer(10**10, 0.1), Channels(10**5, 10**5, 0.5), Channels(10**4, 3 * 10**5, 0.3)),
+    Network(Layer(10**10, 0.1), Layer(10**10, 0.2), Channels(10**6, 10**5, 0.1)),
+    Network(Channels(10**6, 10**5, 0.2), Channels(10**6, 99_991, 0.1)),
+    Network(FixedCount(10**6, 10**5), Channels(10**9, 64, 0.1), Channels(10**8, 128, 0.2)),
+    Network(DropBlock(6, 6, 3, 0.1), Layer(10**15, 0.1), Channels(10**5, 10**5, 0.5)),
+]
+
+
+@pytest.mark.parametrize("counts", SMALL)
+def test_it_is_the_sum(counts):
+    law, known = WideSum(counts), Sum(counts)
+    k = np.arange(-1, law.n + 2)
+    k = np.unique(np.concatenate([k[:5], k[:: 1 + k.size // 60], k[-5:]]))
+    for name in NAMES:
+        expected, found, log = getattr(known, name)(k), getattr(law, name)(k), name.startswith("log")
+        possible = expected > (-np.inf if log else 0)
+        np.testing.assert_array_equal(found > (-np.inf if log else 0), possible)
+        np.testing.assert_allclose(found[possible], expected[possible], rtol=1e-12 if log else 2e-11, atol=1e-300)
+
+
+@pytest.mark.parametrize("counts", LARGE)
+def test_it_is_the_sum_where_the_terms_are_many(counts):
+    law, known = WideSum(counts), Sum(counts)
+    places = known.mean() + known.std() * np.array([-12, -3, -0.1, 0, 1.7, 9, 30])
+    k = np.unique(np.clip(np.rint(np.append(places, [0, 1, 50, law.n // 1000, law.n - 20, law.n])), 0, law.n))
+    for name in ("logpmf", "logcdf", "logsf"):
+        np.testing.assert_allclose(getattr(law, name)(k), getattr(known, name)(k), rtol=2e-13, atol=5e-13)
+    assert any(core._contour for core in law._cores.values())
+
+
+@pytest.mark.parametrize("case", REFERENCE)
+def test_it_agrees_with_references(case):
+    law = WideSum([Scaled(Binomial(n, float.fromhex(p)), step) for step, n, p in case["terms"]])
+    expected = float(case["log_pmf"])
+    assert law.logpmf(case["k"]) == pytest.approx(expected, rel=2e-14, abs=1e-12)
+    assert law.logpmf(case["k"] + 1) != pytest.approx(expected, rel=1e-17, abs=1e-16)
+    if case["log_tail"]:
+        upper = case["k"] > law.mean()
+        found = law.logsf(case["k"] - 1) if upper else law.logcdf(case["k"])
+        assert found == pytest.approx(float(case["log_tail"]), rel=2e-14, abs=1e-12)
+
+
+def test_a_table_far_out_where_a_term_is_all_dropped():
+    """Under the tilt one of the probabilities is 1 in doubles; the log was NaN."""
+    law = Sum([Binomial(10, 0.3), Scaled(Binomial(3, 0.3), 500)])
+    assert law.logpmf(1509) == pytest.approx(3 * math.log(0.3) + math.log(10) + 9 * math.log(0.3) + math.log(0.7))
+    many = Sum([Binomial(10**5, 0.1), Scaled(Binomial(1000, 0.3), 100)])
+    assert math.isfinite(many.logpmf(50))
+    assert many.logpmf(50) == pytest.approx(Binomial(10**5, 0.1).logpmf(50) + 1000 * math.log(0.7), rel=1e-14)
+
+
+def test_the_comparison_sees_a_wrong_multiple():
+    count, multiple = SMALL[0]
+    k = np.arange(500)
+    wrong = WideSum([count, Scaled(multiple.count, 99)])
+    assert np.abs(wrong.cdf(k) - Sum([count, multiple]).cdf(k)).max() > 1e-3
+
+
+@pytest.mark.parametrize("counts", SMALL)
+def test_moments_quantiles_and_copies(counts):
+    law, other = WideSum(counts), Sum(counts)
+    np.testing.assert_allclose(law.stats("mvsk"), other.stats("mvsk"), rtol=1e-12)
+    levels = [1e-9, 0.1, 0.5, 0.999]
+    np.testing.assert_array_equal(law.ppf(levels), other.ppf(levels))
+    np.testing.assert_array_equal(law.isf(levels), other.isf(levels))
+    assert law.mirror().sf(7) == law.cdf(law.n - 8)
+    assert pickle.loads(pickle.dumps(law)).cdf(50) == law.cdf(50)
+    drawn = law.rvs(2000, random_state=np.random.default_rng(1))
+    assert abs(drawn.mean() - law.mean()) < 5 * law.std() / math.sqrt(2000)
+
+
+def test_a_huge_layer_beside_huge_channels():
+    """Their table would hold 7.6e8 probabilities."""
+    net = Network(Layer(10**10, 0.5), Channels(10**5, 10**5, 0.5))
+    nested = Network(net, Layer(10**6, 0.5)).dropped
+    assert isinstance(nested, WideSum)
+    assert (0.5, 10**10 + 10**6) in [part for count in nested.counts for part in getattr(count, "parts", ())]
+    middle = net.n // 2
+    assert net.prob(dropped=(None, middle)) == pytest.approx(net.prob(dropped=(middle, None)), rel=1e-9)
+    assert net.prob(dropped=(None, middle)) == pytest.approx(0.5, abs=1e-5)
+    # far out it is nearly all the channels': P(Y > y) and what the layer adds to it
+    far = middle + 20 * 5 * 10**4 * 316
+    channels, layer = Channels(10**5, 10**5, 0.5).dropped, Layer(10**10, 0.5).dropped
+    groups = np.arange(10**5 + 1.0)
+    exact = np.logaddexp.reduce(channels.logpmf(groups * 10**5) + layer.logsf(far - groups * 10**5))
+    assert net.prob(dropped=(far + 1, None), log=True) == pytest.approx(float(exact), rel=1e-13)
+    assert net.quantile(0.5) == pytest.approx(middle, abs=10**5)
+
+
+@pytest.mark.parametrize("net", REFUSED)
+def test_what_was_refused(net):
+    law = net.dropped
+    assert isinstance(law, WideSum)
+    assert law.cdf(law.mean()) == pytest.approx(0.5, abs=0.01)
+    assert law.sf(law.mean() + 2 * law.std()) == pytest.approx(0.02275, rel=0.02)
+    quantile = law.ppf(0.9)
+    assert law.sf(quantile) <= 0.1 < law.sf(quantile - 1)
+    # tails and probabilities belong together, far out as well
+    k = math.floor(law.mean() + 40 * law.std())
+    step = math.gcd(*(count.size if isinstance(count, Scaled) else count.n and 1 for count in law.counts))
+    tails = law.logsf([k - 1, k + 1000 * step])
+    between = law.logpmf([k, k + step])
+    assert tails[0] > tails[1] > tails[0] - 1
+    assert (between < tails[0]).all()
+
+
+def test_a_contour_is_only_followed_where_there_is_one_peak():
+    def smooth(*terms):
+        each = [(step, Rates(np.array([p]), np.array([float(n)]))) for step, n, p in terms]
+        return MultiplesContour(SteppedRates(*map(list, zip(*each, strict=True)))).smooth(0.0)
+
+    assert smooth((1, 10**6, 0.5), (100, 10**6, 0.5))
+    assert smooth((99, 10**10, 0.5), (100, 10**10, 0.5))
+    assert not smooth((1, 10**6, 0.5), (10**4, 10**6, 0.5))  # the standard deviation of the first is 500
+    assert not smooth((9_999, 10**4, 0.5), (10**4, 10**4, 0.5))
+    # the second has peaks where the third has them, and the first is too narrow
+    assert not smooth((1, 10, 0.5), (100, 10**10, 0.5), (200, 10**10, 0.5))
+
+
+def test_a_question_of_too_many_terms_is_refused(monkeypatch):
+    monkeypatch.setattr("dropstats.counts.wide._MOST", 0)
+    with pytest.raises(ValueError, match=r"2 counts of different steps would need more than .* mean, var, std"):
+        WideSum(SMALL[0]).pmf(500)
+
+
+def test_short_tables_are_still_made():
+    assert isinstance(Network(Layer(1000, 0.5), Channels(100, 64, 0.5)).dropped, Sum)
+    assert isinstance(sums.add(Binomial(10, 0.5), Scaled(Binomial(10, 0.5), 10)), Sum)
