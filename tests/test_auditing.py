@@ -21,7 +21,7 @@ from dropstats.auditing.checks import OF_MASKS, duplicates
 from dropstats.auditing.checks.serial import alternate
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case, Finding
-from dropstats.auditing.judge import again, holm, judge, passes
+from dropstats.auditing.judge import holm, judge, passes
 from dropstats.formats import rounded
 from dropstats.recording import Recording
 
@@ -140,19 +140,6 @@ def test_holm_against_the_published_steps():
     assert holm([0.01, None, 0.02]) == [0.02, None, 0.02]
     found = judged(rate=Finding(0.01), pairs=Finding(0.04), lags=Finding(0.03), mean=Finding(0.005))
     assert [one.verdict for one in found] == ["fail", "pass", "pass", "fail"]
-
-
-def test_results_of_several_audits_are_judged_again_together():
-    results = [
-        Result("a", "fail", 0.01),
-        Result("b", "pass", 0.04),
-        Result("c", "inconclusive", 0.5),
-        Result("d", "fail"),
-    ]
-    found = again(results, 0.02)
-    assert [one.verdict for one in found] == ["pass", "pass", "inconclusive", "fail"]
-    assert [one.adjusted_pvalue for one in found] == [0.03, 0.08, 0.5, None]
-    assert again(results, 0.03)[0].verdict == "fail"
 
 
 def test_plot_shows_four_panels():
