@@ -128,6 +128,18 @@ def test_negative_inputs_and_factors():
         assert holds(*bounds.value(), Fraction(factor))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_negative_factor_is_as_certain_as_a_positive_one(dtype):
+    x = formats.rounded(np.random.default_rng(0).standard_normal(501), dtype)
+    y = formats.rounded(x * 1.3, dtype)
+    positive, negative = Factor(dtype), Factor(dtype)
+    positive.add(x, y)
+    negative.add(x, -y)
+    factor, tolerance = positive.value()
+    assert negative.value() == (-factor, tolerance)
+    assert 0 < tolerance < formats.resolution(dtype)
+
+
 def test_powers_of_two_give_the_factor_as_the_format_has_it():
     x = np.exp2(np.random.default_rng(0).integers(-3, 4, 100)) * np.random.default_rng(1).choice([-1, 1], 100)
     bounds = Factor("float32")

@@ -51,9 +51,10 @@ def test_rows_are_turned_into_columns(shape):
 
 @pytest.mark.parametrize("trials", [254, 255, 256, 257, 511, 600])
 def test_sums_of_ones_overflow_nowhere(trials):
-    given = ds.Recording.from_masks(np.zeros((trials, 20), bool))
-    assert given.neuron_drops().tolist() == [trials] * 20
-    assert given.mask_drops().tolist() == [20] * trials
+    for kept in (True, False):
+        given = ds.Recording.from_masks(np.full((trials, 20), kept))
+        assert given.neuron_drops().tolist() == [0 if kept else trials] * 20
+        assert given.mask_drops().tolist() == [0 if kept else 20] * trials
 
 
 def test_trials_of_neurons_all_known_take_no_memory():

@@ -19,7 +19,7 @@ def test_stages_are_found_at_their_places():
     assert [stages(STEPS, 1024, seed) for seed in range(20)] == [(0, 3, 6, 15)] * 20
 
 
-@pytest.mark.parametrize("trials", [128, 512, 2048])
+@pytest.mark.parametrize("trials", [16, 128, 512, 2048])
 @pytest.mark.parametrize(
     "rates",
     [SLOPE, SLOPE * 0.8, SLOPE * 1.2, np.roll(SLOPE, 1), np.roll(SLOPE, -1), SLOPE[::-1], SLOPE**1.1, SLOPE + 0.02],

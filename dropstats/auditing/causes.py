@@ -128,12 +128,12 @@ def of_stages(counts: Ints, trials: Ints, rates: Floats) -> tuple[int, ...]:
     def likelihood_of(shares: Floats) -> float:
         return float((special.xlogy(counts, shares) + special.xlog1py(trials - counts, -shares)).sum())
 
-    # rates that are all wrong by one factor, or one place off, are steps to the eye only
+    # rates that are all wrong by one factor are steps to the eye only
     factor = float(counts.sum() / max(float(trials @ rates), 1e-300))
-    others = (np.minimum(rates * factor, 1.0), np.roll(rates, 1), np.roll(rates, -1))
+    other = likelihood_of(np.minimum(rates * factor, 1.0))
     deviance = 2 * (likelihood_of(counts / np.maximum(trials, 1)) - float(best[n]) - len(starts) * penalty)
     named = 3 * len(starts) <= n and special.chdtrc(n, deviance) >= _CONSISTENT
-    return tuple(reversed(starts)) if named and best[n] > max(map(likelihood_of, others)) else ()
+    return tuple(reversed(starts)) if named and best[n] > other else ()
 
 
 def of_scale(value: float, p: float, observed_rate: float) -> str:
