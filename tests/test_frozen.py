@@ -10,7 +10,7 @@ from cases import LAWS
 from scipy import stats
 
 from dropstats import Channels, FixedCount, Layer, Network, Neuron
-from dropstats.counts import Scaled, Table, hypergeometric, point_mass
+from dropstats.counts import Binomial, Scaled, Table, hypergeometric, point_mass
 
 COUNTS = {case.name: case.law.dropped for case in LAWS}
 COUNTS |= {f"{name}, kept": count.mirror() for name, count in COUNTS.items()}
@@ -200,7 +200,7 @@ def test_hypergeometric_is_scipys(n, k, m):
 
 @pytest.mark.parametrize(("n", "p"), [(0, 0.0), (0, 0.5), (0, 1.0), (1, 0.0), (1, 1.0), (7, 0.0), (7, 1.0)])
 def test_binomials_that_are_certain(n, p):
-    law, at = Layer(n, p).dropped, n * int(p)
+    law, at = Binomial(n, p), n * int(p)
     k = np.arange(n + 1)
     np.testing.assert_array_equal(law.pmf(k), k == at)
     np.testing.assert_array_equal(law.cdf(k), k >= at)
