@@ -44,6 +44,11 @@ def mix(words: Hashes) -> Hashes:
     return words ^ (words >> np.uint64(31))
 
 
+def _keys(first: int, count: int) -> Hashes:
+    """Return odd numbers, one for each word that is hashed, from the word `first` on."""
+    return mix(np.arange(first + 1, first + count + 1, dtype=np.uint64) * _MIX[0]) | np.uint64(1)
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """A recording with the sums over it that tests share."""
@@ -125,7 +130,7 @@ class Evidence:
         hashes = np.zeros(self.trials, np.uint64)
         packed = self.recording.packed
         width = -(-packed.shape[1] // 8)
-        keys = mix(np.arange(1, width + 1, dtype=np.uint64) * _MIX[0]) | np.uint64(1)
+        keys = _keys(0, width)
         step = max(1, _BLOCK // (8 * width))
         for start in range(0, self.trials, step):
             part = packed[start : start + step]
@@ -150,13 +155,16 @@ class Evidence:
     def neuron_hashes(self) -> Hashes:
         """A 64-bit hash of each neuron's history: neurons always dropped together have equal hashes, shape (n,)."""
         hashes = np.zeros(self.n, np.uint64)
-        for first in range(0, self.n, _NEURONS):
-            part = hashes[first : first + _NEURONS]
-            for start in range(0, self.histories.shape[0], 8):
-                calls = self.histories[start : start + 8, first : first + _NEURONS]
-                words = np.zeros((part.size, 8), np.uint8)
-                words[:, : calls.shape[0]] = calls.T
-                part[:] = mix((part ^ words.view(np.uint64)[:, 0]) * _MIX[0] + np.uint64(start + 1))
+        step = max(1, _NEURONS // self.n) * 8
+        for start in range(0, self.histories.shape[0], step):
+            keys = _keys(start // 8, step // 8)[:, None]
+            for first in range(0, self.n, _NEURONS):
+                part = self.histories[start : start + step, first : first + _NEURONS]
+                if part.shape[0] % 8:
+                    part = np.pad(part, ((0, -part.shape[0] % 8), (0, 0)))
+                eights = np.ascontiguousarray(part.reshape(-1, 8, part.shape[1]).transpose(0, 2, 1))
+                words = eights.view(np.uint64)[:, :, 0]
+                hashes[first : first + _NEURONS] += (mix(words + keys[: len(words)]) * keys[: len(words)]).sum(axis=0)
         return hashes
 
     def distinct_masks(self) -> Ints:

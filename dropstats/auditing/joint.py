@@ -107,8 +107,8 @@ def worst_of_unlike_rates(gram: Gram, rates: Floats, trials: int) -> Worst:
         # half a neuron keeps pairs that are never expected and occur once from filling the list
         z = np.abs(gram[rows, start:] - trials * z) / (np.sqrt(deviation) + np.float32(0.5))
         z[np.tri(*z.shape, dtype=np.bool_)] = -1
-        at = np.flatnonzero(z > least)
-        top = list(map(np.append, top, (z.ravel()[at], start + at // z.shape[1], start + at % z.shape[1])))
+        more = np.flatnonzero(z > least)
+        top = list(map(np.append, top, (z.ravel()[more], start + more // z.shape[1], start + more % z.shape[1])))
         if top[0].size > _JUDGED:
             chosen = np.argpartition(top[0], -_JUDGED)[-_JUDGED:]
             top = [one[chosen] for one in top]
