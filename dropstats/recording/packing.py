@@ -148,7 +148,7 @@ def transposed(packed: Packed) -> Packed:
             part = packed[8 * eights.start : 8 * eights.stop, columns]
             if part.shape[0] % 8:
                 part = np.pad(part, ((0, -part.shape[0] % 8), (0, 0)))
-            block = np.ascontiguousarray(part.reshape(-1, 8, part.shape[1]).transpose(0, 2, 1))
+            block = np.array(part.reshape(-1, 8, part.shape[1]).transpose(0, 2, 1), order="C")  # never a view
             words = block.view("<u8")
             for shift, halves in _EXCHANGES:
                 change = (words ^ (words >> shift)) & halves
