@@ -527,19 +527,23 @@ def test_evidence_in_pieces_is_that_of_the_whole(monkeypatch):
     np.testing.assert_array_equal(parts.elements(250, 733), ~masks.reshape(-1)[250:733])
 
 
-@pytest.mark.parametrize("calls", [0, 512], ids=["by transforms", "by products"])
-def test_correlation_of_masks_is_the_mean_of_products(monkeypatch, calls):
+@pytest.mark.parametrize("how", ["by transforms", "by counts", "unlike rates"])
+@pytest.mark.parametrize("n", [5, 70, 300])
+def test_correlation_of_masks_is_the_mean_of_products(monkeypatch, how, n):
     from dropstats.auditing import evidence
 
-    monkeypatch.setattr(evidence, "_CALLS", calls)
+    monkeypatch.setattr(evidence, "_CALLS", 0 if how == "by transforms" else 2**10)
+    monkeypatch.setattr(evidence, "_WORDS", 100)
     monkeypatch.setattr(evidence, "_BLOCK", 4096)
-    rates = np.random.default_rng(3).random(50)
-    rates[[4, 20]] = 0.0, 1.0  # which say nothing
-    masks = Layer(50, rates).sample(40, rng=4)
+    declared = np.random.default_rng(3).random(n)
+    declared[[1, 4]] = 0.0, 1.0  # which say nothing
+    masks = Layer(n, declared if how == "unlike rates" else 0.3).sample(40, rng=4)
+    rates = declared if how == "unlike rates" else np.full(n, 1 - masks.mean())
     inner = (rates > 0) & (rates < 1)
     standardised = ((~masks - rates) / np.sqrt(np.maximum(rates * (1 - rates), 1e-9)))[:, inner]
     expected = [np.mean(standardised[: 40 - lag] * standardised[lag:]) for lag in range(40)]
-    np.testing.assert_allclose(Evidence(Recording.from_masks(masks)).lag_correlation(rates), expected, atol=1e-5)
+    found = Evidence(Recording.from_masks(masks)).lag_correlation(rates if how == "unlike rates" else None)
+    np.testing.assert_allclose(found, expected, atol=1e-12 if how == "by counts" else 1e-5)
 
 
 def test_a_sum_of_counts_has_the_tails_of_its_law():

@@ -29,8 +29,8 @@ _WHOLE = 2**27
 _STREAM = 2**26
 # Correlation over calls is formed for at most this many neurons times calls; beyond, on evenly spread neurons.
 _LAGS_WHOLE = 2**28
-# Up to so many calls it is formed by products of their masks, beyond by Fourier transforms of the neurons' histories.
-_CALLS = 512
+# Of up to so many calls, and neurons of one rate, by counts of packed words, of so many words at a time.
+_CALLS, _WORDS = 2**10, 2**15
 # Neurons whose histories are hashed at a time.
 _NEURONS = 2**15
 # Odd 64-bit constants of Steele, Lea and Flood's SplitMix64 (2014), doi:10.1145/2660193.2660195
@@ -42,6 +42,11 @@ def mix(words: Hashes) -> Hashes:
     words = (words ^ (words >> np.uint64(30))) * _MIX[1]
     words = (words ^ (words >> np.uint64(27))) * _MIX[2]
     return words ^ (words >> np.uint64(31))
+
+
+def _keys(first: int, count: int) -> Hashes:
+    """Return odd numbers, one for each word that is hashed, from the word `first` on."""
+    return mix(np.arange(first + 1, first + count + 1, dtype=np.uint64) * _MIX[0]) | np.uint64(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +130,7 @@ class Evidence:
         hashes = np.zeros(self.trials, np.uint64)
         packed = self.recording.packed
         width = -(-packed.shape[1] // 8)
-        keys = mix(np.arange(1, width + 1, dtype=np.uint64) * _MIX[0]) | np.uint64(1)
+        keys = _keys(0, width)
         step = max(1, _BLOCK // (8 * width))
         for start in range(0, self.trials, step):
             part = packed[start : start + step]
@@ -150,13 +155,16 @@ class Evidence:
     def neuron_hashes(self) -> Hashes:
         """A 64-bit hash of each neuron's history: neurons always dropped together have equal hashes, shape (n,)."""
         hashes = np.zeros(self.n, np.uint64)
-        for first in range(0, self.n, _NEURONS):
-            part = hashes[first : first + _NEURONS]
-            for start in range(0, self.histories.shape[0], 8):
-                calls = self.histories[start : start + 8, first : first + _NEURONS]
-                words = np.zeros((part.size, 8), np.uint8)
-                words[:, : calls.shape[0]] = calls.T
-                part[:] = mix((part ^ words.view(np.uint64)[:, 0]) * _MIX[0] + np.uint64(start + 1))
+        step = max(1, _NEURONS // self.n) * 8
+        for start in range(0, self.histories.shape[0], step):
+            keys = _keys(start // 8, step // 8)[:, None]
+            for first in range(0, self.n, _NEURONS):
+                part = self.histories[start : start + step, first : first + _NEURONS]
+                if part.shape[0] % 8:
+                    part = np.pad(part, ((0, -part.shape[0] % 8), (0, 0)))
+                eights = np.ascontiguousarray(part.reshape(-1, 8, part.shape[1]).transpose(0, 2, 1))
+                words = eights.view(np.uint64)[:, :, 0]
+                hashes[first : first + _NEURONS] += (mix(words + keys[: len(words)]) * keys[: len(words)]).sum(axis=0)
         return hashes
 
     def distinct_masks(self) -> Ints:
@@ -213,40 +221,48 @@ class Evidence:
     def _correlated(self, declared: Floats | None) -> Floats:
         columns = self.lag_columns
         if declared is None:
+            if self.trials <= _CALLS and columns.size == self.n and self.recording.known is None:
+                return self._correlated_by_counts()
             rate = float(self.neuron_drops[columns].sum()) / (columns.size * self.trials)
             declared = np.broadcast_to(rate, (self.n,))
         rates = declared[columns].astype(np.float32)
         columns, rates = columns[(rates > 0) & (rates < 1)], rates[(rates > 0) & (rates < 1)]
         if not columns.size:
             return np.zeros(self.trials)
-        sums = self._sums_by_products if self.trials <= _CALLS else self._sums_by_transforms
-        pairs = columns.size * np.arange(self.trials, 0, -1, dtype=np.float64)
-        return np.asarray(sums(columns, rates) / pairs)
-
-    def _standardised(self, columns: Ints, rates: NDArray[np.float32], step: int) -> Iterator[NDArray[np.float32]]:
-        """Yield the standardised drops of some neurons, so many at a time, shape (trials, step)."""
         deviations = np.sqrt(rates * (1 - rates))
-        for start in range(0, columns.size, step):
-            part = slice(start, start + step)
-            chosen: Any = columns[part]
-            if chosen[-1] - chosen[0] == chosen.size - 1:  # neighbours are had without copying one by one
-                chosen = slice(int(chosen[0]), int(chosen[-1]) + 1)
-            drops = self.drops[:, chosen] if self.whole else self.recording.neurons(chosen).masks().view(np.uint8) ^ 1
-            yield (drops.astype(np.float32) - rates[part]) / deviations[part]
-
-    def _sums_by_products(self, columns: Ints, rates: NDArray[np.float32]) -> Floats:
-        both = np.zeros((self.trials, self.trials))
-        for drops in self._standardised(columns, rates, max(1, _BLOCK // 8 // self.trials)):
-            both += drops @ drops.T
-        return np.array([np.trace(both, lag) for lag in range(self.trials)])
-
-    def _sums_by_transforms(self, columns: Ints, rates: NDArray[np.float32]) -> Floats:
         length = fft.next_fast_len(2 * self.trials - 1, real=True)
         power = np.zeros(length // 2 + 1)
-        for drops in self._standardised(columns, rates, max(1, _BLOCK // 8 // length)):
-            transform = fft.rfft(drops.T, length, axis=1)
+        step = max(1, _BLOCK // 8 // length)
+        for start in range(0, columns.size, step):
+            part = slice(start, start + step)
+            chosen = columns[part]
+            drops = self.drops[:, chosen] if self.whole else self.recording.neurons(chosen).masks().view(np.uint8) ^ 1
+            standardised = (drops.T.astype(np.float32) - rates[part, None]) / deviations[part, None]
+            transform = fft.rfft(standardised, length, axis=1)
             power += (transform.real**2 + transform.imag**2).sum(axis=0, dtype=np.float64)
-        return np.asarray(fft.irfft(power, length)[: self.trials])
+        sums = fft.irfft(power, length)[: self.trials]
+        pairs = columns.size * np.arange(self.trials, 0, -1, dtype=np.float64)
+        return np.asarray(sums / pairs)
+
+    def _correlated_by_counts(self) -> Floats:
+        """Return the correlation by lag of all neurons at the observed rate, from packed masks."""
+        trials, packed, rate = self.trials, self.recording.packed, 1 - self.rate
+        if not 0 < rate < 1:
+            return np.zeros(trials)
+        both = np.zeros(trials, np.int64)
+        step = 8 * max(1, _WORDS // trials)
+        for start in range(0, packed.shape[1], step):
+            part = packed[:, start : start + step]
+            padded = np.zeros((trials, -(-part.shape[1] // 8) * 8), np.uint8)
+            padded[:, : part.shape[1]] = part
+            words = padded.view(np.uint64)
+            for lag in range(trials):
+                both[lag] += np.bitwise_count(words[: trials - lag] & words[lag:]).sum(dtype=np.uint32)
+        # the sum of (x - rate)(y - rate) over neurons kept (1) or not (0) in each of two calls
+        kept, calls = np.append(0, np.cumsum(self.n - self.mask_drops)), np.arange(trials, 0, -1)
+        single = kept[trials:0:-1] + kept[-1] - kept[:-1]
+        sums = both - rate * single + self.n * rate * rate * calls
+        return np.asarray(sums / (rate * (1 - rate) * self.n * calls))
 
     @cached_property
     def together(self) -> tuple[str, int]:
@@ -289,13 +305,17 @@ class Evidence:
     def stream_correlation(self) -> NDArray[np.float32]:
         """Correlation of the stream with itself k neurons on, k = 0, ..., length / 2, circularly."""
         stream = self.stream
-        rate = float(np.count_nonzero(stream)) / stream.size
+        rate = float(np.count_nonzero(stream.view(np.bool_))) / stream.size
         if not 0 < rate < 1:
             return np.zeros(stream.size // 2 + 1, np.float32)
         # what is padded is at the mean and adds nothing
         signal = np.zeros(length_for(stream.size), np.float32)
-        np.subtract(stream, np.float32(rate), out=signal[: stream.size], dtype=np.float32)
-        signal /= np.float32(math.sqrt(rate * (1 - rate) * stream.size))
+        deviation = np.float32(math.sqrt(rate * (1 - rate) * stream.size))
+        for start in range(0, stream.size, _NEURONS):  # what is divided is still in a cache
+            part = signal[start : start + _NEURONS][: stream.size - start]
+            part[:] = stream[start : start + _NEURONS]
+            part -= np.float32(rate)
+            part /= deviation
         return autocorrelation(signal)[: stream.size // 2 + 1]
 
     def elements(self, start: int, stop: int) -> Drops:

@@ -25,7 +25,7 @@ _STRIDES_NEURONS, _PIECE = 2**27, 2**22
 # Pairs that stand out most by the normal distribution are judged exactly where rates differ.
 _JUDGED = 1000
 # Rows of the matrix of pairs gone through at a time, and pairs at strides whose p-values are computed to begin with.
-_ROWS, _FIRST = 256, 64
+_ROWS, _FIRST = 32, 64
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def joint_drops(case: Case) -> tuple[Gram, Ints, int]:
         middle = np.linspace(0, n - 1, third).astype(np.int64)
         columns = np.unique(np.concatenate([np.arange(third), np.arange(n - third, n), middle]))
     trials = int(min(trials, max(1000, _WORK // columns.size**2), 2**24))
-    both: Gram = np.zeros((columns.size, columns.size), np.float32)
+    both: Gram | None = None
     step = max(1, 2**25 // columns.size)
     for start in range(0, trials, step):  # sums of up to 2^24 ones are exact in float32
         stop = min(start + step, trials)
@@ -58,7 +58,9 @@ def joint_drops(case: Case) -> tuple[Gram, Ints, int]:
         else:
             block = case.seen.recording.calls(start, stop).neurons(columns).masks().astype(np.float32)
             np.subtract(1, block, out=block)
-        both += block.T @ block
+        part = block.T @ block
+        both = part if both is None else np.add(both, part, out=both)
+    assert both is not None
     return both, columns, trials
 
 
@@ -95,20 +97,23 @@ def worst_of_equal_rates(gram: Gram, counts: Ints, p: float, trials: int) -> Wor
 
 def worst_of_unlike_rates(gram: Gram, rates: Floats, trials: int) -> Worst:
     """Return the worst pair where rates differ, of those that stand out most by the normal distribution."""
-    tops = []
+    # to find them single precision is enough
+    single, least = rates.astype(np.float32), np.float32(-1)
+    top: list[Any] = [np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64)]
     for start in range(0, rates.size - 1, _ROWS):
         rows = slice(start, start + _ROWS)
-        expected = trials * np.outer(rates[rows], rates[start:])
-        deviation = np.sqrt(np.maximum(expected * (1 - expected / trials), 1e-300))
+        z = np.outer(single[rows], single[start:])
+        deviation = trials * z * (1 - z)
         # half a neuron keeps pairs that are never expected and occur once from filling the list
-        z = np.abs(gram[rows, start:] - expected) / (deviation + 0.5)
-        z[np.tri(*z.shape, dtype=np.bool_)] = -1.0
-        best = np.argpartition(z, -min(_JUDGED, z.size), axis=None)[-_JUDGED:]
-        tops.append((z.ravel()[best], start + best // z.shape[1], start + best % z.shape[1]))
-    z, j, k = map(np.concatenate, zip(*tops, strict=True))
-    top = np.argsort(z)[-_JUDGED:]
-    top = top[z[top] >= 0]
-    j, k = j[top], k[top]
+        z = np.abs(gram[rows, start:] - trials * z) / (np.sqrt(deviation) + np.float32(0.5))
+        z[np.tri(*z.shape, dtype=np.bool_)] = -1
+        more = np.flatnonzero(z > least)
+        top = list(map(np.append, top, (z.ravel()[more], start + more // z.shape[1], start + more % z.shape[1])))
+        if top[0].size > _JUDGED:
+            chosen = np.argpartition(top[0], -_JUDGED)[-_JUDGED:]
+            top = [one[chosen] for one in top]
+            least = top[0].min()
+    _, j, k = top
     p = nulls.binomial(gram[j, k], trials, rates[j] * rates[k])
     at = int(np.argmin(p))
     a, b = int(j[at]), int(k[at])

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropstats.auditing import nulls
+from dropstats.auditing.checks.lags import judgeable
 from dropstats.auditing.finding import Case
 from dropstats.auditing.streams import Pair, Streams, compare, compare_apart, equal_pairs
 
@@ -66,6 +67,8 @@ def _positions(case: Case) -> dict[str, Any]:
 
 def _lags(case: Case) -> dict[str, Any]:
     """Return the correlation of masks by calls apart with its band; nothing where it was not looked at."""
+    if case.law.independent and case.seen.recording.known is None:
+        case = judgeable(case)
     seen = case.seen
     rates = None if case.law.rate is not None else case.law.rates
     if seen.trials < 2 or not 0 < seen.rate < 1 or seen.recording.known is not None or seen.trials * seen.n > 2**26:

@@ -142,19 +142,20 @@ def transposed(packed: Packed) -> Packed:
     Source: H. S. Warren (2012). Hacker's Delight, 2nd ed. Addison-Wesley, section 7-3.
     """
     rows, width = packed.shape
-    turned = np.empty((-(-rows // 8), 8 * width), np.uint8)
-    for eight, out in enumerate(turned):
-        for columns in _slices(width, _WIDTH):
-            part = packed[8 * eight : 8 * eight + 8, columns]
-            block = np.zeros((part.shape[1], 8), np.uint8)
-            block[:, : part.shape[0]] = part.T
+    turned = np.empty((-(-rows // 8), width, 8), np.uint8)
+    for columns in _slices(width, _WIDTH):
+        for eights in _slices(len(turned), max(1, _WIDTH // width)):
+            part = packed[8 * eights.start : 8 * eights.stop, columns]
+            if part.shape[0] % 8:
+                part = np.pad(part, ((0, -part.shape[0] % 8), (0, 0)))
+            block = np.array(part.reshape(-1, 8, part.shape[1]).transpose(0, 2, 1), order="C")  # never a view
             words = block.view("<u8")
             for shift, halves in _EXCHANGES:
                 change = (words ^ (words >> shift)) & halves
                 words ^= change
                 words ^= change << shift
-            out[8 * columns.start : 8 * columns.stop] = block.reshape(-1)
-    return turned
+            turned[eights, columns] = block
+    return turned.reshape(-1, 8 * width)
 
 
 def groups(group_of: Any, n: int) -> tuple[Ints, Ints]:

@@ -32,7 +32,7 @@ def measure(case: Case) -> Finding:
     """
     if case.trials > _CALLS:
         case = case.but(seen=Evidence(case.seen.recording.calls(0, _CALLS)))
-    pairs, finding = carried(case), _of_lags(_judgeable(case))
+    pairs, finding = carried(case), _of_lags(judgeable(case))
     if pairs is None or finding.pvalue is None:
         return finding
     numbers = {**finding.numbers, "carried": pairs if pairs.pvalue < finding.pvalue else None}
@@ -82,7 +82,7 @@ def _seen(case: Case, level: float) -> float:
     return max(seen, error * (nulls.normal_quantile(level / 2) + nulls.normal_quantile(1 - nulls.POWER)))
 
 
-def _judgeable(case: Case) -> Case:
+def judgeable(case: Case) -> Case:
     """Return the case of the neurons whose number dropped in both of two calls has a law."""
     if case.shared is None or (not case.law.independent and surely_off(case)):
         case = case.apart

@@ -37,12 +37,11 @@ def measure(case: Case) -> Finding:
 
 def _of_stream(case: Case, streams: int) -> Finding:
     flat = case.seen.stream
-    correlation = np.abs(case.seen.stream_correlation)
-    correlation[0] = 0
+    correlation = case.seen.stream_correlation
     judged = _largest(correlation)
     tested = 2 * (correlation.size - 1) * streams
-    best, lag = min((_pvalue(flat, int(k)), int(k)) for k in judged if k)
-    observed = float(case.seen.stream_correlation[lag])
+    best, lag = min((_pvalue(flat, int(k)), int(k)) for k in judged)
+    observed = float(correlation[lag])
     pairs, rarer = flat.size / 2, min(case.seen.rate, 1 - case.seen.rate)
     detectable = nulls.detectable_correlation(
         pairs * rarer**2, pairs * (rarer * (1 - rarer)) ** 2, pairs * rarer, case.level / tested, 2
@@ -52,28 +51,37 @@ def _of_stream(case: Case, streams: int) -> Finding:
 
 
 def _largest(correlation: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return where the few largest values are: they lie in as many blocks, those of the largest maxima."""
-    whole = correlation.size // _BLOCK * _BLOCK
-    blocks = correlation[:whole].reshape(-1, _BLOCK)
-    found = np.argsort(blocks.max(axis=1))[-_JUDGED:]
-    places = np.concatenate(
-        [*(block * _BLOCK + np.arange(_BLOCK) for block in found.tolist()), np.arange(whole, correlation.size)]
-    )
-    return np.asarray(places[np.argpartition(correlation[places], -_JUDGED)[-_JUDGED:]])
+    """Return the lags from 1 on of the few correlations that are furthest from 0.
+
+    They lie in as many blocks, those that reach furthest.
+    """
+    last = 1 + (correlation.size - 1) // _BLOCK * _BLOCK
+    blocks = correlation[1:last].reshape(-1, _BLOCK)
+    found = np.argsort(np.maximum(blocks.max(axis=1), -blocks.min(axis=1)))[-_JUDGED:]
+    lags = [*(1 + block * _BLOCK + np.arange(_BLOCK) for block in found.tolist()), np.arange(last, correlation.size)]
+    lag = np.concatenate(lags)
+    return np.asarray(lag[np.argpartition(np.abs(correlation[lag]), -_JUDGED)[-_JUDGED:]])
 
 
 def _pvalue(flat: NDArray[np.uint8], lag: int) -> float:
     """Return the smaller exact p-value of the two halves of disjoint pairs of neurons `lag` apart."""
-    first, second = flat[:-lag], flat[lag:]
-    both, best = first & second, 1.0
-    for side in (0, 1):
-        # the pairs i with floor(i / lag) even, or odd
+    both, best = flat[:-lag] & flat[lag:], 1.0
+    even = alternate(both, lag, 0)
+    for side, together in ((0, even), (1, _ones(both) - even)):
+        # the pairs i with floor(i / lag) even, or odd: they follow each other but for those cut off at the end
         whole, rest = divmod(both.size, 2 * lag)
-        size = whole * lag + min(max(rest - side * lag, 0), lag)
-        if size:
-            drops = alternate(first, lag, side) + alternate(second, lag, side)
-            best = min(best, nulls.paired(size, drops, alternate(both, lag, side)))
+        cut = min(max(rest - side * lag, 0), lag)
+        first = (side + 2 * whole) * lag
+        if size := whole * lag + cut:
+            drops = _ones(flat[side * lag : first]) + _ones(flat[first : first + cut])
+            drops += _ones(flat[first + lag : first + lag + cut])
+            best = min(best, nulls.paired(size, drops, together))
     return best
+
+
+def _ones(values: NDArray[np.uint8]) -> int:
+    """Return how many of some zeros and ones are ones."""
+    return int(np.count_nonzero(values.view(np.bool_)))
 
 
 def alternate(values: NDArray[np.uint8], lag: int, side: int) -> int:

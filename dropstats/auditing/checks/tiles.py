@@ -115,15 +115,18 @@ def _counted(packed: NDArray[np.uint8], n: int) -> Iterator[tuple[int, NDArray[A
     size, drops = 8, 8 - np.bitwise_count(full)
     while drops.shape[1] > 1:
         size, width = 2 * size, drops.shape[1] // 2
-        drops = drops[:, : 2 * width].reshape(-1, width, 2).sum(axis=2, dtype=np.uint32)
+        drops = np.add(drops[:, : 2 * width : 2], drops[:, 1 : 2 * width : 2], dtype=np.min_scalar_type(size))
         yield size, drops.reshape(-1), None
 
 
 def _frequencies(drops: NDArray[Any], times: Ints | None, support: Ints) -> Ints:
     """Return how often each number of drops of the support occurs; the ends take what lies beyond."""
-    place = np.clip(drops, support[0], support[-1]).astype(np.int64) - support[0]
-    found = np.bincount(place, weights=times, minlength=support.size)
-    return np.asarray(found, dtype=np.int64)
+    first, last = int(support[0]), int(support[-1])
+    found = np.bincount(drops, weights=times, minlength=last + 1).astype(np.int64)
+    inside = found[first : last + 1]
+    inside[0] += found[:first].sum()
+    inside[-1] += found[last + 1 :].sum()
+    return inside
 
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
