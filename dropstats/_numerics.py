@@ -1,4 +1,4 @@
-"""Composite Gauss-Legendre rules, for integrals and for sums too long to add up; logs of complements; scalars."""
+"""Composite Gauss-Legendre rules, for integrals and for sums too long to add up; digits that rounding would lose."""
 
 import math
 from typing import Any
@@ -33,6 +33,23 @@ def log1mexp(x: Array) -> Array:
     """
     with np.errstate(divide="ignore"):
         return np.where(x > -math.log(2), np.log(-np.expm1(x)), np.log1p(-np.exp(x)))
+
+
+def product_error(x: Any, y: Any, product: Any) -> Any:
+    """Return x y - product, without rounding error where this is the rounded product, for numbers below 2^970.
+
+    T. J. Dekker (1971). A floating-point technique for extending the available precision. Numerische Mathematik 18,
+    224-242. doi:10.1007/BF01397083
+    """
+    (high_x, low_x), (high_y, low_y) = _halves(x), _halves(y)
+    return ((high_x * high_y - product) + high_x * low_y + low_x * high_y) + low_x * low_y
+
+
+def _halves(x: Any) -> tuple[Any, Any]:
+    """Return two halves of the digits of a number, whose products are exact (Veltkamp)."""
+    scaled = (2.0**27 + 1) * x
+    high = scaled - (scaled - x)
+    return high, x - high
 
 
 def scalar(array: Any) -> Any:

@@ -344,6 +344,25 @@ def test_calls_of_several_dtypes_have_the_coarsest():
         assert abs(next(iter(recording.scales)) - 1 / 0.7) < 2.0**-10
 
 
+@pytest.mark.parametrize("shape", [(1, 50), (7, 5), (3, 16), (4, 4, 10)])
+def test_pieces_hold_every_value_once(monkeypatch, shape):
+    monkeypatch.setattr(arrays, "SLICE", 16)
+    values = np.arange(np.prod(shape)).reshape(shape)
+    seen = []
+    for rows, columns, piece in arrays.blocks(values, "values").pieces():
+        np.testing.assert_array_equal(piece, values.reshape(shape[0], -1)[rows, columns])
+        assert piece.size <= 16
+        seen += piece.reshape(-1).tolist()
+    assert sorted(seen) == list(range(values.size))
+
+
+def test_a_mask_without_neurons_is_no_single_mask():
+    with pytest.raises(ValueError, match=r"got shape \(3,\); give a single mask in a list$"):
+        ds.Recording.from_masks(np.ones(3, bool))
+    with pytest.raises(ValueError, match=r"trials >= 1; got shape \(0,\)$"):
+        ds.Recording.from_masks(np.ones(0, bool))
+
+
 def test_a_dtype_that_is_none_of_these_is_refused():
     with pytest.raises(TypeError, match="outputs must be booleans or real numbers; got dtype complex64"):
         ds.Recording.from_outputs(np.ones((2, 2), np.complex64))

@@ -21,7 +21,7 @@ from dropstats.auditing.checks import OF_MASKS, duplicates
 from dropstats.auditing.checks.serial import alternate
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case, Finding
-from dropstats.auditing.judge import again, holm, judge, passes
+from dropstats.auditing.judge import holm, judge, passes
 from dropstats.formats import rounded
 from dropstats.recording import Recording
 
@@ -142,19 +142,6 @@ def test_holm_against_the_published_steps():
     assert [one.verdict for one in found] == ["fail", "pass", "pass", "fail"]
 
 
-def test_results_of_several_audits_are_judged_again_together():
-    results = [
-        Result("a", "fail", 0.01),
-        Result("b", "pass", 0.04),
-        Result("c", "inconclusive", 0.5),
-        Result("d", "fail"),
-    ]
-    found = again(results, 0.02)
-    assert [one.verdict for one in found] == ["pass", "pass", "inconclusive", "fail"]
-    assert [one.adjusted_pvalue for one in found] == [0.03, 0.08, 0.5, None]
-    assert again(results, 0.03)[0].verdict == "fail"
-
-
 def test_plot_shows_four_panels():
     mpl.use("Agg")
     report = audit(recorded("tensorflow-2.21.0-bfloat16-n1024-p0.3"), tests=["rate"])
@@ -204,6 +191,28 @@ def test_bars_and_law_of_the_picture_are_comparable(law):
     assert expected.sum() == pytest.approx(4000, rel=1e-3)
     likely = expected > 5
     assert ((masks - expected)[likely] ** 2 / expected[likely]).sum() < stats.chi2.isf(1e-4, likely.sum())
+
+
+@pytest.mark.parametrize("law", [Layer(400, 0.5), Channels(4096, 16, 0.5), Channels(8, 16, 0.2)], ids=repr)
+@pytest.mark.parametrize("kept", [0.0, 0.5, 1.0])
+def test_bars_hold_the_masks_and_the_law_wherever_they_are(law, kept):
+    masks = np.zeros((10, law.n), bool)
+    masks[:, : round(kept * law.n)] = True
+    panel = audit(masks, law, tests=["rate"]).pictures["counts"]
+    assert panel["masks"].sum() == 10
+    assert panel["expected"].sum() == pytest.approx(10, rel=1e-2)
+    size = law.n // getattr(law, "reduced", law).n  # whole groups are dropped
+    widths = np.diff(panel["edges"])
+    assert widths[0] % size == 0
+    assert (widths == widths[0]).all()
+    # about 40 bars, or one for each number of groups
+    assert 20 <= widths.size <= 81 or (widths[0] == size and widths.size <= 40)
+
+
+def test_lags_of_a_single_mask_are_not_drawn():
+    report = audit(kept(1, 64), p=0.1, tests=["rate"])
+    assert report.pictures["lags"] == {}
+    assert "not defined for these masks" in [text.get_text() for text in report.plot().axes[3].texts]
 
 
 def test_plot_draws_into_a_figure_that_is_given():
@@ -518,6 +527,31 @@ def test_evidence_in_pieces_is_that_of_the_whole(monkeypatch):
     np.testing.assert_array_equal(parts.elements(250, 733), ~masks.reshape(-1)[250:733])
 
 
+@pytest.mark.parametrize("calls", [0, 512], ids=["by transforms", "by products"])
+def test_correlation_of_masks_is_the_mean_of_products(monkeypatch, calls):
+    from dropstats.auditing import evidence
+
+    monkeypatch.setattr(evidence, "_CALLS", calls)
+    monkeypatch.setattr(evidence, "_BLOCK", 4096)
+    rates = np.random.default_rng(3).random(50)
+    rates[[4, 20]] = 0.0, 1.0  # which say nothing
+    masks = Layer(50, rates).sample(40, rng=4)
+    inner = (rates > 0) & (rates < 1)
+    standardised = ((~masks - rates) / np.sqrt(np.maximum(rates * (1 - rates), 1e-9)))[:, inner]
+    expected = [np.mean(standardised[: 40 - lag] * standardised[lag:]) for lag in range(40)]
+    np.testing.assert_allclose(Evidence(Recording.from_masks(masks)).lag_correlation(rates), expected, atol=1e-5)
+
+
+def test_a_sum_of_counts_has_the_tails_of_its_law():
+    law = Layer(300, 0.1)
+    pmf = law.dropped.pmf(np.arange(301))
+    for observed in (0, 5500, 5850, 6000, 6180, 6700, 60_000):
+        low, high = nulls.count_sum_tails(pmf, 200, observed)
+        total = law.total(200)
+        assert (low, high) == pytest.approx((total.cdf(observed), total.sf(observed - 1)), abs=2e-12)
+    assert nulls.count_sum_tails(np.array([0.5, 0, 0, 0, 0.5]), 3, 8) == pytest.approx((0.875, 0.5))
+
+
 @pytest.mark.parametrize("n", [1, 8, 9, 16, 17, 40])
 def test_distinct_masks_are_counted_whatever_their_width(n):
     masks = Layer(n, 0.1).sample(500, rng=n)
@@ -563,6 +597,8 @@ def test_audit_shows_progress(capsys):
     assert seen == {"total": len(TESTS), "desc": "auditing", "unit": "test", "tests": len(TESTS)}
     assert str(shown) == str(audit(masks, p=0.5, progress=True)) == str(audit(masks, p=0.5))
     assert capsys.readouterr().err == ""  # what takes less than a second shows nothing
+    audit_streams({"a": masks, "b": masks}, p=0.5, progress=True)
+    assert capsys.readouterr().err == ""
     audit_streams({"a": masks, "b": masks}, p=0.5, progress=bar)
     assert seen["tests"] == seen["total"] < len(TESTS)
     audit(np.where(masks, 2.0, 0.0), GaussianDropout(0.5), progress=bar)
@@ -659,6 +695,44 @@ def test_scales_agree_to_half_a_unit_of_bfloat16():
     assert causes.near(2 * (1 + 2**-8), 2.0)
     assert not causes.near(2 * (1 + 2**-7), 2.0)
     assert not causes.near(1.0, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "rate", "said"),
+    [
+        (1.0, 0.3, 0.3, "kept values are not scaled (direct scaling)"),
+        (1 / 0.3, 0.3, 0.3, "1/p: keep probability given as p"),
+        (1 / 0.49, 0.3, 0.3, "scaled twice"),
+        (0.7, 0.3, 0.3, "multiplied by 1 - p instead of divided"),
+        (1.3, 0.3, 0.3, "1 + p in place of 1/(1 - p)"),
+        (0.3, 0.3, 0.3, "the scale is p"),
+        (1 / 0.6, 0.3, 0.4, "1/(1 - r) of the rate r observed"),
+        (5.0, 0.3, 0.4, ""),
+        (5.0, 0.3, 1.0, ""),  # no scale is that of a rate of 1
+        (5.0, 0.0, 0.1, ""),  # nor 1/p for p = 0
+        (math.inf, 0.0, 1.0, ""),
+    ],
+)
+def test_cause_of_a_scale(value, p, rate, said):
+    assert causes.of_scale(value, p, rate) == said
+
+
+def test_cause_of_nothing_dropped():
+    off = "nothing is dropped: dropout is off, as in evaluation"
+    assert causes.of_rate(0.0, 0.3, 1e6, n=64) == off
+    assert causes.of_rate(0.0, 0.3, 1e6, n=1) == off
+    assert causes.of_rate(0.0, 0.01, 1e6, n=64) == (
+        f"{off}, or p is below 1/16 and rounded to 0, or int(p n) = int(0.01 * 64) = 0 neurons are dropped"
+    )
+    assert causes.of_rate(0.0, 0.01, 1e6, n=100) == f"{off}, or p is below 1/16 and rounded to 0"
+    assert causes.of_rate(0.0, 0.0, 1e6, n=64) == off
+
+
+def test_cause_of_nans():
+    multiplied = "0 times an infinite input: the mask is multiplied with the input"
+    assert causes.of_nans(3, 3, 1.0, 0) == multiplied
+    assert causes.of_nans(3, 1, 1.0, 0) == "0 times 1/(1 - p), which is infinite at p = 1"
+    assert causes.of_nans(3, 1, 1.0, 50) == causes.of_nans(3, 1, 0.1, 0) == ""
 
 
 def test_evaluation_mode_is_one_finding():

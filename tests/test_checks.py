@@ -8,23 +8,28 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dropstats import Channels, DropBlock, FixedCount, Layer
-from dropstats.auditing import audit, audit_streams, covariation, evidence, nulls, order
+from dropstats import Channels, DropBlock, FixedCount, Layer, Network
+from dropstats.auditing import audit, audit_streams, battery, covariation, evidence, nulls, order, words
 from dropstats.auditing.checks import (
     dispersion,
     drift,
     duplicates,
+    edges,
+    groups,
     lags,
     linear,
+    mean,
     overlaps,
     pairs,
     positions,
     rate,
+    scale,
     serial,
     tiles,
 )
 from dropstats.auditing.evidence import Evidence
-from dropstats.auditing.finding import Case
+from dropstats.auditing.finding import GROUP, Case, Finding
+from dropstats.auditing.judge import Judged
 from dropstats.auditing.order import Spread
 from dropstats.auditing.streams import Agreement, Streams, design_effect
 from dropstats.auditing.stretches import Search, Stretch, equal_windows, within_one
@@ -97,9 +102,9 @@ def test_words_of_counts():
     assert audit(masks, p=0.5, tests="dispersion")["dispersion"].message.endswith(
         "the counts are kept close to their mean"
     )
-    for trials, words in ((1, "1 mask is too few"), (7, "7 masks are too few")):
+    for trials, says in ((1, "1 mask is too few"), (7, "7 masks are too few")):
         message = audit(Layer(64, 0.5).sample(trials, rng=1), p=0.5, tests="dispersion")["dispersion"].message
-        assert message == f"{words} to test the variance of the counts"
+        assert message == f"{says} to test the variance of the counts"
 
 
 # --- rate -----------------------------------------------------------------------------------------------------------
@@ -165,9 +170,9 @@ def test_words_of_positions():
     frozen = np.repeat(Layer(64, 0.5).sample(1, rng=1), 100, axis=0)
     said = audit(frozen, p=0.5, tests="positions")["positions"].message
     assert said == "every neuron is always or never dropped: the masks do not change"
-    for trials, words in ((1, "1 mask is"), (3, "3 masks are")):
+    for trials, says in ((1, "1 mask is"), (3, "3 masks are")):
         said = audit(Layer(64, 0.5).sample(trials, rng=1), p=0.5, tests="positions")["positions"].message
-        assert said == f"{words} too few to detect even a neuron that is always dropped"
+        assert said == f"{says} too few to detect even a neuron that is always dropped"
 
 
 # --- pairs ----------------------------------------------------------------------------------------------------------
@@ -464,6 +469,18 @@ def test_where_masks_cannot_depend_on_each_other():
     assert (single.verdict, single.message) == ("inconclusive", "a single mask has no other to compare with")
 
 
+@pytest.mark.parametrize("law", [Layer(16, np.tile([0.0, 1.0], 8)), Network(Layer(8, 0.0), FixedCount(8, 8))], ids=repr)
+def test_masks_of_neurons_of_p_0_and_1_are_judged_by_edges_alone(law):
+    kept = law.sample(50, rng=1)
+    report = audit(kept, law)
+    assert report.passed
+    assert {report[name].verdict for name in ("pairs", "lags", "serial", "overlaps")} == {"not applicable"}
+    kept[7, 3] ^= True
+    assert audit(kept, law)["edges"].verdict == "fail"
+    lags = report.pictures["lags"]
+    assert lags["correlation"].tolist() == [0.0] * lags["lag"].size
+
+
 # --- several streams ------------------------------------------------------------------------------------------------
 
 
@@ -531,3 +548,345 @@ def test_a_rate_far_from_the_declared_one_is_no_linear_relation(rate):
     kept = np.random.default_rng(1).random((200, 60)) >= rate
     relations = linear.measure(case_of(kept, Layer(60, 0.5), level=1e-3))["relations"]
     assert relations is None or relations.pvalue > 0.01
+
+
+# --- scale ----------------------------------------------------------------------------------------------------------
+
+
+def of_outputs(outputs, law, **recorded):
+    return Case(Evidence(replace(Recording.from_outputs(outputs, p=law.rate), **recorded)), law)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_scales_of_a_format_are_those_of_the_orders_of_its_roundings(dtype):
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="NumPy's bfloat16 and float8 types")
+
+    def held(value, name=dtype):
+        return float(np.float64(value).astype(getattr(ml_dtypes, name, name)))
+
+    wider = [] if dtype == "float32" else ["float32"] if dtype.endswith("16") else ["float32", "float16", "bfloat16"]
+    more = 0
+    for p in np.arange(1, 1999, 2) / 1999:  # of which no 1 / (1 - p) lies within a double's error of a tie
+        keeps = {1 - p, held(1 - p), 1 - held(p), held(1 - held(p))} - {0.0}
+        once = {held(1 / keep) for keep in keeps}
+        found = once | {held(held(1 / (1 - p), name)) for name in wider}
+        assert scale.accepted(float(p), dtype) == {value for value in found if math.isfinite(value)}
+        more += found > once
+    assert more > 0 or not dtype.startswith("float8")  # rounded twice is not the same as once
+
+
+def test_scales_found_from_products_need_not_be_numbers_of_their_format():
+    kept = 0.69921875  # what bfloat16 makes of 0.7
+    for value in (1 / 0.7, 1 / kept):
+        assert scale.matches(value * (1 + 9e-7), 0.3, "bfloat16", 1e-6)
+        assert not scale.matches(value * (1 + 2e-6), 0.3, "bfloat16", 1e-6)
+        assert not scale.matches(value, 0.3, "bfloat16", 0.0)
+    assert not scale.matches(1.0, 1 - 1e-9, "float16", 1e-6)  # 1 - p is 0 in float16
+    assert scale.matches(1 / (1 - (1 - 1e-9)), 1 - 1e-9, "float16", 1e-6)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.25, 0.5, 0.8])
+def test_each_scale_but_the_right_one_is_wrong(p):
+    kept = Layer(64, p or 0.3).sample(40, rng=1)
+    for value in (1.0, 1 - p, 1 / (1 - p), 1 / (1 - p) ** 2, 1 / p if p else 3.0, 2.5):
+        finding = scale.measure(of_outputs(kept * value, Layer(64, p)))
+        assert (finding.broken, finding.observed) == (value != 1 / (1 - p), value)
+    two = kept * 2.0
+    two[7, np.flatnonzero(kept[7])[:2]] = 3.0
+    case = of_outputs(two, Layer(64, p))
+    finding = scale.measure(case)
+    assert (finding.broken, finding.observed) == (True, 2.0)
+    said = f"kept neurons take 2 different values: 2 ({kept.sum() - 2:,} times), 3 (2 times)"
+    assert scale.explain(finding, case, True) == said
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3])
+def test_what_was_rounded_to_another_format_is_named(p):
+    half = np.float16
+    for value, said in (
+        (float(half(1 / (1 - p))), "1/(1 - p) rounded to float16"),
+        (1 / float(half(1 - p)), "1/(1 - p), of 1 - p rounded to float16"),
+        (1 / (1 - float(half(p))), "1/(1 - p), of p rounded to float16"),
+    ):
+        value = float(np.float32(value))
+        case = of_outputs((Layer(64, p).sample(40, rng=1) * value).astype(np.float32), Layer(64, p))
+        finding = scale.measure(case)
+        assert finding.broken
+        assert scale.explain(finding, case, True) == f"scale {value:.17g} is {said}, in outputs of float32"
+    near = 1 - 1e-9  # in float16 and bfloat16 p is 1, and 1 - p in float16 is 0
+    case = of_outputs((np.arange(64) % 2 * np.ones((40, 1))).astype(np.float32), Layer(64, near))
+    assert scale.explain(scale.measure(case), case, True).startswith("scale 1 where 1/(1 - p) = 1e+09")
+
+
+# --- mean -----------------------------------------------------------------------------------------------------------
+
+
+def largest(count, n, low, high):
+    """Return the largest two-sided p-value of a count over a grid of rates."""
+    tails = [min(stats.binom.cdf(count, n, r), stats.binom.sf(count - 1, n, r)) for r in np.linspace(low, high, 101)]
+    return min(1.0, 2 * max(tails))
+
+
+def with_drops(drops, value, dtype):
+    """Return outputs of 100 masks of 100 neurons that drop so many in all."""
+    return (value * (np.random.default_rng(1).permutation(10_000) >= drops)).reshape(100, 100).astype(dtype)
+
+
+@pytest.mark.parametrize("value", [1.3, 1.6, 1.0 / 0.9])
+@pytest.mark.parametrize("off", [-150, -5, -4, -3, -1, 0, 1, 3, 4, 5, 150])
+def test_the_mean_is_preserved_at_the_rates_that_the_scale_fits(value, off):
+    held = float(np.float16(value))
+    fitting = 1 - 1 / held
+    low, high = (fitting + side * 2.0**-11 / held for side in (-1, 1))  # within half a unit of float16
+    if value == 1 / 0.9:  # the declared scale, as float16 has it: from its own rate to the declared one
+        low, high = sorted([fitting, 0.1])
+    drops = round(10_000 * fitting) + off
+    finding = mean.measure(of_outputs(with_drops(drops, held, np.float16), Layer(100, 0.1)))
+    assert finding.pvalue == pytest.approx(largest(drops, 10_000, low, high))
+    assert finding.observed == pytest.approx((1 - drops / 10_000) * held)
+    assert finding.expected == 1
+
+
+def test_a_format_that_nobody_recorded_may_be_any():
+    # the law really drops 77/256; both 256/179 and 1/0.7 are 1.4296875 in bfloat16
+    law = Layer.rounded(100, 0.3, rule="flash-attention-2")
+    outputs = with_drops(3000, 1.4296875, np.float32)
+    for dtype in ("bfloat16", None):
+        assert mean.measure(of_outputs(outputs, law, dtype=dtype)).expected == 1
+
+
+def test_values_without_a_positive_mean_preserve_none():
+    outputs = with_drops(1000, 1.25, np.float64)
+    for sign in (-1, np.where(np.cumsum(outputs > 0).reshape(outputs.shape) % 2, 1, -1)):
+        case = of_outputs(outputs * sign, Layer(100, 0.1))
+        finding = mean.measure(case)
+        assert finding.broken
+        assert mean.explain(finding, case, True).startswith(f"kept values average {-1.25 if np.ndim(sign) == 0 else 0}")
+
+
+def test_dependence_that_widens_the_rate_widens_the_mean():
+    # neurons drop in groups of 50, so that the rate varies 50 times as much, and with it the mean
+    outputs = Channels(40, 50, 0.1).sample(100, rng=12) / 0.9
+    naive = mean.measure(of_outputs(outputs, Layer(2000, 0.1)))
+    report = audit(Recording.from_outputs(outputs, p=0.1))
+    assert naive.pvalue < 1e-4
+    assert report["mean"].pvalue > 0.01
+    assert report["pairs"].verdict == "fail"
+
+
+# --- edges ----------------------------------------------------------------------------------------------------------
+
+
+def test_rules_without_exception_are_those_of_their_definition():
+    law = Layer(5, [0.0, 0.5, 1.0, 0.0, 1.0])
+    kept = law.sample(30, rng=1)
+    right = edges.measure(case_of(kept, law))
+    assert (right.broken, right.observed) == (False, 0)
+    assert edges.explain(right, case_of(kept, law), False) == "p = 0 drops nothing and p = 1 keeps nothing"
+    kept[3, 0] = kept[9, 3] = False
+    kept[20, 4] = True
+    wrong = edges.measure(case_of(kept, law))
+    assert (wrong.broken, wrong.observed, wrong["dropped"], wrong["kept"]) == (True, 3, 2, 1)
+    said = edges.explain(wrong, case_of(kept, law), True)
+    assert said == "2 neurons of p = 0 are dropped; 1 neuron of p = 1 is kept"  # of few neurons, at several rates
+
+
+@pytest.mark.parametrize("neurons", [64, 65, 1000])
+def test_a_step_of_uniform_numbers_is_named_where_it_is_small(neurons):
+    kept = np.arange(neurons)[None] != 7
+    case = case_of(kept, Layer(neurons, 0.0))
+    said = edges.explain(edges.measure(case), case, True)
+    step = f", 1 in {neurons:,}: as with <= for <, or uniforms that are 0 or 1"
+    assert said == "1 neuron of p = 0 is dropped" + step * (neurons > 64)
+
+
+@pytest.mark.parametrize(("p", "enough"), [(0.3, 26), (0.01, 917), (1.0, 1)])
+def test_nan_inputs_none_of_which_is_dropped_are_no_chance(p, enough):
+    # the level is 1e-4: 0.7^26 = 9.4e-5, 0.99^917 = 9.9e-5
+    for number, dropped in ((enough, 0), (enough - 1, 0), (enough, 1)):
+        inputs = np.ones((1, number + 1))
+        inputs[0, :number] = np.nan
+        outputs = inputs.copy()
+        outputs[0, :dropped] = 0
+        outputs[0, -1] = 0
+        recording = Recording.from_outputs(outputs, p=p, inputs=inputs)
+        case = Case(Evidence(recording), Layer(number + 1, p))
+        finding = edges.measure(case)
+        expected = number if number == enough and not dropped else 0
+        assert finding.numbers.get("multiplied", 0) == expected
+        assert finding.broken == bool(expected)
+        if expected:
+            said = edges.explain(finding, case, True)
+            assert said == f"none of {number:,} NaN inputs became 0: dropout multiplies by the mask"
+
+
+def test_outputs_of_which_none_is_kept_may_still_be_wrong():
+    outputs = np.zeros((20, 10))
+    outputs[3, 4] = np.nan
+    case = of_outputs(outputs, Layer(10, 0.5))
+    finding = edges.measure(case)
+    assert (finding.state, finding.broken, finding.observed) == ("judged", True, 1)
+    assert edges.explain(finding, case, True) == "1 output is NaN"
+    assert edges.measure(case_of(np.zeros((20, 10), bool), Layer(10, 0.5))).state == "not applicable"
+
+
+# --- groups ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [1, 50, 2**24])
+@pytest.mark.parametrize("law", [Channels(5, 4, 0.3), Channels.locked(4, 5, 0.3)], ids=repr)
+def test_groups_that_differ_inside_are_counted_in_every_call(monkeypatch, block, law):
+    monkeypatch.setattr(groups, "_BLOCK", block)
+    kept = law.sample(30, rng=1)
+    for call, neuron in ((0, 3), (0, 4), (12, 19), (29, 0)):
+        kept[call, neuron] ^= True
+    case = battery._reduced(case_of(kept, law))[0]
+    finding = groups.measure(case)
+    differ = np.stack([np.ptp(kept[:, law.group_of == group].astype(int), axis=1) for group in range(5)], axis=1)
+    assert (finding.observed, finding.broken) == (differ.sum(), True)
+    call, group = (int(one) for one in np.argwhere(differ)[0])
+    assert finding["first"] == (call, group)
+    inside = ~kept[call, law.group_of == group]
+    said = f"in call 0 group {group} drops {inside.sum()} of its 4 neurons ({differ.sum()} of 150 groups differ inside)"
+    assert groups.explain(finding, case, True).endswith(said)
+
+
+# --- which neurons are looked at --------------------------------------------------------------------------------------
+
+
+def test_streams_are_those_of_the_most_frequent_rates():
+    often = {0.5: 3, 0.1: 9, 0.0: 40, 0.2: 7, 0.9: 1, 0.3: 8, 1.0: 30, 0.4: 6, 0.6: 5, 0.7: 4, 0.8: 2, 0.05: 10}
+    rates = np.random.default_rng(1).permutation(np.repeat(list(often), list(often.values())))
+    case = case_of(Layer(rates.size, rates).sample(50, rng=1), Layer(rates.size, rates))
+    assert [(one.law.rate, one.n) for one in case.streams] == [
+        (0.05, 10), (0.1, 9), (0.3, 8), (0.2, 7), (0.4, 6), (0.6, 5), (0.7, 4), (0.5, 3),
+    ]  # fmt: skip
+    for one in case.streams:
+        expected = case.seen.neuron_drops[rates == one.law.rate]
+        np.testing.assert_array_equal(one.seen.neuron_drops, expected)
+
+
+def test_a_stream_that_begins_without_drops_has_no_correlation(monkeypatch):
+    monkeypatch.setattr(evidence, "_STREAM", 640)
+    kept = np.concatenate([np.ones((10, 64), bool), Layer(64, 0.5).sample(100, rng=1)])
+    seen = Evidence(Recording.from_masks(kept))
+    np.testing.assert_array_equal(seen.stream_correlation, np.zeros(321))
+    assert serial.measure(case_of(kept, Layer(64, 0.5))).state == "too small"
+
+
+# --- what is plain to see in the masks --------------------------------------------------------------------------------
+
+
+def seeds(count, trials=300, n=40):
+    return Layer(n, 0.5).sample(count, rng=1)[np.random.default_rng(2).integers(count, size=trials)]
+
+
+def dead(where, value):
+    kept = Layer(40, 0.3).sample(300, rng=3)
+    kept[:, where] = value
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("kept", "rate", "expected"),
+    [
+        (Layer(40, 0.3).sample(300, rng=1), 0.3, set()),
+        (seeds(30), 0.5, {"repeated"}),
+        (seeds(3000), 0.5, set()),  # one mask of twenty again
+        (np.concatenate([np.ones((300, 40), bool), Layer(40, 0.3).sample(100, rng=1)]), 0.3, set()),  # empty ones apart
+        (np.resize(Layer(40, 0.5).sample(30, rng=1), (300, 40)), 0.5, {"periodic", "repeated"}),
+        (np.repeat(Layer(20, 0.3).sample(300, rng=1), 2, axis=1), 0.3, {"together"}),
+        (dead(5, True), 0.3, {"constant"}),
+        (dead(5, False), 0.3, {"constant"}),
+        (np.ones((300, 40), bool), 0.0, {"constant", "certain", "periodic"}),
+    ],
+    ids=["right", "thirty seeds", "many seeds", "warm-up", "periodic", "groups", "never", "always", "nothing"],
+)
+def test_facts(kept, rate, expected):
+    assert battery.facts(case_of(kept, Layer(40, rate))) == expected
+
+
+def test_no_facts_where_neurons_are_not_known():
+    inputs = np.ones((100, 8))
+    inputs[:, 3] = 0
+    recording = Recording.from_outputs(inputs * np.tile([0, 2] * 4, (100, 1)), p=0.5, inputs=inputs)
+    assert battery.facts(Case(Evidence(recording), Layer(8, 0.5))) == frozenset()
+
+
+def test_neurons_that_are_carried_on_are_a_fact_where_that_fails():
+    def found(verdict, carried):
+        return [Judged(lags.CHECK, Finding(1e-9, numbers={"carried": carried}), verdict, 1e-9)]
+
+    assert battery.carried(found("fail", "what was found")) == {"carried"}
+    assert battery.carried(found("fail", None)) == battery.carried(found("pass", "what was found")) == frozenset()
+
+
+def test_the_observed_rate_excuses_only_where_the_declared_one_is_surely_off():
+    rates = np.tile([0.22, 0.38], 32)
+    kept = Layer(64, rates).sample(60, rng=1)
+    observed = float(np.mean(~kept))
+    near, far = (case_of(kept, Layer(64, observed - off)) for off in (0.011, 0.06))  # 1.5 and 8 standard errors
+    excused = positions.measure(case_of(kept, Layer(64, observed))).pvalue
+    assert positions.measure(far).pvalue < positions.measure(near).pvalue < excused < 0.01
+    assert battery._measured(positions.CHECK, near).case is near
+    judged = battery._measured(positions.CHECK, far)
+    assert (judged.case.law.rate, judged.finding.pvalue) == (observed, excused)
+
+
+@pytest.mark.parametrize(
+    ("kept", "effect"),
+    [
+        (Layer(64, 0.3).sample(75, rng=1), 1),
+        (Channels(4, 16, 0.3).sample(75, rng=1), 16),
+        (np.repeat(Layer(64, 0.3).sample(15, rng=1), 5, axis=0), 5),
+        (np.lib.stride_tricks.sliding_window_view(Layer(2432, 0.3).sample(1, rng=1)[0], 64)[::32], 2),
+    ],
+)
+def test_by_how_much_dependence_widens_a_total(kept, effect):
+    drops = ~kept
+    p = drops.mean()
+    masks = drops.sum(axis=1).var(ddof=1) / (64 * p * (1 - p))
+    neurons = drops.sum(axis=0).var(ddof=1) / (75 * p * (1 - p))
+    flat = (drops.ravel() - p) / math.sqrt(p * (1 - p))
+    correlation = np.array([np.mean(flat * np.roll(flat, k)) for k in range(1, flat.size // 2 + 1)])
+    plain = correlation[correlation > 20 / math.sqrt(flat.size)]
+    expected = max(1, max(1, masks) * max(1, neurons), 1 + 2 * plain.sum())
+    seen = Evidence(Recording.from_masks(kept))
+    assert battery.mask_effect(seen) == pytest.approx(max(1, masks))
+    assert battery.design_effect(seen) == pytest.approx(expected, rel=1e-5)
+    assert expected == pytest.approx(effect, rel=0.5)
+
+
+# --- words that findings share ----------------------------------------------------------------------------------------
+
+
+def test_numbers_in_words():
+    assert [words.percent(share) for share in (0.0123, -0.5, 0.99, 0.995, -0.995, -2.0, 12.3456)] == [
+        "+1.2%", "-50%", "+99%", "+100%", "-100%", "-200%", "+1,235%",
+    ]  # fmt: skip
+    assert [words.about(value) for value in (7.4, 12, 99, 123, 12_345, 2**19, 2**20, 3e9)] == [
+        "7", "12", "99", "120", "12,000", "520,000", "2^20", "2^31",
+    ]  # fmt: skip
+    # the standard errors are 0.005, 5e-6, 1.4e-6 and 0
+    shown = [words.shown_rate(rate, neurons) for rate, neurons in ((0.5, 1e4), (0.5, 1e10), (0.999999, 5e5), (1.0, 1))]
+    assert shown == ["0.5000", "0.500000", "0.999999", "1"]
+
+
+def test_names_in_words():
+    assert [words.listed("abcdefgh"[:count]) for count in (0, 1, 2, 4, 5, 8)] == [
+        "", "a", "a and b", "a, b, c and d", "a, b, c, d and 1 more", "a, b, c, d and 4 more",
+    ]  # fmt: skip
+    assert words.listed("abc", most=1) == "a and 2 more"
+
+
+def test_neurons_that_drop_together_in_words():
+    columns = Layer(8, 0.5).sample(200, rng=1)
+    for kept, said, of_groups in (
+        (columns, "", ""),
+        (np.repeat(columns, 3, axis=1), "groups of 3 neighbours drop together", "neighbouring channels"),
+        (np.tile(columns, 3), "neurons 8 positions apart drop together", "groups 8 apart drop together"),
+        (np.repeat(columns[:, :1], 8, axis=1), "all neurons of a mask drop together", "all groups of a mask"),
+    ):
+        case = case_of(kept, Layer(kept.shape[1], 0.5))
+        assert words.together(case) == said
+        assert of_groups in words.together(case.but(unit=GROUP))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dropstats import Layer, Network
-from dropstats.counts import Binomial, PoissonBinomial, add, binomial_logs
+from dropstats.counts import Binomial, PoissonBinomial, add, binomial_logs, one_binomial
 
 REFERENCE = Path(__file__).parent / "reference"
 BINOMIAL = json.loads((REFERENCE / "binomial_extreme.json").read_text())["cases"]
@@ -63,6 +63,33 @@ def test_binomial_log_tails_by_the_integral_alone():
             (log_cdf,), (log_sf,) = binomial_logs.BinomialLogs(n, p).tails(np.array([float(k)]))
             assert relative(log_cdf, case["log_cdf"]) <= 1e-13, (n, p, k)
             assert relative(log_sf, case["log_sf"]) <= 1e-13, (n, p, k)
+
+
+# log(k!) less Stirling's formula: mpmath, loggamma with 60 digits
+STIRLING = {
+    1: 0.08106146679532725822,
+    2: 0.041340695955409294094,
+    7: 0.011896709945891770095,
+    8: 0.010411265261972096497,
+    9: 0.0092554621827127329177,
+    14: 0.0059513701127588477356,
+    15: 0.005554733551962801371,
+    16: 0.0052076559196096404407,
+    17: 0.0049013959484347378607,
+    18: 0.0046291537493340285924,
+    20: 0.0041663196919969224575,
+    25: 0.0033331556367280928758,
+    40: 0.0020832899383024217487,
+    1000: 0.000083333330555556349206,
+    2**53: 9.2518585385429711702e-18,
+}
+
+
+def test_stirling_errors_match_reference():
+    alone = [one_binomial._stirling_error(float(k)) for k in STIRLING]
+    together = binomial_logs._stirling_error(np.array(list(STIRLING), dtype=np.float64))
+    assert alone == pytest.approx(list(STIRLING.values()), rel=1e-15, abs=0)
+    assert together.tolist() == pytest.approx(list(STIRLING.values()), rel=1e-15, abs=0)
 
 
 @pytest.mark.parametrize("method", ["pmf", "cdf", "sf"])

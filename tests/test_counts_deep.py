@@ -3,16 +3,19 @@
 import json
 import math
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dropstats import Channels, DropBlock, FixedCount, Layer, Network, Neuron
-from dropstats.counts import Binomial, Table, binomial_interval, binomial_tails, hypergeometric
+from dropstats.counts import Binomial, Table, binomial_interval, binomial_tails, hypergeometric, point_mass
+from dropstats.counts.quick import QuickBinomial
 
 REFERENCE = Path(__file__).parent / "reference"
 DEEP = json.loads((REFERENCE / "binomial_deep.json").read_text())["cases"]
+BORDERS = json.loads((REFERENCE / "binomial_borders.json").read_text())["cases"]
 SUMS = json.loads((REFERENCE / "sum_deep.json").read_text())["cases"]
 UNIT = 5e-324
 
@@ -32,13 +35,27 @@ def test_binomials_where_scipys_lose_digits(tag):
     cases = [case for case in DEEP if case["tag"] == tag]
     assert len(cases) >= 10
     for case in cases:
-        n, k, p = case["n"], case["k"], float.fromhex(case["p_hex"])
-        law, mirror = Binomial(n, p), Binomial(n, p).mirror()
-        for method, other, at in (("pmf", "pmf", n - k), ("cdf", "sf", n - k - 1), ("sf", "cdf", n - k - 1)):
-            values = getattr(law, method)(k), getattr(law, method)(np.array([k, k]))[1], getattr(mirror, other)(at)
-            assert all(right(value, case[method]) for value in values), (method, n, p, k)
-            logs = getattr(law, "log" + method)(k), getattr(law, "log" + method)(np.array([k, k]))[0]
-            assert all(right_log(value, case["log_" + method]) for value in logs), (method, n, p, k)
+        check_binomial(case)
+
+
+@pytest.mark.parametrize("n", sorted({case["n"] for case in BORDERS}))
+def test_binomials_where_one_method_takes_over_from_another(n):
+    for case in BORDERS:
+        if case["n"] == n:
+            check_binomial(case)
+
+
+def check_binomial(case):
+    """Compare all answers about a count, alone, in a short and in a long array, of dropped and of kept."""
+    n, k, p = case["n"], case["k"], float.fromhex(case["p_hex"])
+    law, mirror = Binomial(n, p), Binomial(n, p).mirror()
+    for method, other, at in (("pmf", "pmf", n - k), ("cdf", "sf", n - k - 1), ("sf", "cdf", n - k - 1)):
+        values = [getattr(law, method)(x) for x in (k, [k, k], np.full(200, k))]
+        values += [getattr(mirror, other)(x) for x in (at, [at, at])]
+        assert all(right(np.ravel(value)[-1], case[method]) for value in values), (method, n, p, k)
+        logs = [getattr(law, "log" + method)(x) for x in (k, [k, k], np.full(200, k))]
+        logs += [getattr(mirror, "log" + other)(x) for x in (at, [at, at])]
+        assert all(right_log(np.ravel(value)[-1], case["log_" + method]) for value in logs), (method, n, p, k)
 
 
 def test_the_cases_of_the_issue():
@@ -79,6 +96,57 @@ def test_sums_of_multiples_near_the_smallest_doubles():
     for values, truth in ((law.pmf(small), exact), (law.sf(small), sf)):
         assert all(right(value, float(truth[k])) for value, k in zip(values, small, strict=True))
     assert [law.sf(k) for k in small] == law.sf(small).tolist()
+
+
+def logs_of(fractions):
+    """Return the natural logs of exact fractions, also below the range of doubles."""
+    shifts = [f.denominator.bit_length() - f.numerator.bit_length() for f in fractions]
+    digits = zip(fractions, shifts, strict=True)
+    return [math.log(f * 2**shift) - shift * math.log(2) if f else -math.inf for f, shift in digits]
+
+
+@pytest.mark.parametrize("certain", [0, 7])
+@pytest.mark.parametrize("upward", [False, True])
+@pytest.mark.parametrize("kind", ["channels", "fixed count", "table"])
+def test_whole_tails_of_sums_by_tilting(certain, upward, kind):
+    """Every count of a sum whose pieces are tilted apart, below 1e-300 in both tails, in exact fractions."""
+    p = Fraction(1, 2**20) if upward else 1 - Fraction(1, 2**20)
+    other = {
+        "channels": Channels(30, 3, float(p)),
+        "fixed count": FixedCount(12, 5),
+        "table": DropBlock(3, 3, 2, gamma=float(p)),
+    }[kind]
+    if kind == "channels":
+        first = [Fraction(0)] * 91
+        for i in range(31):
+            first[3 * i] = math.comb(30, i) * p**i * (1 - p) ** (30 - i)
+    elif kind == "fixed count":
+        first = [Fraction(k == 5) for k in range(13)]
+    else:  # four seeds: one covers 4 of 9, two side by side 6, across 7, three 8, four 9
+        q, first = 1 - p, [Fraction(0)] * 10
+        for covered, ways, seeds in ((0, 1, 0), (4, 4, 1), (6, 4, 2), (7, 2, 2), (8, 4, 3), (9, 1, 4)):
+            first[covered] += ways * p**seeds * q ** (4 - seeds)
+    exact = [Fraction(0)] * (certain + len(first) + 80)
+    for i, a in enumerate(first):
+        for j in range(81):
+            exact[certain + i + j] += a * math.comb(80, j) * p**j * (1 - p) ** (80 - j)
+    law = Network(Layer(certain, 1.0), other, Layer(80, float(p))).dropped
+    k = np.arange(law.n + 1)
+    below = list(accumulate(exact))
+    above = [1 - x for x in below]
+    for name, truth in (("logpmf", exact), ("logcdf", below), ("logsf", above)):
+        wanted = np.array(logs_of(truth))
+        for got in (getattr(law, name)(k), np.array([getattr(law, name)(x) for x in k.tolist()])):
+            np.testing.assert_allclose(got, wanted, rtol=1e-13, atol=1e-13, err_msg=name)
+    assert min(log for log in logs_of(exact) if log > -math.inf) < -900
+
+
+def test_tables_whose_middle_is_remote():
+    """Next to the likeliest count as well logs serve where a probability is below the range of doubles."""
+    law = Table(np.array([-800.0, -750.0, 0.0, -760.0, -790.0]), n=6, start=1)
+    assert law.logpmf(np.arange(7)).tolist() == [-math.inf, -800, -750, 0, -760, -790, -math.inf]
+    assert [law.logcdf(k) for k in (0, 1, 2)] == [-math.inf, -800, pytest.approx(-750 + math.exp(-50), rel=1e-15)]
+    assert [law.logsf(k) for k in (3, 4, 5)] == [pytest.approx(-760 + math.exp(-30), rel=1e-15), -790, -math.inf]
 
 
 def test_tables_near_the_smallest_doubles():
@@ -126,6 +194,36 @@ def test_intervals_are_sums_of_probabilities(law, low, high):
     if truth == 0:
         logs = law.dropped.logpmf(np.arange(low, high + 1))
         assert log == pytest.approx(np.logaddexp.reduce(logs), rel=1e-12, abs=0)
+
+
+# the log of P(low <= X <= high), counted from the mean, of 18 billion neurons and p = 1/2: too many counts to be added
+# up; mpmath with 50 digits, each tail term by term
+WIDE = {
+    (-32800, 32800): -0.9804808307058866901,
+    (-32768, 32767): -0.9813957198769648791,
+    (70_000, 140_000): -2.0408624779142466322,
+    (-40_000, -10): -1.4940867283426742026,
+    (-10, 70_000): -1.0449613676636669959,
+    (2_000_000, 2_100_000): -448.7592721389965744,
+}
+
+
+@pytest.mark.parametrize("ends", [*WIDE, *((-high, -low) for low, high in WIDE)], ids=str)
+@pytest.mark.parametrize("kind", ["plain", "mirror", "quick", "quick kept"])
+def test_wide_intervals_come_from_tails(ends, kind):
+    n = 18 * 10**9
+    law = QuickBinomial(n, 0.5, kind == "quick kept") if "quick" in kind else Binomial(n, 0.5)
+    law, truth = law.mirror() if kind == "mirror" else law, WIDE.get(ends) or WIDE[-ends[1], -ends[0]]
+    low, high = (n // 2 + end for end in ends)
+    assert law.between(low, high, log=True) == pytest.approx(truth, rel=1e-12, abs=0)
+    assert law.between(low, high) == pytest.approx(math.exp(truth), rel=1e-12 * max(1, -truth), abs=0)
+
+
+def test_wide_intervals_that_cannot_occur():
+    law = point_mass(10**6, 3)
+    for count, low, high in ((law, 100, 900_000), (law.mirror(), 100_000, 999_900)):
+        assert count.between(low, high) == 0
+        assert count.between(low, high, log=True) == -math.inf
 
 
 def test_quantiles_of_deep_levels():

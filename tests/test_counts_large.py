@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from dropstats import Channels, Layer, Network
 from dropstats.counts import PoissonBinomial, convolution, of_rates, sums
-from dropstats.counts.odds import Rates, compensated_sum, nodes
+from dropstats.counts.odds import Rates, compensated_sum, merged, nodes
 
 CASES = json.loads((Path(__file__).parent / "reference" / "sum_large.json").read_text())["cases"]
 TIERS = ("direct", "windows", "contour")
@@ -112,6 +113,40 @@ def test_tables_of_any_number_of_rates(n, kind):
     assert law.pmf(int(k[0])) == law.pmf(k)[0] == law.pmf(k.astype(float))[0]
 
 
+@pytest.mark.parametrize(
+    ("n", "p"), [(9, 0.3), (1100, 0.5), (2000, 1e-4), (30_000, 0.974), (30_000, 0.026), (10**6, 0.4), (10**9, 1e-7)]
+)
+def test_the_table_of_a_binomial_holds_all_that_a_double_can(n, p):
+    """From the first to the last probability above 1e-350: the outermost by logs of scipy's gamma function."""
+    start, pmf = convolution.convolve(np.array([float(n)]), np.array([p]), np.array([1 - p]))
+    k, least = start + np.arange(pmf.size), -1022 * math.log(2) - 140 * math.log(2)
+    large = pmf > 1e-240
+    np.testing.assert_allclose(pmf[large] * 2.0**-140, stats.binom(n, p).pmf(k[large]), rtol=1e-8)
+    for end, outside in ((k[0], k[0] - 1), (k[-1], k[-1] + 1)):
+        assert stats.binom(n, p).logpmf(end) > least - 1e-5
+        assert outside in (-1, n + 1) or stats.binom(n, p).logpmf(outside) < least + 1e-5
+
+
+def test_the_work_of_a_sum_is_about_its_multiplications():
+    n, p = np.array([25_000.0, 20_000.0, 30_000.0]), np.array([0.1, 0.3, 0.4])
+    sizes = [convolution.convolve(n[some], p[some], 1 - p[some]).pmf.size for some in ([0], [1], [0, 1], [2])]
+    multiplications = sizes[0] * sizes[1] + sizes[2] * sizes[3]
+    assert 0.3 < multiplications / convolution.work(n, p) < 1
+    # of few dropped, or few kept, a table is short
+    assert convolution.work(n, p / 100) == convolution.work(n, 1 - p / 100) == 0
+
+
+def test_sums_that_are_too_long_are_refused_before_they_begin(monkeypatch):
+    n, p = np.array([20_000.0, 30_000.0, 9.0]), np.array([0.3, 0.4, 0.5])
+    sizes = [convolution.convolve(n[[i]], p[[i]], 1 - p[[i]]).pmf.size for i in range(2)]
+    monkeypatch.setattr(convolution, "_MAX_WORK", 1.1 * sizes[0] * sizes[1])
+    assert convolution.convolve(n, p, 1 - p).pmf.sum() * 2.0**-140 == pytest.approx(1, rel=1e-12)
+    monkeypatch.setattr(convolution, "_MAX_WORK", 0.9 * sizes[0] * sizes[1])
+    monkeypatch.setattr(convolution, "_binomial_table", None)
+    with pytest.raises(ValueError, match=f"needs a convolution of {sizes[0]} by {sizes[1]} probabilities"):
+        convolution.convolve(n, p, 1 - p)
+
+
 def test_long_products_are_sums_of_positive_terms():
     rng = np.random.default_rng(0)
     a, b = (10 ** rng.uniform(-100, 0, size) for size in (1100, 40_000))
@@ -162,8 +197,23 @@ def test_nodes_stand_for_many_rates():
         node = 1 / (1 + np.exp(-places - shift))
         for function in (lambda q: q, lambda q: q * (1 - q), lambda q: np.log1p(-0.02 * q * (1 - q))):
             assert function(node) @ weights == pytest.approx(math.fsum(function(share) * number), rel=1e-14)
+    assert places.size == weights.size == 16 * np.unique(np.floor(odds)).size
     rates = Rates(p, number)
     assert rates.mean[0] + rates.mean[1] == math.fsum(p * number)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_equal_rates_are_merged_and_empty_groups_left_out(many):
+    pairs = [(0.4, 3), (0.2, 5), (0.4, 2), (0.1, 0), (0.0, 2), (0.2, 1)]
+    rest = [(0.5 + i / 64, i) for i in range(20)] if many else []
+    wanted = ((0.0, 2), (0.2, 6), (0.4, 5), *rest[1:])
+    assert merged([*rest, *pairs]) == wanted
+    assert merged(wanted) == wanted
+    assert of_rates([*rest, *pairs]).parts == of_rates(wanted).parts == wanted
+    each = np.repeat([p for p, _ in wanted], [n for _, n in wanted])
+    k = np.arange(each.size + 1)
+    got = of_rates([*rest, *pairs]).cdf(k)
+    np.testing.assert_allclose(got, stats.poisson_binom(each).cdf(k), rtol=1e-9, atol=1e-14)
 
 
 def test_a_law_of_two_to_53_neurons_answers():
@@ -199,6 +249,33 @@ def test_certain_neurons_in_a_large_law():
     assert law.sf(k + 12345) == inner.sf(k)
     assert law.cdf(12344) == 0
     assert law.mirror().pmf(law.n - k - 12345) == inner.pmf(k)
+    last = law.n - 10**9
+    at = [12344, 12345, k + 12345, last - 1, last]
+    none, every = (1e10 * (math.log(a) + math.log(b)) for a, b in ((0.8, 0.3), (0.2, 0.7)))
+    assert law.logpmf([12344, 12345, last, last + 1]).tolist() == pytest.approx([-math.inf, none, every, -math.inf])
+    assert law.logcdf(at).tolist() == pytest.approx(
+        [-math.inf, none, float(inner.logcdf(k)), 0, 0], rel=1e-14, abs=1e-300
+    )
+    assert law.logsf(at).tolist() == pytest.approx(
+        [0, 0, float(inner.logsf(k)), every, -math.inf], rel=1e-14, abs=1e-300
+    )
+    assert law.cdf(at).tolist() == [0, 0, inner.cdf(k), 1, 1]
+    assert law.sf(at).tolist() == [1, 1, inner.sf(k), 0, 0]
+    assert [law.logsf(x) for x in at] == law.logsf(at).tolist()
+    assert [law.logcdf(x) for x in at] == law.logcdf(at).tolist()
+
+
+def test_certain_neurons_move_a_law(tier):
+    """Also deep in its tails, whichever way these are computed."""
+    groups = [(0.07, 3000), (0.4, 4000), (0.85, 2500)]
+    law, inner = of_rates([(0.0, 500), *groups, (1.0, 9000)]), of_rates(groups)
+    mean, sd = inner.mean(), inner.std()
+    k = np.unique(np.rint(np.clip(mean + sd * np.linspace(-70, 70, 57), 0, inner.n)))
+    for name in ("logpmf", "logcdf", "logsf"):
+        wanted = getattr(inner, name)(k)
+        got = getattr(law, name)(k + 9000)
+        assert np.all((got == wanted) | (np.abs(got - wanted) <= 2e-13 * np.maximum(1, np.abs(wanted)))), name
+    assert (law.pmf(8999), law.cdf(8999), law.sf(law.n - 500), law.logsf(8999)) == (0, 0, 0, 0)
 
 
 def test_moments_beside_channels_need_no_table():

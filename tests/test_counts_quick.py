@@ -58,6 +58,12 @@ def test_answers_are_those_of_the_frozen_law(n, p, kept):
             assert quick.isf(q) == law.isf(q), q
 
 
+def test_counts_are_of_the_dropped_unless_asked_otherwise():
+    assert QuickBinomial(10, 0.3).mean() == pytest.approx(3, rel=1e-15)
+    assert QuickBinomial(10, 0.3).between(0, 0) == pytest.approx(0.7**10, rel=1e-14)
+    assert QuickBinomial(10, 0.3, kept=True).between(0, 0) == pytest.approx(0.3**10, rel=1e-14)
+
+
 @pytest.mark.parametrize("n", [1, 3, 21, 1023])
 def test_a_level_that_is_reached_exactly_is_reached(n):
     count = QuickBinomial(n, 0.5)  # P(X <= (n - 1) / 2) is 1/2

@@ -110,6 +110,9 @@ def test_quantiles_undo_the_cdf(count):
     sf = count.sf(k)
     inside = (sf > 1e-8) & (sf < 1 - 1e-8)
     np.testing.assert_array_equal(count.isf(sf[inside] * (1 + 1e-9)), k[inside])
+    # a level that is reached exactly is reached, by a number as by an array
+    np.testing.assert_array_equal(count.isf(sf[inside]), k[inside])
+    assert [count.isf(float(count.sf(x))) for x in k[inside].tolist()] == k[inside].tolist()
 
 
 @each
@@ -180,6 +183,39 @@ def test_a_law_without_a_name_answers_through_its_distribution():
             k = np.arange(law.n + 1)
             np.testing.assert_array_equal(count.dist.pmf(k), count.pmf(k))
             np.testing.assert_array_equal(count.dist.ppf([0.1, 0.9]), count.ppf([0.1, 0.9]))
+            np.testing.assert_array_equal(count.dist.isf([0.1, 0.8]), count.isf([0.1, 0.8]))
             np.testing.assert_array_equal(count.dist().logpmf(k), count.logpmf(k))
             assert count.dist().support() == (0, law.n)
             assert count.args == ()
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "m"), [(9, 4, 3), (9, 4, 7), (9, 0, 3), (9, 9, 3), (9, 4, 9), (6, 6, 6), (500, 40, 300)]
+)
+def test_hypergeometric_is_scipys(n, k, m):
+    law, j = hypergeometric(n, k, m), np.arange(m + 1)
+    np.testing.assert_allclose(law.pmf(j), stats.hypergeom(n, k, m).pmf(j), rtol=1e-11, atol=1e-300)
+    assert law.mean() == pytest.approx(m * k / n, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize(("n", "p"), [(0, 0.0), (0, 0.5), (0, 1.0), (1, 0.0), (1, 1.0), (7, 0.0), (7, 1.0)])
+def test_binomials_that_are_certain(n, p):
+    law, at = Layer(n, p).dropped, n * int(p)
+    k = np.arange(n + 1)
+    np.testing.assert_array_equal(law.pmf(k), k == at)
+    np.testing.assert_array_equal(law.cdf(k), k >= at)
+    assert [law.pmf(x) for x in k.tolist()] == (k == at).tolist()
+    assert [law.sf(x) for x in k.tolist()] == (k < at).tolist()
+    assert law.ppf(0.5) == law.isf(0.5) == law.ppf([0.5])[0] == law.mean() == at
+    assert law.between(0, n) == 1
+    assert law.entropy() == law.var() == 0
+
+
+def test_a_table_is_of_its_counts_and_cannot_be_changed():
+    law = Table(np.log([0.5, 0.5]), n=4, start=3)
+    np.testing.assert_allclose(law.pmf([2, 3, 4]), [0, 0.5, 0.5], rtol=1e-15)
+    with pytest.raises(ValueError, match="read-only"):
+        law.log_pmf[0] = 0.0
+    for n, start in ((3, 3), (4, -1), (1, 1)):
+        with pytest.raises(ValueError, match="must hold logs of probabilities"):
+            Table(np.log([0.5, 0.5]), n=n, start=start)

@@ -38,6 +38,7 @@ def test_all_neurons_that_have_such_a_partner_are_found(monkeypatch, trials, pie
         lag = int(rng.integers(1, 9))
         kept[lag:, k] = kept[:-lag, k + 1]
     kept[:, 30], kept[:, 31], kept[:, 32] = True, False, kept[:, 33]
+    kept[:, 40], kept[:, 41] = True, False  # as others, but without a change
     found = {lag: (j, k) for lag, j, k in histories._equal(Evidence(Recording.from_masks(kept)))}
     for lag in range(1, histories.LATEST + 1):
         expected = by_hand(kept, lag)
@@ -59,6 +60,23 @@ def test_too_few_calls_tell_nothing():
     assert histories.carried(case_of(rng.random((16, 100)) >= 0.5, 0.5)) is None
     assert histories.carried(case_of(rng.random((60, 100)) >= 0.02, 0.02)) is None
     assert histories.carried(case_of(rng.random((60, 100)) >= 0.5, 0.5)).pvalue == 1
+
+
+def test_one_neuron_has_no_other():
+    rng = np.random.default_rng(0)
+    assert histories.carried(case_of(rng.random((200, 1)) >= 0.5, 0.5)) is None
+    assert histories.carried(case_of(np.zeros((200, 9), bool), 0.5)) is None  # nor have those that never change
+
+
+@pytest.mark.parametrize("p", [0.5, 0.1])
+def test_as_many_calls_are_looked_at_as_tell_for_sure(p):
+    kept = with_carried(2000, 30, p, 7, 4, 3)(np.random.default_rng(0))
+    found = histories.carried(case_of(kept, p))
+    assert (found.first.tolist(), found.second.tolist(), found.lag) == ([7], [4], 3)
+    rarer = min(p, 1 - kept.mean())
+    agree = rarer**2 + (1 - rarer) ** 2
+    limit = 1e-4 / 8 * np.exp(-40)
+    assert 30 * 29 * agree ** (found.case.trials - 8) <= limit < 30 * 29 * agree ** (found.case.trials - 9)
 
 
 def test_a_rate_that_is_lower_than_declared_is_no_repetition():

@@ -1,10 +1,15 @@
 """Drops by the value of the input: counted exactly, whatever the pieces, and telling where masks follow the input."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 import dropstats as ds
+from dropstats.auditing.checks import inputs
+from dropstats.auditing.evidence import Evidence
+from dropstats.auditing.finding import Case
 from dropstats.recording import InputBins, arrays
 
 
@@ -41,6 +46,15 @@ def test_drops_are_counted_by_the_value_of_the_input(monkeypatch, dtype, shared,
     assert [bins.known.tolist(), bins.dropped.tolist()] == counted(x, kept, known, bins.edges)
     assert bins.known.sum() == recording.judged
     assert bins.dropped.sum() == recording.dropped
+
+
+@pytest.mark.parametrize("trials", [254, 255, 256, 257, 600])
+def test_one_input_for_very_many_calls(trials):
+    x, kept = np.arange(1.0, 11.0), np.random.default_rng(0).random((trials, 10)) >= 0.3
+    kept[:, :2] = False
+    kept[:, 2:4] = True
+    bins = ds.Recording.from_outputs(np.where(kept, x, 0), inputs=x).input_bins
+    assert [bins.known.tolist(), bins.dropped.tolist()] == counted(x, kept, np.ones_like(kept), bins.edges)
 
 
 def test_bins_hold_about_equally_many():
@@ -142,6 +156,13 @@ def test_bins_are_merged():
         hash(whole)
 
 
+def test_bins_are_added_to_bins_only():
+    bins = ds.Recording.from_outputs(np.array([[1.0, 0.0, 3.0]]), inputs=np.arange(1.0, 4.0)).input_bins
+    assert bins != 3
+    with pytest.raises(TypeError, match="unsupported operand"):
+        bins + 3
+
+
 def test_parts_and_groups_have_none():
     x, kept = case()
     recording = ds.Recording.from_outputs(np.where(kept, x, 0), inputs=x)
@@ -199,3 +220,45 @@ def test_where_inputs_cannot_be_judged():
     )
     assert audited(x, np.ones_like(kept), 0.3).verdict == "not applicable"
     assert audited(x[:1, :4], kept[:1, :4], 0.3).verdict in ("inconclusive", "not applicable")
+
+
+@pytest.mark.parametrize("known", [(3, 4, 5, 6, 7, 8), (3, 4, 5, 0, 0, 0), (0, 0, 5, 6, 0, 0), (9, 0, 0, 0, 0, 0)])
+def test_inputs_are_split_by_sign_by_magnitude_and_by_bin(known):
+    bins = InputBins(np.array([-2.0, -1, 0, 1, 2]), np.array(known), np.zeros(6, int))
+    inside = np.array([-3, -1.5, -0.5, 0.5, 1.5, 3])  # one input of each bin
+    expected = [
+        ("negative inputs", "positive ones", inside < 0),
+        ("inputs below 1 in magnitude", "larger ones", abs(inside) < 1),
+        ("inputs below 2 in magnitude", "larger ones", abs(inside) < 2),
+        *(
+            (name, "all others", inside == x)
+            for name, x in zip(
+                ["inputs below -2", *(f"inputs from {k} to {k + 1}" for k in range(-2, 2)), "inputs from 2 on"],
+                inside,
+                strict=True,
+            )
+        ),
+    ]
+    found = [(split.of, split.others, split.bins.tolist()) for split in inputs._splits(bins)]
+    assert found == [
+        (of, others, which.tolist())
+        for of, others, which in expected
+        if sum(np.array(known)[which]) and sum(np.array(known)[~which])
+    ]
+
+
+@pytest.mark.parametrize(("p", "size"), [(0.3, 1600), (0.03, 4000), (0.95, 2000)])
+def test_the_difference_that_is_stated_is_found_nine_times_in_ten(p, size):
+    bins = InputBins(np.array([0.0]), np.array([size, size]), np.round(np.array([size, size]) * p).astype(int))
+    recording = replace(ds.Recording.from_masks(np.ones((2, size), bool)), input_bins=bins)
+    case = Case(Evidence(recording), ds.Layer(size, p), 1e-3)
+    finding = inputs.measure(case)
+    stated = finding.detectable
+    assert inputs.explain(finding, case, False) == f"detects inputs whose rate differs by {stated:.2g} (power 0.9)"
+    # Fisher's test of two halves, three splits of which are the same, by the law of all pairs of counts
+    low, high = (stats.binom(size, p + side * stated / 2) for side in (-1, 1))
+    x, y = (np.arange(*law.ppf([1e-6, 1 - 1e-6]).astype(int)) for law in (low, high))
+    total = x[:, None] + y
+    tail = stats.hypergeom.cdf(x[:, None], 2 * size, total, size)
+    power = low.pmf(x) @ (2 * tail <= 1e-3 / 3) @ high.pmf(y)
+    assert power == pytest.approx(0.9, abs=0.015)

@@ -6,10 +6,10 @@ from faults import lagged
 from scipy import special
 
 from dropstats import Layer
-from dropstats.auditing import TESTS, audit, gf2, triples
+from dropstats.auditing import TESTS, audit, gf2, nulls, triples
 from dropstats.auditing.checks import complexity, linear
 from dropstats.auditing.evidence import Evidence
-from dropstats.auditing.finding import Case
+from dropstats.auditing.finding import Case, Finding
 from dropstats.recording import Recording
 
 
@@ -44,6 +44,14 @@ def test_rank_nullity_and_relation(seed):
     found = gf2.relation(words)
     assert bool(found) == (vectors > eliminated(changed))
     assert not np.bitwise_xor.reduce(changed[found], axis=0).any()
+
+
+@pytest.mark.parametrize("bits", [64, 128, 192])
+def test_every_bit_of_every_word_counts(bits):
+    single = np.random.default_rng(bits).permutation(np.eye(bits, dtype=np.uint8))
+    even = single ^ np.roll(single, 1, axis=0)  # all of weight two, which span the vectors of even weight
+    for vectors, expected in ((single, bits), (even, bits - 1)):
+        assert gf2.rank(np.packbits(vectors, axis=1).view(">u8").astype(np.uint64)) == expected
 
 
 @pytest.mark.parametrize("p", [0.5, 0.2])
@@ -95,6 +103,27 @@ def test_triples_are_those_of_their_definition():
     assert found.pvalue > 0.01
 
 
+@pytest.mark.parametrize(("trials", "n"), [(1, 14), (3, 5), (4, 4), (2, 12), (6, 40), (16, 64)])
+@pytest.mark.parametrize("p", [0.3, 0.5, 0.9])
+def test_the_worst_triple_of_all_lags_is_that_of_its_definition(trials, n, p):
+    kept = np.random.default_rng(n).random((trials, n)) >= p
+    kept[-2:] = kept[-5:-3] ^ kept[-6:-4] if trials > 5 else kept[-2:]
+    x, q, size = (~kept).ravel() - p, 1 - p, trials * n
+    calls = [(a * n, b * n) for b in (2, 3, 4) for a in range(1, b)]  # two of the last four calls
+    each = {}
+    for near, far in {*triples.GENERATORS, *calls}:
+        stop = far + (size - far) // 8 * 8  # whole bytes of the stream
+        if stop > far:
+            before = x[far - near : stop - near] * x[: stop - far]
+            total = float(before @ x[far:stop])
+            chance = nulls.product_bound(total, before, np.ones(before.size, int), (p * q) ** 2, p * q, 1.0)
+            each[chance, near, far] = total / before.size / (p * q) ** 1.5
+    found = triples.worst(Evidence(Recording.from_masks(kept)), p)
+    chance, near, far = min(each, default=(1.0, 0, 0))
+    assert found[1:] == (near, far, pytest.approx(each.get((chance, near, far), 0.0)))
+    assert found.pvalue == pytest.approx(min(1.0, chance * len(each) if each else 1.0), rel=1e-9)
+
+
 @pytest.mark.parametrize("lags", triples.GENERATORS)
 @pytest.mark.parametrize("how", ["xor", "+", "-"])
 def test_every_generator_is_known_by_its_lags(lags, how):
@@ -140,3 +169,41 @@ def test_complexity_runs_only_where_it_is_asked_for():
     assert audit(kept[:3, :3], p=0.5, tests="complexity")["complexity"].verdict == "inconclusive"
     assert audit(kept, p=0.4, tests="complexity")["complexity"].verdict == "not applicable"
     assert audit(kept, Layer(64, [0.5] * 60 + [0.4] * 4), tests="complexity")["complexity"].verdict == "pass"
+
+
+def test_complexity_is_that_of_the_first_neurons_of_the_stream():
+    kept = np.ones((10, 10), bool)
+    kept[0, 0] = False
+    case = case_of(kept, Layer(10, 0.5))
+    finding = complexity.measure(case)
+    assert (finding.observed, finding.pvalue) == (1, pytest.approx(6 / 2**100))  # as 000..., 111... and 100...
+    # Rueppel (1986): the mean is n / 2 + 2 / 9 at even n, but for less than n / 2^n
+    assert finding.expected == pytest.approx(50 + 2 / 9, abs=0.25)
+    kept[0, 0], kept[-1, -1] = True, False
+    assert complexity.measure(case_of(kept, Layer(10, 0.5))).observed == 100
+
+
+def test_complexity_is_that_of_neurons_known_in_every_mask():
+    rng = np.random.default_rng(7)
+    inputs = np.where(np.arange(40) % 4 == 1, 0.0, 1.0)
+    outputs = inputs * (rng.random((50, 40)) >= 0.5) * 2
+    result = audit(Recording.from_outputs(outputs, p=0.5, inputs=inputs), tests="complexity")["complexity"]
+    expected = gf2.linear_complexity((outputs[:, inputs > 0] == 0).reshape(-1).tolist())
+    assert (result.verdict, result.observed) == ("pass", expected)
+    assert result.message.startswith("the first 1,500 neurons of the stream have linear complexity ")
+
+
+@pytest.mark.parametrize(
+    ("bits", "name"),
+    [
+        (19937, "the Mersenne Twister MT19937"), (1024, "WELL1024"), (512, "WELL512"), (250, "R250"),
+        (128, "xorshift128"), (113, "LFSR113"), (88, "taus88"),
+    ],
+)  # fmt: skip
+def test_a_generator_is_known_by_the_bits_of_its_state(bits, name):
+    case = case_of(np.ones((10, 10), bool), Layer(10, 0.5))
+    for length in (bits, bits + 1):  # of the complements
+        finding = Finding(0.0, float(length), numbers={"size": 65_536})
+        assert complexity.explain(finding, case, True).endswith(f"complexity {length:,}: that of {name}")
+    other = Finding(0.0, float(bits + 2), numbers={"size": 65_536})
+    assert complexity.explain(other, case, True).endswith(": a linear generator")

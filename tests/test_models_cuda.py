@@ -14,7 +14,7 @@ import pytest
 import dropstats as ds
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.usefixtures("seeded_torch")]
 
 from torch import nn  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
@@ -24,15 +24,6 @@ from dropstats.models.torch import attention, compiled, generators, operations  
 
 ATEN = torch.ops.aten
 NONE = torch.empty(0)
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Function(nn.Module):

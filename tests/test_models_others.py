@@ -10,20 +10,12 @@ import dropstats as ds
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytestmark = [
     pytest.mark.framework,
+    pytest.mark.usefixtures("seeded_torch"),
     # of these libraries, about themselves
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"),
 ]
 
 from torch import nn  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def counted(report):

@@ -8,22 +8,13 @@ import pytest
 import dropstats as ds
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.usefixtures("seeded_torch")]
 
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 CHECKS = ["coverage", "evaluation", "state", "seeds", "recomputed", "gradient", "sites", "scale", "mean"]
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def rates(report):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import dropstats as ds
+from dropstats.recording import arrays
 
 
 def moved(shape, axes, dtype=np.float32, trials=3, seed=0):
@@ -34,10 +35,18 @@ def test_outputs_written_to_memory_of_another_order_are_named_by_that_order():
     assert ds.Recording.from_outputs(y[None], inputs=x).moved == ((2, 4, 5, 6), (0, 3, 1, 2))
 
 
-def test_rows_and_columns_of_a_flat_mask_are_found():
+@pytest.mark.parametrize("rows", [2, 3, 4, 5, 6, 10, 12, 15, 20, 30])
+def test_rows_and_columns_of_a_flat_mask_are_found(rows):
     x = np.random.default_rng(0).uniform(1, 2, 60)
-    y = x.reshape(5, 12).T.reshape(1, 60)
-    assert ds.Recording.from_outputs(y, inputs=x).moved == ((5, 12), (1, 0))
+    y = x.reshape(rows, 60 // rows).T.reshape(1, 60)
+    assert ds.Recording.from_outputs(y, inputs=x).moved == ((rows, 60 // rows), (1, 0))
+
+
+def test_inputs_of_0_and_1_are_inputs():
+    x, _ = moved((3, 4, 5), (2, 0, 1))
+    x.flat[::7], x.flat[1::7] = 0, 1
+    y = x.transpose(2, 0, 1).reshape(1, 3, 4, 5) * np.float32(2)
+    assert ds.Recording.from_outputs(y, inputs=x).moved == ((3, 4, 5), (2, 0, 1))
 
 
 def test_the_first_call_that_is_wrong_is_looked_at():
@@ -48,6 +57,26 @@ def test_the_first_call_that_is_wrong_is_looked_at():
     for one in y:
         recorder.add(one, x)
     assert recorder.recording().moved == ((8, 12), (1, 0))
+
+
+def test_the_call_that_is_looked_at_is_the_first_wrong_one():
+    x, y = moved((8, 12), (1, 0), trials=3)
+    other = x.reshape(6, 16).transpose(1, 0).reshape(8, 12)  # no order of these axes
+    y[0], y[2] = 2 * x, 2 * other
+    y[1] = 2 * x.transpose(1, 0).reshape(8, 12)  # whose first and last value are right
+    assert ds.Recording.from_outputs(y, inputs=x).moved == ((8, 12), (1, 0))
+    recorder = ds.Recorder()
+    for one in y:
+        recorder.add(one, x)
+    assert recorder.recording().moved == ((8, 12), (1, 0))
+
+
+def test_no_order_is_looked_for_where_calls_are_read_in_parts(monkeypatch):
+    monkeypatch.setattr(arrays, "SLICE", 64)
+    x, y = moved((8, 12), (1, 0))
+    recording = ds.Recording.from_outputs(y, inputs=x)
+    assert recording.unscaled
+    assert recording.moved is None
 
 
 @pytest.mark.parametrize("spoiled", ["one value", "noise", "shuffled"])
@@ -69,6 +98,8 @@ def test_right_values_and_few_kept_ones_are_in_no_other_order():
     x, y = moved((8, 12), (1, 0), trials=1)
     assert ds.Recording.from_outputs(np.where(y != 0, x * 2, 0), inputs=x).moved is None
     kept = np.flatnonzero(y)
+    y.reshape(-1)[kept[8:]] = 0
+    assert ds.Recording.from_outputs(y, inputs=x).moved == ((8, 12), (1, 0))
     y.reshape(-1)[kept[7:]] = 0
     assert ds.Recording.from_outputs(y, inputs=x).moved is None
     assert ds.Recording.from_outputs(np.ones((3, 8, 12))).moved is None

@@ -42,6 +42,20 @@ def test_sums(shape, unknown):
     assert (given.dropped, given.judged) == (dropped.sum(), known.sum())
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (8, 64), (17, 9), (300, 1000)])
+def test_rows_are_turned_into_columns(shape):
+    bits = np.random.default_rng(0).random(shape) < 0.3
+    turned = packing.transposed(np.packbits(bits, axis=1))
+    np.testing.assert_array_equal(turned[:, : shape[1]], np.packbits(bits, axis=0))
+
+
+@pytest.mark.parametrize("trials", [254, 255, 256, 257, 511, 600])
+def test_sums_of_ones_overflow_nowhere(trials):
+    given = ds.Recording.from_masks(np.zeros((trials, 20), bool))
+    assert given.neuron_drops().tolist() == [trials] * 20
+    assert given.mask_drops().tolist() == [20] * trials
+
+
 def test_trials_of_neurons_all_known_take_no_memory():
     found = recording(4, 1000, unknown=False)[0].neuron_trials()
     assert found.strides == (0,)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import dropstats as ds
-from dropstats.auditing import TESTS, checks
+from dropstats.auditing import TESTS, checks, describing
 from dropstats.models import ModelReport, SiteReport
 from dropstats.rendering import markdown, svg, text
 
@@ -102,6 +102,16 @@ def test_what_the_keys_say():
     assert noise().law == "GaussianDropout(p=0.1)"
     assert streams().to_dict()["expect"] == "independent"
     assert model().to_dict(date="2026-11-21")["date"] == "2026-11-21"
+    unnamed = ds.audit_streams({"a": masks(0), "b": masks(1)}).to_dict()
+    assert [unnamed[key] for key in ("law", "scaling", "library")] == [None] * 3
+    assert data["expect"] is None
+
+
+def test_causes_stand_before_what_they_explain():
+    found = [ds.Result("pairs", "fail", explained_by="tiles"), ds.Result("rate", "pass"), ds.Result("tiles", "fail")]
+    report = ds.Report(1, 1, 0.5, 0.5, 1e-3, tuple(found), passed=False)
+    assert [result.name for result in report.failures] == ["tiles", "pairs"]
+    assert [bool(report), bool(replace(report, passed=True))] == [False, True]
 
 
 @pytest.mark.parametrize("name", ["audit", "streams", "model"])
@@ -257,6 +267,44 @@ def test_the_code_repeats_the_audit(name, tmp_path, monkeypatch):
         result.to_dict() for result in report if name in given
     ]
     assert found["report"].passed == report.passed
+
+
+@pytest.mark.parametrize("name", [name for name in REPORTS if name != "model"])
+def test_every_test_of_a_report_is_described(name):
+    report = REPORTS[name]()
+    assert set(report._page()["words"]) == {result.name for result in report}
+
+
+def test_noise_is_described_by_its_own_tests():
+    assert noise()._page()["words"]["mean"][1] == "mean of the factors"
+    alpha = ds.audit(ds.AlphaDropout(0.1).apply(np.ones((50, 64)), rng=1), ds.AlphaDropout(0.1))
+    assert alpha._page()["words"]["scale"][1] == "value of a kept neuron"
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        ds.Layer(2000, np.linspace(0, 0.5, 2000)),  # its repr leaves out most rates
+        ds.Network(*[ds.Layer(2, 0.1)] * 15),  # long, and complete
+    ],
+    ids=["unlike rates", "long"],
+)
+def test_a_law_that_does_not_fit_into_the_code_is_left_to_the_reader(law, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recording = ds.Recording.of(law.sample(50, rng=1))
+    recording.save("masks.npz")
+    report = ds.audit(recording, law, tests=["rate"])
+    lines = report._page()["code"].splitlines()
+    assert lines[2] == f"law = ...  # the law of the audit: {repr(law)[:200]}"
+    lines[2] = ""
+    found = {"law": law}
+    exec("\n".join(lines), found)
+    assert found["report"] == report
+
+
+def test_the_code_of_streams_without_a_law_names_none():
+    code = describing.code(ds.audit_streams({"a": masks(0), "b": masks(1)}, false_alarm=0.01).to_dict())
+    assert "report = ds.audit_streams(streams, 'independent', false_alarm=0.01)" in code
 
 
 # --- Markdown -----------------------------------------------------------------------------------------------------

@@ -91,6 +91,47 @@ def test_each_generator_is_named(generator, p):
             assert ("(5, 6, ...)" in said) == (first == 5)
 
 
+RATES = np.array([0.4, 0.0, 0.3, 0.5, 0.6, 0.4, 0.2, 0.5, 1.0, 0.4])
+MAY = (RATES > 0) & (RATES < 1)
+
+
+def log_ratios(predicted, drops):
+    """Return how much likelier each prediction, of which 1 neuron in 200 is wrong, makes drops, summed over calls."""
+    law = np.where(drops, np.log(RATES[MAY]), np.log1p(-RATES[MAY]))
+    return (np.where(predicted == drops, np.log(0.995), np.log(0.005)) - law).sum(axis=-2)
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_p_values_of_small_seeds_are_those_of_their_definition(below):
+    numbers = BY_NAME["Java's Random.nextDouble"].uniforms(7 + np.arange(8, dtype=np.uint64), 10)
+    drops = numbers < RATES if below else numbers >= 1 - RATES
+    predicted = drops[:, MAY].copy()
+    drops[2, 0] ^= True
+    drops[4, 4] ^= True
+    finding = reseeding.measure(Case(Evidence(Recording.from_masks(~drops)), Layer(10, RATES)))
+    ratio = float(log_ratios(predicted, drops[:, MAY]).sum())
+    # five generators, seeds below 4096, either tail; and lattices, which take the other half of the level
+    assert finding.pvalue == pytest.approx(2 * 5 * 4096 * 2 * np.exp(-ratio), rel=1e-6)
+    assert finding["found"][:4] == (pytest.approx(ratio), "Java's Random.nextDouble", 7, 1)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_p_values_of_lattices_are_those_of_their_definition(stride):
+    drops = BY_NAME["drand48"].uniforms(3_000_000 + stride * np.arange(14, dtype=np.uint64), 10) < RATES
+    drops[5, 3] ^= True
+    starts, found = (np.arange(512) + 0.5) / 512, {}
+    for generator in LATTICES:
+        for step in range(1, 5):
+            turns = np.multiply.outer(np.arange(14), step * steps(generator, 10)[MAY])
+            logs = log_ratios((starts[:, None, None] + turns) % 1 < RATES[MAY], drops[:, MAY])
+            found[generator.name, step] = float(np.log(np.exp(logs).mean(axis=0)).sum())
+    finding = reseeding.measure(Case(Evidence(Recording.from_masks(~drops)), Layer(10, RATES)))
+    name = max(found, key=found.get)
+    assert name == ("drand48", stride)
+    assert finding.pvalue == pytest.approx(2 * len(found) * np.exp(-found[name]), rel=1e-6)
+    assert finding["found"][:4] == (pytest.approx(found[name]), "drand48", -1, stride)
+
+
 def test_no_generator_is_named_where_others_would_do():
     seeds = 7 + np.arange(300, dtype=np.uint64)
     case = case_of(BY_NAME["xorshift64"].uniforms(seeds, 64) >= 0.01, 0.01)  # its first neuron is always dropped

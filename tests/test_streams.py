@@ -347,6 +347,16 @@ def test_the_picture_shows_who_agrees_and_when():
     plt.close(figure)
 
 
+@pytest.mark.parametrize("trials", [1, 5, 50])
+def test_the_band_of_the_picture_is_sidaks(trials):
+    apart = ds.audit_streams(ranks(1, 2, trials=trials)).pictures["apart"]
+    reach = min(32, trials - 1)
+    lags = np.arange(-reach, reach + 1)
+    np.testing.assert_array_equal(apart["lag"], lags)
+    each = stats.norm.isf((1 - 0.99 ** (1 / lags.size)) / 2)
+    np.testing.assert_allclose(apart["band"], each / np.sqrt(1000 * (trials - np.abs(lags))))
+
+
 # ---- laws ----------------------------------------------------------------------------------------------------------
 
 LAWS = (

@@ -29,6 +29,7 @@ from dropstats import (
     Network,
     Neuron,
 )
+from dropstats.auditing.checks import OF_NORMAL, OF_TWO_VALUES
 from dropstats.counts import coverage
 from dropstats.laws.layer import RoundedLayer
 
@@ -548,6 +549,24 @@ def test_the_law_of_many_squares_has_the_moments_of_its_pairs():
     assert not pmf[1:25].any()
 
 
+@pytest.mark.parametrize("logs", [False, True])
+def test_the_work_of_a_map_is_that_of_its_matrices(monkeypatch, logs):
+    """What is refused is known beforehand: each entry of a step's matrix meets half of the counts in every row."""
+    grid, cost = coverage._Grid(9, 6, 3, (0, 0)), coverage._COST_OF_LOGS if logs else 1.0
+    states = coverage._states(grid, 1.0)
+    entries = sum(matrix.nnz for pair in coverage._matrices(grid, states, 0.3, False) for matrix in pair)
+    work = cost * entries * len(grid.rows) * (9 * 6 + 1) / 2
+    monkeypatch.setattr(coverage, "_MAX_WORK", 1.01 * work)
+    np.testing.assert_array_equal(coverage._states(grid, cost), states)
+    monkeypatch.setattr(coverage, "_MAX_WORK", 0.99 * work)
+    with pytest.raises(ValueError, match=r"9 x 6 map and blocks of 3 \(more than \d.* operations\)"):
+        coverage._states(grid, cost)
+    monkeypatch.setattr(coverage, "_MAX_WORK", math.inf)
+    monkeypatch.setattr(coverage, "_MAX_TABLE", (states.size - 1) * 55)
+    with pytest.raises(ValueError, match=f"more than {states.size - 1} states"):
+        coverage._states(grid, cost)
+
+
 def test_dropblock_says_what_is_not_feasible_and_answers_the_rest():
     law = DropBlock(28, 28, 7, p=0.1)
     with pytest.raises(ValueError, match=r"not feasible for DropBlock of a 28 x 28 map .* simulate\(law, trials\)"):
@@ -972,6 +991,51 @@ def test_outputs_of_alpha_dropout_are_audited_as_such(dtype):
     plain = ds.audit(recording)
     assert plain["rate"].verdict == "fail"
     assert re.search(r"no output is 0, but the two values .* AlphaDropout\(0\.1\)$", plain["rate"].message)
+
+
+def test_zeros_count_as_dropped_among_outputs_of_alpha_dropout():
+    outputs = np.resize([-1.0, 0.0, 0.5, 2.0, 2.0], (40, 40)).astype(np.float32)
+    for given in (outputs, ds.Recording.from_outputs(outputs, p=0.4)):
+        report = ds.audit(given, AlphaDropout(0.4))
+        assert report.observed_rate == 0.4
+        assert report["scale"].verdict == "fail"
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(1.0, 1.0), (1.02, 1.0), (1.0, 1.05), (0.97, 0.93)])
+def test_tests_of_a_normal_factor_are_those_of_scipy(mean, spread):
+    law = GaussianDropout(0.2)
+    y = mean + 0.5 * spread * np.random.default_rng(3).standard_normal((40, 25))
+    report, size = ds.audit(y, law), 1000
+    assert report["mean"].pvalue == pytest.approx(2 * stats.norm.sf(abs(y.mean() - 1) / 0.5 * size**0.5))
+    squares = ((y - 1) ** 2).sum() / 0.25
+    chi = stats.chi2(size)
+    assert report["scale"].pvalue == pytest.approx(min(1.0, 2 * min(chi.cdf(squares), chi.sf(squares))))
+    distance = stats.kstest(y.ravel(), stats.norm(1, 0.5).cdf).statistic
+    assert report["shape"].observed == pytest.approx(distance)
+    assert report["shape"].pvalue == pytest.approx(min(1.0, 2 * np.exp(-2 * size * distance**2)))
+
+
+def test_every_test_of_noise_says_whether():
+    for check in (*OF_NORMAL, *OF_TWO_VALUES):
+        assert check.about.startswith("whether ")
+        assert not check.quantity.startswith("whether ")
+
+
+def test_factors_without_a_variance():
+    y = np.ones((20, 10))
+    right = ds.audit(y, GaussianDropout(0.0))
+    assert (right["scale"].verdict, right["scale"].message) == ("pass", "all factors are 1")
+    assert (right.passed, right.p, right.observed_rate) == (True, 0.0, 0.0)
+    y[3, :3] = 2.0
+    wrong = ds.audit(y, GaussianDropout(0.0))["scale"]
+    assert (wrong.verdict, wrong.observed, wrong.expected) == ("fail", 3, 0)
+    assert wrong.message == "3 factors are not 1 at p = 0"
+    assert ds.audit(y, GaussianDropout(0.0)).observed_rate == 3 / 200
+    y[0, 0] = np.nan
+    for report in (right, ds.audit(y, GaussianDropout(0.1))):
+        for name, said in (("mean", "no mean to test"), ("shape", "no shape to test")):
+            assert (report[name].verdict, report[name].message) == ("not applicable", said)
+    assert report["scale"].message == "factors are NaN or infinite"
 
 
 @pytest.mark.slow

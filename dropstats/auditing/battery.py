@@ -120,7 +120,7 @@ def audit(
     if tolerance is not None:
         tolerance = _validate.probability(tolerance, "tolerance")
     grouped = declared.group_of is not None
-    chosen = _chosen(tests, [check for check in checks.OF_MASKS if grouped or check.name != _GROUPS])
+    chosen = _chosen(tests, _known(grouped))
     whole = Case(Evidence(recording), declared, false_alarm / len(chosen), scaling, tolerance)
     case, notes = _reduced(whole) if grouped else (whole, ())
     judged, about = _judged(case, chosen, false_alarm, progress, workers)
@@ -149,6 +149,11 @@ def _asked(recording: Any, law: Any, p: float | None) -> "tuple[Recording, Law]"
     if law.n != recording.n:
         raise ValueError(f"law must have the recording's {recording.n} neurons; got {law.n}")
     return recording, law
+
+
+def _known(grouped: bool) -> list[Check]:
+    """Return the tests of masks, with `groups` under a law of groups only."""
+    return [check for check in checks.OF_MASKS if grouped or check.name != _GROUPS]
 
 
 def _chosen(tests: Iterable[str] | None, known: Sequence[Check]) -> tuple[Check, ...]:
@@ -350,9 +355,7 @@ def _failing(case: Case, false_alarm: float) -> list[str]:
     """Return the names of the tests that another law fails by."""
     grouped = case.law.group_of is not None
     of_law = _reduced(case)[0] if grouped else case
-    again, _ = _judged(
-        of_law, _chosen(None, [check for check in checks.OF_MASKS if grouped or check.name != _GROUPS]), false_alarm
-    )
+    again, _ = _judged(of_law, _chosen(None, _known(grouped)), false_alarm)
     return [one.judged.check.name for one in again if one.judged.failed]
 
 
@@ -379,7 +382,7 @@ def _report(
 def _of_noise(outputs: Any, law: Any, false_alarm: float, tests: Iterable[str] | None, progress: Any) -> Report:
     """Audit outputs of noise by a bit of each, as a layer's masks, and by their values."""
     found: Read = read(outputs, law)
-    known = [check for check in checks.OF_MASKS if check.name != _GROUPS]
+    known = _known(grouped=False)
     names = [check.name for check in _chosen(tests, known)]
     of_values = [(check, check.measure(found.factors)) for check in found.checks]
     # the values take a share of what may go wrong by chance

@@ -199,8 +199,3 @@ def of_two_values(values: Mapping[float, int] | None, alpha_prime: float) -> flo
     a = 1 / math.sqrt(1 - p + alpha_prime**2 * p * (1 - p))
     # two values, one unknown: the other must fit, to the rounding of bfloat16
     return p if abs(a * (1 - p * alpha_prime) - high) < 0.01 * high else None
-
-
-def of_equal_masks(calls: int, pairs: int) -> float:
-    """Return of about how many equally likely masks `calls` draws leave so many equal pairs."""
-    return calls * (calls - 1) / 2 / pairs

@@ -23,10 +23,11 @@ def words(report: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 def code(report: Mapping[str, Any]) -> str:
     """Return the Python that repeats an audit, given its masks in a file."""
     false_alarm = f", false_alarm={report['false_alarm']!r}" if report["false_alarm"] != 1e-3 else ""
-    law = importable(report["law"] or "")
+    declared = report["law"] or ""
+    law = importable(declared)
     head = ["import dropstats as ds", ""]
     if "..." in law or len(law) > _LAW:
-        head += [f"law = ...  # the law of the audit: {report['law'][:_LAW]}", ""]
+        head += [f"law = ...  # the law of the audit: {declared[:_LAW]}", ""]
         law = "law"
     if report["expect"]:
         law = f", law={law}" if law else ""
@@ -37,7 +38,7 @@ def code(report: Mapping[str, Any]) -> str:
             f"report = ds.audit_streams(streams, {report['expect']!r}{law}{false_alarm})",
             "print(report)",
         ])  # fmt: skip
-    if getattr(getattr(laws, (report["law"] or "").partition("(")[0], None), "is_noise", False):
+    if getattr(getattr(laws, declared.partition("(")[0], None), "is_noise", False):
         load = 'outputs = np.load("outputs.npy")  # of ones, of shape (trials, ...)'
         return "\n".join(["import numpy as np", *head, load, f"print(ds.audit(outputs, {law}{false_alarm}))"])
     names = [result["name"] for result in report["results"]]

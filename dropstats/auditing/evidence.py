@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from dropstats.auditing.autocorrelation import autocorrelation, length_for
+from dropstats.recording.packing import transposed
 
 if TYPE_CHECKING:
     from dropstats.recording import Recording
@@ -28,6 +29,10 @@ _WHOLE = 2**27
 _STREAM = 2**26
 # Correlation over calls is formed for at most this many neurons times calls; beyond, on evenly spread neurons.
 _LAGS_WHOLE = 2**28
+# Up to so many calls it is formed by products of their masks, beyond by Fourier transforms of the neurons' histories.
+_CALLS = 512
+# Neurons whose histories are hashed at a time.
+_NEURONS = 2**15
 # Odd 64-bit constants of Steele, Lea and Flood's SplitMix64 (2014), doi:10.1145/2660193.2660195
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -130,15 +135,28 @@ class Evidence:
         return hashes
 
     @cached_property
+    def histories(self) -> Drops:
+        """Which calls dropped each neuron, eight calls a byte, the first on top, shape (ceil(trials / 8), n)."""
+        recording = self.recording
+        histories = transposed(recording.packed)[:, : self.n]
+        # what is kept and what is not known: neither is dropped
+        np.invert(histories, out=histories)
+        histories[-1] &= np.uint8(256 - (1 << -self.trials % 8))
+        if recording.known is not None:
+            histories &= transposed(recording.known)[:, : self.n]
+        return histories
+
+    @cached_property
     def neuron_hashes(self) -> Hashes:
         """A 64-bit hash of each neuron's history: neurons always dropped together have equal hashes, shape (n,)."""
         hashes = np.zeros(self.n, np.uint64)
-        for _, drops in self.blocks():
-            history = np.packbits(drops, axis=0)
-            for start in range(0, history.shape[0], 8):
-                for byte in history[start : start + 8]:
-                    hashes = (hashes << np.uint64(8)) ^ (hashes >> np.uint64(56)) ^ byte.astype(np.uint64)
-                hashes = mix(hashes * _MIX[0] + np.uint64(start + 1))
+        for first in range(0, self.n, _NEURONS):
+            part = hashes[first : first + _NEURONS]
+            for start in range(0, self.histories.shape[0], 8):
+                calls = self.histories[start : start + 8, first : first + _NEURONS]
+                words = np.zeros((part.size, 8), np.uint8)
+                words[:, : calls.shape[0]] = calls.T
+                part[:] = mix((part ^ words.view(np.uint64)[:, 0]) * _MIX[0] + np.uint64(start + 1))
         return hashes
 
     def distinct_masks(self) -> Ints:
@@ -201,20 +219,34 @@ class Evidence:
         columns, rates = columns[(rates > 0) & (rates < 1)], rates[(rates > 0) & (rates < 1)]
         if not columns.size:
             return np.zeros(self.trials)
+        sums = self._sums_by_products if self.trials <= _CALLS else self._sums_by_transforms
+        pairs = columns.size * np.arange(self.trials, 0, -1, dtype=np.float64)
+        return np.asarray(sums(columns, rates) / pairs)
+
+    def _standardised(self, columns: Ints, rates: NDArray[np.float32], step: int) -> Iterator[NDArray[np.float32]]:
+        """Yield the standardised drops of some neurons, so many at a time, shape (trials, step)."""
         deviations = np.sqrt(rates * (1 - rates))
-        length = fft.next_fast_len(2 * self.trials - 1, real=True)
-        power = np.zeros(length // 2 + 1)
-        step = max(1, _BLOCK // 8 // length)
         for start in range(0, columns.size, step):
             part = slice(start, start + step)
-            chosen = columns[part]
+            chosen: Any = columns[part]
+            if chosen[-1] - chosen[0] == chosen.size - 1:  # neighbours are had without copying one by one
+                chosen = slice(int(chosen[0]), int(chosen[-1]) + 1)
             drops = self.drops[:, chosen] if self.whole else self.recording.neurons(chosen).masks().view(np.uint8) ^ 1
-            standardised = (drops.T.astype(np.float32) - rates[part, None]) / deviations[part, None]
-            transform = fft.rfft(standardised, length, axis=1)
+            yield (drops.astype(np.float32) - rates[part]) / deviations[part]
+
+    def _sums_by_products(self, columns: Ints, rates: NDArray[np.float32]) -> Floats:
+        both = np.zeros((self.trials, self.trials))
+        for drops in self._standardised(columns, rates, max(1, _BLOCK // 8 // self.trials)):
+            both += drops @ drops.T
+        return np.array([np.trace(both, lag) for lag in range(self.trials)])
+
+    def _sums_by_transforms(self, columns: Ints, rates: NDArray[np.float32]) -> Floats:
+        length = fft.next_fast_len(2 * self.trials - 1, real=True)
+        power = np.zeros(length // 2 + 1)
+        for drops in self._standardised(columns, rates, max(1, _BLOCK // 8 // length)):
+            transform = fft.rfft(drops.T, length, axis=1)
             power += (transform.real**2 + transform.imag**2).sum(axis=0, dtype=np.float64)
-        sums = fft.irfft(power, length)[: self.trials]
-        pairs = columns.size * np.arange(self.trials, 0, -1, dtype=np.float64)
-        return np.asarray(sums / pairs)
+        return np.asarray(fft.irfft(power, length)[: self.trials])
 
     @cached_property
     def together(self) -> tuple[str, int]:
@@ -239,14 +271,11 @@ class Evidence:
 
     def _stride(self) -> int:
         """Return after how many positions every mask repeats itself, or 0."""
-        correlation = self.stream_correlation[1 : self.n]
-        if not correlation.size:
-            return 0
-        # neurons that repeat those a stride before correlate fully but for the first ones of a mask
-        whole = 1 - np.arange(1, correlation.size + 1) / self.n
-        likely = (correlation >= 0.4 * correlation.max()) & (correlation >= 0.9 * whole)
         # beyond half a mask only some neurons would repeat others, a few perhaps by chance
-        for stride in (np.flatnonzero(likely[: self.n // 2])[:8] + 1).tolist():
+        correlation = self.stream_correlation[1 : self.n // 2 + 1]
+        # neurons that repeat those a stride before correlate fully but for the first ones of a mask
+        likely = correlation >= 0.9 * (1 - np.arange(1, correlation.size + 1) / self.n)
+        for stride in (np.flatnonzero(likely)[:8] + 1).tolist():
             if all(np.array_equal(drops[:, :-stride], drops[:, stride:]) for _, drops in self.blocks()):
                 return int(stride)
         return 0

@@ -88,6 +88,14 @@ class Case:
         return float(np.mean(self.law.rates)) if rate is None else rate
 
     @cached_property
+    def free(self) -> int:
+        """Number of bits that may be dropped as well as kept."""
+        rate = self.law.rate
+        if rate is not None:
+            return self.n if 0 < rate < 1 else 0
+        return int(np.count_nonzero((self.law.rates > 0) & (self.law.rates < 1)))
+
+    @cached_property
     def law_effect(self) -> float:
         """Variance of a mask's count under the law, in variances of independent neurons of its mean rate."""
         law, alone = self.law, self.n * self.expected_rate * (1 - self.expected_rate)

@@ -32,8 +32,6 @@ def log_relations(vectors: int, bits: int, bias: float) -> float:
     Of w independent bits of rates p the xor is 0 with probability (1 + (1 - 2 p)^w) / 2, so that a set of w vectors
     does with probability at most ((1 + bias^w) / 2)^bits, bias the largest of |1 - 2 p|.
     """
-    if vectors < 3:
-        return -math.inf
     w = np.arange(3, vectors + 1, dtype=np.float64)
     sets = special.gammaln(vectors + 1) - special.gammaln(w + 1) - special.gammaln(vectors - w + 1)
     return math.log(2) + float(special.logsumexp(sets + bits * np.log1p(bias**w) - bits * math.log(2)))

@@ -63,7 +63,7 @@ def carried(case: Case) -> Carried | None:
 
 def _enough(case: Case) -> Case | None:
     """Return the case of as many calls as tell for sure; None where all are too few."""
-    if case.law.rate in (0.0, 1.0) or not 0 < case.seen.rate < 1 or case.n < 2 or case.trials <= 2 * LATEST:
+    if case.n < 2 or case.trials <= 2 * LATEST:
         return None
     if _log_expected(case, LATEST) > math.log(case.level / LATEST):
         return None
@@ -111,9 +111,8 @@ def _polynomial(seen: Evidence) -> Hashes:
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.uint64)
     of_byte = bits @ np.array([_power(call) for call in range(8)], np.uint64)
     sums = np.zeros(seen.n, np.uint64)
-    for start, drops in seen.blocks():
-        for row, byte in enumerate(np.packbits(drops, axis=0)):
-            sums += of_byte[byte] * np.uint64(_power(start + 8 * row))
+    for row, byte in enumerate(seen.histories):
+        sums += of_byte[byte] * np.uint64(_power(8 * row))
     return sums
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from dropstats.auditing import nulls
+from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case
 
 Ints = NDArray[np.int64]
@@ -119,7 +120,8 @@ def at_strides(case: Case, rates: Floats) -> Worst:
     """Return the worst pair of neurons 1, 2, 4, ... apart, of all neurons of a large layer, over its first masks."""
     n, rate = case.n, case.law.rate
     trials = min(case.trials, max(1, _STRIDES_NEURONS // n))
-    drops = case.seen.drops_of(0, trials)
+    seen = case.seen if trials == case.trials else Evidence(case.seen.recording.calls(0, trials))
+    histories, drops = seen.histories, seen.neuron_drops
     what = statistic(float(rates[0]))
     best, tested = Worst(1.0, 0, 1, 0, trials * float(rates[0] * rates[1]), 0), 0
     for stride in (2**i for i in range(int(math.log2(n)))):
@@ -127,8 +129,8 @@ def at_strides(case: Case, rates: Floats) -> Worst:
         for start in range(0, n - stride, _PIECE):
             left = slice(start, min(start + _PIECE, n - stride))
             right = slice(left.start + stride, left.stop + stride)
-            both, first, second = _joint(drops[:, left], drops[:, right], what)
-            count = _counted(both, first, second, trials, what)
+            both = _ones(histories[:, left] & histories[:, right])
+            count = _counted(both, drops[left], drops[right], trials, what)
             j, k = (np.arange(side.start, side.stop) for side in (left, right))
             if rate is not None:  # only the extremes can be the worst
                 at = np.array([count.argmin(), count.argmax()])
@@ -162,11 +164,9 @@ def least(count: Any, trials: int, chance: Floats, below: float) -> tuple[int, f
     return int(some[at]), float(values[at])
 
 
-def _joint(left: NDArray[np.uint8], right: NDArray[np.uint8], what: str) -> tuple[Ints, Any, Any]:
-    """Return how often neurons of two equally wide pieces were both dropped, and each of them where that is needed."""
-    sums = [np.zeros(left.shape[1], np.int64) for _ in range(1 if what == "dropped" else 3)]
-    for start in range(0, left.shape[0], 255):  # 255 sums of bits fit a byte
-        a, b = left[start : start + 255], right[start : start + 255]
-        for total, part in zip(sums, (a & b, a, b), strict=False):
-            total += part.sum(axis=0, dtype=np.uint8)
-    return (sums[0], 0, 0) if what == "dropped" else (sums[0], sums[1], sums[2])
+def _ones(packed: NDArray[np.uint8]) -> Ints:
+    """Return the number of 1 bits in each column of bytes."""
+    ones, sums = np.bitwise_count(packed), np.zeros(packed.shape[1], np.int64)
+    for start in range(0, ones.shape[0], 31):  # 31 numbers up to 8 add up to a byte at most
+        sums += np.add.reduce(ones[start : start + 31], axis=0, dtype=np.uint8)
+    return sums

@@ -1,11 +1,10 @@
 """The judge: the only place where a verdict is made."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from dropstats.auditing.finding import Check, Finding
-from dropstats.auditing.report import Result, Verdict
+from dropstats.auditing.report import Verdict
 
 
 class Judged(NamedTuple):
@@ -114,17 +113,3 @@ def explained(judged: Sequence[Judged], facts: frozenset[str]) -> list[Judged]:
 def passes(judged: Sequence[Judged]) -> bool:
     """Return whether nothing fails and what decides could be judged: the rate, or what holds without exception."""
     return not any(one.failed for one in judged) and any(one.check.decides and one.verdict == "pass" for one in judged)
-
-
-def again(results: Sequence[Result], false_alarm: float) -> tuple[Result, ...]:
-    """Return results of several audits judged together: with one `false_alarm` for all of them.
-
-    A result without a p-value keeps its verdict. One that failed and no longer does passes.
-    """
-    judged = []
-    for result, adjusted in zip(results, holm([result.pvalue for result in results]), strict=True):
-        verdict = result.verdict
-        if adjusted is not None:
-            verdict = "fail" if adjusted <= false_alarm else "pass" if verdict == "fail" else verdict
-        judged.append(replace(result, adjusted_pvalue=adjusted, verdict=verdict))
-    return tuple(judged)

@@ -40,7 +40,7 @@ def read(outputs: Any, law: Any) -> Read:
     spacing = resolution(blocks.dtype)
     if law.two_valued:
         found, counts = np.unique(y, return_counts=True)
-        factors = Factors(law, dict(zip(found.tolist(), counts.tolist(), strict=True)), found, spacing)
+        factors = Factors(law, dict(zip(found.tolist(), counts.tolist(), strict=True)), np.zeros(0), spacing)
         note = "dropped: negative outputs, as inputs of ones become a + b > 0"
         return Read(y > 0, law.p, factors, OF_TWO_VALUES, note, *y.shape)
     if spacing > 1e-6:
@@ -58,9 +58,7 @@ def _of_recording(recording: Recording, law: Any) -> Read:
         raise TypeError(f"an audit against {law!r} needs the outputs on ones; got a Recording")
     if not recording.scales:
         raise ValueError(f"an audit against {law!r} needs outputs; got a recording without values")
-    factors = Factors(
-        law, recording.scales, np.array(sorted(recording.scales)), resolution(recording.dtype or "float32")
-    )
+    factors = Factors(law, recording.scales, np.zeros(0), resolution(recording.dtype or "float32"))
     low = sum(count for value, count in recording.scales.items() if value < 0) + recording.dropped
     kept = np.arange(recording.judged) >= low
     note = "the recording's values say how many were dropped, not which: give audit the outputs themselves for that"

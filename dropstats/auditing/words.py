@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dropstats.auditing.finding import Case
+from dropstats.rendering.text import counted as counted
 
 
 def shown_rate(rate: float, neurons: float) -> str:
@@ -19,15 +20,6 @@ def shown_rate(rate: float, neurons: float) -> str:
 def percent(share: float) -> str:
     """Return a share in percent, with its sign and two digits, in plain notation."""
     return f"{100 * share:+.2g}%" if abs(share) < 0.995 else f"{100 * share:+,.0f}%"
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun, one mask or 2 masks.
-
-    >>> counted(1, "mask"), counted(2000, "mask")
-    ('1 mask', '2,000 masks')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def span(first: int, last: int, case: Case) -> str:

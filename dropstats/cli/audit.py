@@ -55,12 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         _check_tests(arguments.tests)
     files: list[str] = arguments.files
     if len(files) == 1:
-        report = _audited(files[0], law, arguments)
-        print(printing.shown(report, arguments))
-        printing.write(report, arguments)
-        if arguments.junit is not None:
-            printing.write_junit(arguments.junit, [(files[0], report)])
-        return printing.status(report, arguments.strict)
+        return printing.give(_audited(files[0], law, arguments), arguments, files[0])
     found: list[tuple[str, dropstats.Report | str]] = []
     table = not (arguments.json or arguments.markdown)
     if table:

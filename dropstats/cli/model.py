@@ -44,11 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     except Exception:
         return _traced()
-    print(printing.shown(report, arguments))
-    printing.write(report, arguments)
-    if arguments.junit is not None:
-        printing.write_junit(arguments.junit, [(report.model, report)])
-    return printing.status(report, arguments.strict)
+    return printing.give(report, arguments, report.model)
 
 
 def _traced() -> int:

@@ -15,8 +15,6 @@ from dropstats.cli.common import Parser
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    AnyReport = Any  # Report, ModelReport or Monitor
-
 EXIT_STATUS = """\
 exit status: 0 passed, 1 a test fails, 2 wrong use or bad input,
 3 too few neurons for a verdict (with --strict: or for any test)"""
@@ -75,7 +73,7 @@ def _check_path(path: Path, name: str) -> None:
         raise OSError(f"{name} must name a file that can be written; got {str(path)!r}")
 
 
-def shown(report: "AnyReport", arguments: argparse.Namespace, **fields: Any) -> str:
+def shown(report: Any, arguments: argparse.Namespace, **fields: Any) -> str:
     """Return a report as it was asked for: one line of JSON, with further fields before it, Markdown, or a table."""
     if arguments.json:
         return json.dumps(fields | json.loads(report.to_json()), allow_nan=False, ensure_ascii=False)
@@ -84,12 +82,12 @@ def shown(report: "AnyReport", arguments: argparse.Namespace, **fields: Any) -> 
     return in_words(report)
 
 
-def in_words(report: "AnyReport") -> str:
+def in_words(report: Any) -> str:
     """Return a report, or what a monitor saw, as a table that fits the terminal: of 80 columns where there is none."""
     return coloured(report.to_text(max(get_terminal_size().columns, _NARROWEST)))
 
 
-def write(report: "AnyReport", arguments: argparse.Namespace, name: str = "") -> None:
+def write(report: Any, arguments: argparse.Namespace, name: str = "") -> None:
     """Write the HTML page and the picture of a report; `name` goes into the names of the files."""
     if arguments.html is not None:
         report.to_html(_named(arguments.html, name))
@@ -102,7 +100,7 @@ def _named(path: str, name: str) -> Path:
     return given.with_name(f"{given.stem}-{name}{given.suffix}") if name else given
 
 
-def write_junit(path: str, reports: "Sequence[tuple[str, AnyReport]]") -> None:
+def write_junit(path: str, reports: "Sequence[tuple[str, Any]]") -> None:
     """Write reports, or what went wrong instead, as JUnit XML."""
     from dropstats.rendering import junit
 
@@ -110,7 +108,16 @@ def write_junit(path: str, reports: "Sequence[tuple[str, AnyReport]]") -> None:
     Path(path).write_text(junit.document(suites), encoding="utf-8")
 
 
-def status(report: "AnyReport", strict: bool = False) -> int:
+def give(report: Any, arguments: argparse.Namespace, name: str) -> int:
+    """Print and write a report as it was asked for, under a name in JUnit XML; return its exit status."""
+    print(shown(report, arguments))
+    write(report, arguments)
+    if arguments.junit is not None:
+        write_junit(arguments.junit, [(name, report)])
+    return status(report, arguments.strict)
+
+
+def status(report: Any, strict: bool = False) -> int:
     """Return the exit status of a report."""
     if report.failures:
         return 1
@@ -118,7 +125,7 @@ def status(report: "AnyReport", strict: bool = False) -> int:
     return 0 if report.passed and not undecided else 3
 
 
-def _results(report: "AnyReport") -> "list[dropstats.Result]":
+def _results(report: Any) -> "list[dropstats.Result]":
     sites = getattr(report, "sites", {}).values()
     return [*report, *(result for site in sites for result in site)]
 

@@ -35,11 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     streams, complete = _recordings(arguments.files)
     asked = {"p": arguments.p, "law": law, "false_alarm": arguments.false_alarm}
     report = dropstats.audit_streams(streams, arguments.expect, progress=printing.progress(arguments), **asked)
-    print(printing.shown(report, arguments))
-    printing.write(report, arguments)
-    if arguments.junit is not None:
-        printing.write_junit(arguments.junit, [("streams", report)])
-    return printing.status(report, arguments.strict) if complete else 2
+    status = printing.give(report, arguments, "streams")
+    return status if complete else 2
 
 
 def _recordings(files: list[str]) -> tuple[dict[str, Any], bool]:

@@ -15,6 +15,7 @@ from dropstats.counts.table import point_mass
 
 Floats = NDArray[np.float64]
 
+_beta_cdf, _beta_sf = _ufuncs._binom_cdf, _ufuncs._binom_sf
 # The incomplete beta function of scipy (Boost, as of scipy 1.17) is the fastest. Up to this n, and not next to the
 # smallest doubles, it is used where its error is below 1e-12: measured, it is at most c eps sqrt(n |log tail|), with
 # c = 1.3 in tails above 1e-43 and 2.2 down to 1e-230, and beyond it is wrong. Elsewhere the logs serve.
@@ -46,9 +47,10 @@ class Binomial(Count):
     def __init__(self, n: int, p: float) -> None:
         super().__init__(n)
         self.p = p
+        self._size = float(n)  # which ufuncs take faster than an int
         self._beta = n <= _BETA_N and p >= _BETA_P
-        self._takes_numbers = 0 < p < 1 and n > 0
-        if not self._takes_numbers:
+        self._varies = 0 < p < 1 and n > 0
+        if not self._varies:
             point = point_mass(n, n if p == 1 else 0)
             for name in ("_pmf", "_logpmf", "_cdf", "_logcdf", "_sf", "_logsf"):
                 setattr(self, name, getattr(point, name))
@@ -84,10 +86,10 @@ class Binomial(Count):
         return self._logs.pmf_at(k) if isinstance(k, float) else self._logs.pmf(k)
 
     def _cdf(self, k: Any) -> Any:
-        return self._tail(k, upward=False)
+        return self._tail(k, False)
 
     def _sf(self, k: Any) -> Any:
-        return self._tail(k, upward=True)
+        return self._tail(k, True)
 
     def _logcdf(self, k: Any) -> Any:
         return self._log_tail(k, upward=False)
@@ -153,22 +155,26 @@ class Binomial(Count):
         if k < _FEW and self.n > _FEW_N and k < self._first.size:
             low = float(self._first[int(k)])
             return math.nan if low < _BETA_LEAST else 1 - low if upward else low
-        value = float(_ufuncs._binom_sf(k, self.n, self.p) if upward else _ufuncs._binom_cdf(k, self.n, self.p))
-        if value <= _BETA_LEAST:
-            return math.nan
-        return value if -self.n * math.log(value) < (_BETA_ERROR if value > _DEEP else _BETA_ERROR_DEEP) else math.nan
+        value = float((_beta_sf if upward else _beta_cdf)(k, self._size, self.p))
+        return value if value > self._beta_least else math.nan
+
+    @cached_property
+    def _beta_least(self) -> float:
+        """Tails above this the incomplete beta function has to 1e-12: where n |log tail| is small enough."""
+        least = math.exp(-_BETA_ERROR / self.n)
+        if least < _DEEP:
+            least = min(_DEEP, math.exp(-_BETA_ERROR_DEEP / self.n))
+        return max(least, _BETA_LEAST)
 
     def _by_beta(self, k: Floats, upward: bool) -> Floats:
         """Return the same of many counts."""
         # the public functions are sixty times as slow for a number, or (betaincc) four times as slow for an array, and
         # a quantile of a cdf wants the same cdf of both
-        function = _ufuncs._binom_sf if upward else _ufuncs._binom_cdf
+        function = _beta_sf if upward else _beta_cdf
         if not self._beta:
             return np.full(k.shape, np.nan)
         values: Floats = function(k, self.n, self.p)
-        with np.errstate(divide="ignore"):
-            right = -self.n * np.log(values) < np.where(values > _DEEP, _BETA_ERROR, _BETA_ERROR_DEEP)
-        values[~right | (values < _BETA_LEAST)] = np.nan
+        values[~(values > self._beta_least)] = np.nan
         few = k < self._first.size if self.n > _FEW_N else np.zeros(0, bool)
         if few.any():
             low = self._first[k[few].astype(np.intp)]
@@ -185,10 +191,10 @@ class Binomial(Count):
         return self.n * (1 - self.p)
 
     def _sum(self, low: int, high: int) -> float:
-        return math.exp(self._log_sum(low, high)) if self._takes_numbers else super()._sum(low, high)
+        return math.exp(self._log_sum(low, high)) if self._varies else super()._sum(low, high)
 
     def _log_sum(self, low: int, high: int) -> float:
-        if high - low > _RATIOS or not self._takes_numbers:
+        if high - low > _RATIOS or not self._varies:
             return super()._log_sum(low, high)
         # from the likeliest one on, for from each count to the next the factor is a simple one
         top, odds = min(max(math.floor(self.n * self.p), low), high), self.p / (1 - self.p)
@@ -203,7 +209,7 @@ class Binomial(Count):
 
     def entropy(self) -> Any:
         """Shannon entropy of the count, in nats; within 1e-9 for every n."""
-        return np.float64(entropy(self.n, self.p) if self._takes_numbers else 0.0)
+        return np.float64(entropy(self.n, self.p) if self._varies else 0.0)
 
     def _variates(self, size: Any, source: Any) -> NDArray[np.int64]:
         return np.asarray(source.binomial(self.n, self.p, size))

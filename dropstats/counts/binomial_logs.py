@@ -148,8 +148,8 @@ class BinomialLogs(OneBinomial):
             near, far = (self.mirror, self.n - k), (self, k + 1)
         if (near[1] - near[0]._mean[0]) - near[0]._mean[1] >= 0:
             return near[0].upper_at(near[1])
-        other = far[0].upper_at(far[1])
-        return math.log1p(-math.exp(other)) if other < -LOG_2 else math.log(-math.expm1(other)) if other else -math.inf
+        # less than 1/2, for the median is the mean, rounded down or up
+        return math.log1p(-math.exp(far[0].upper_at(far[1])))
 
     def upper_at(self, a: float) -> float:
         """Return log P(X >= a) of one integer np <= a <= n."""

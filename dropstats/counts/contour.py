@@ -192,12 +192,8 @@ class Contour:
         variance = self._rates.curvature(theta)
         sd = math.sqrt(variance[0])
         size = fft.next_fast_len(math.ceil(14 * sd + 40), real=True)
-        t = (
-            2
-            * np.pi
-            / size
-            * np.arange(min(size // 2, math.floor(self._end(theta, variance)[0] * size / (2 * np.pi))) + 1)
-        )
+        last = min(size // 2, math.floor(self._end(theta, variance)[0] * size / (2 * np.pi)))
+        t = 2 * np.pi / size * np.arange(last + 1)
         log, angle = self._log_phi(theta, variance, t[None])
         spectrum = np.exp(log[0] + 1j * (t * residual[0] - angle[0]))
         pmf = fft.irfft(spectrum, size)

@@ -81,7 +81,7 @@ class _Grid:
 
 
 @lru_cache(maxsize=16)
-def squares(height: int, width: int, block: int, gamma: float, margin: tuple[int, int] = (0, 0)) -> Floats:
+def squares(height: int, width: int, block: int, gamma: float, margin: tuple[int, int]) -> Floats:
     """Return the log pmf of the number of cells covered, over 0..height * width.
 
     Seeds fall with probability gamma, 0 < gamma < 1, on each place where a square of side block fits in the map, grown

@@ -35,8 +35,8 @@ class Count:
     kwds: dict[str, Any]
     _random_state: Any = None
 
-    # What a law of a count supplies: functions of a 1-d float array of integers in 0..n (below n for cdf and sf), or
-    # where `_takes_numbers` of a single float as well; and the first four cumulants.
+    # What a law of a count supplies: functions of a 1-d float array of integers in 0..n (below n for cdf and sf), or of
+    # a single float; and the first four cumulants.
     _pmf: Callable[[Any], Any]
     _logpmf: Callable[[Any], Any]
     _cdf: Callable[[Any], Any]
@@ -46,7 +46,6 @@ class Count:
     _mean_kept: Callable[[], float]
     _variates: Callable[[Any, Any], NDArray[np.int64]]
     _cumulants: Any
-    _takes_numbers: bool = False
     # The names of the attributes that it is made from.
     _made_from: Any
 
@@ -105,8 +104,7 @@ class Count:
     def _evaluate_one(self, function: Callable[[Any], Any], k: float, below: float, above: float) -> np.float64:
         """Apply `function` to a single count: without NumPy it takes a few microseconds."""
         if 0 <= k < self.n:
-            x = float(math.floor(k))
-            return np.float64(function(x) if self._takes_numbers else function(np.array([x]))[0])
+            return np.float64(function(float(math.floor(k))))
         return np.float64(below if k < 0 else above if k >= self.n else math.nan)
 
     def _evaluate_at(self, function: Callable[[Any], Any], k: Any, elsewhere: float) -> Any:
@@ -115,8 +113,7 @@ class Count:
         x: Any = k if isinstance(k, int | float) else np.asarray(k, dtype=np.float64)
         if isinstance(x, int | float) or x.ndim == 0:
             if 0 <= x <= self.n and x == math.floor(x):
-                x = float(x)
-                return np.float64(function(x) if self._takes_numbers else function(np.array([x]))[0])
+                return np.float64(function(float(x)))
             return np.float64(math.nan if x != x else elsewhere)
         inside = (x >= 0) & (x <= self.n)
         if getattr(k, "dtype", x.dtype).kind not in "iu":
@@ -208,8 +205,6 @@ class Count:
 
     def _level(self, level: float, upward: bool) -> float:
         """Return the smallest count whose lower tail has reached a level in (0, 1), or the upper come down to it."""
-        if not self._takes_numbers:
-            return float(self._levels(np.array([level]), upward)[0])
         guess = search.guess_of_one(level, upward, self._expansion, self.n)
         return search.first_of_one(self._sf if upward else self._cdf, level, upward, guess, self.n)
 
@@ -336,7 +331,7 @@ class Mirror(Count):
 
     def __init__(self, count: Count) -> None:
         super().__init__(count.n)
-        self._count, self._takes_numbers = count, count._takes_numbers
+        self._count = count
 
     def __repr__(self) -> str:
         return f"{self.n} - {self._count!r}"

@@ -71,7 +71,7 @@ class QuickBinomial:
         return self._logs.tail_at(float(k), upward=False) if k < self.n else 0.0
 
     def _above(self, k: int) -> float:
-        return self._logs.tail_at(float(k), upward=True) if k < self.n else -math.inf
+        return self._logs.tail_at(float(k), upward=True)
 
     def _log_inside(self, low: int, high: int) -> float:
         """Return log P(low <= X <= high) from the tails: where they are most of it, from terms or the nearer two."""

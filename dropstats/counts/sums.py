@@ -323,12 +323,13 @@ def of_rates(parts: Iterable[tuple[float, int]]) -> Count:
     return of_groups(*np.array(groups).T) if groups else Binomial(0, pairs[0][0] if pairs else 0.0)
 
 
-def of_each(rates: Floats) -> Count:
-    """Return the same from the drop probability of each neuron."""
+def of_each(rates: Floats, times: int = 1) -> Count:
+    """Return the same from the drop probability of each neuron, of so many masks."""
     p = np.sort(rates)
     if (p[1:] != p[:-1]).all():
-        return of_groups(p, np.ones(p.size))
-    return of_groups(*np.unique(p, return_counts=True))
+        return of_groups(p, np.full(p.size, times))
+    p, number = np.unique(p, return_counts=True)
+    return of_groups(p, number * times)
 
 
 def of_groups(p: Floats, number: NDArray[Any]) -> Count:

@@ -60,8 +60,6 @@ class Tabulated(Count):
     _log_end: Callable[[int], float]
     _remote: Callable[[int], Logs]
 
-    _takes_numbers = True
-
     def __init__(self, n: int) -> None:
         super().__init__(n)
         self._found: list[Logs] = []
@@ -276,7 +274,7 @@ class Scaled(Count):
         if size < 1:
             raise ValueError(f"size must be at least 1; got {size}")
         super().__init__(count.n * size)
-        self.count, self.size, self._takes_numbers = count, size, count._takes_numbers
+        self.count, self.size = count, size
 
     def __repr__(self) -> str:
         return f"{self.size} * {self.count!r}"

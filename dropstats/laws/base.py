@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Masks = NDArray[np.bool_]
-
-_T = TypeVar("_T")
 
 # Masks whose probability is asked are gone through in blocks of about this many neurons (8 bytes each).
 BLOCK = 2**22
@@ -308,6 +306,8 @@ class LawMethods:
         from dropstats import counts
 
         if self.independent:
+            if self.rates.strides != (0,):
+                return counts.of_each(self.rates, masks)
             return counts.of_rates((p, number * masks) for p, number in self._rate_counts())
         return self.dropped if masks == 1 and self.has_counts else None
 
@@ -325,6 +325,8 @@ class LawMethods:
         from dropstats import counts
 
         if self.independent:
+            if self.rates.strides != (0,):
+                return counts.of_each(self.rates**2, pairs)
             return counts.of_rates((p * p, number * pairs) for p, number in self._rate_counts())
         return None
 

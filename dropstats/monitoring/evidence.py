@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, rel_entr
 
+from dropstats._numerics import product_error
+
 Floats = NDArray[np.float64]
 
 # Prior sizes of the mixture: c sees a shift of about sqrt(p q / c), so that these cover shifts from 1 to 1e-4 sd.
@@ -93,7 +95,7 @@ def _mixture(s: Floats, n: Floats, p: Floats) -> Floats:
     """
     c, q = _CONCENTRATIONS, 1 - p
     product = n * p
-    d = (s - product) - _product_error(n, p, product)
+    d = (s - product) - product_error(n, p, product)
     a, b, m = s + c * p, (n - s) + c * q, n + c
     log_a, log_b = _log_ratio(a, m, p, d / (m * p)), _log_ratio(b, m, q, -d / (m * q))
     logs = a * log_a + b * log_b - 0.5 * (log_a + log_b + np.log1p(n / c))
@@ -108,19 +110,6 @@ def _log_ratio(part: Floats, whole: Floats, p: Floats, excess: Floats) -> Floats
     if not far.any():
         return np.log1p(excess)
     return np.where(far, np.log(part / whole) - np.log(p), np.log1p(np.where(far, 0.0, excess)))
-
-
-def _product_error(x: Floats, y: Floats, product: Floats) -> Floats:
-    """Return x y - product without rounding error (T. J. Dekker, 1971), for numbers below 2^970."""
-    high_x, low_x = _halves(x)
-    high_y, low_y = _halves(y)
-    return ((high_x * high_y - product) + high_x * low_y + low_x * high_y) + low_x * low_y
-
-
-def _halves(x: Floats) -> tuple[Floats, Floats]:
-    high = x * 134217729.0  # 2^27 + 1
-    high = high - (high - x)
-    return high, x - high
 
 
 def _stirling_error(x: Any) -> Floats:

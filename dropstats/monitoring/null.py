@@ -7,7 +7,7 @@ common fate again unless something is wrong.
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,43 +174,19 @@ class Null:
         return tilted_mean(low), tilted_mean(high)
 
     @cached_property
-    def counts(self) -> "Counts":
+    def counts(self) -> "ByRate | ByTilt":
         """How neurons are counted: by rate where few differ, else by tilts."""
         rates = np.unique(self.rates[:1] if self.rate is not None else self.rates)
         rates = rates[(rates > 0) & (rates < 1)]
         return ByRate(self, rates) if rates.size <= _APART else ByTilt(self)
 
 
-class Counts(Protocol):
-    """Numbers that are added up over selected neurons, along a last axis, and what they say."""
-
-    words: int  # the first words, which selections look at
-    width: int
-    dtype: Any
-    event_rates: Floats  # of the classes, or of the neurons where there are none
-    places: Sequence[Any]  # indices of the neurons of each class; empty where each has a rate of its own
-
-    def all(self, events: Words, happened: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the numbers of all neurons of each mask, of shape (k, width)."""
-
-    def selected(self, chosen: Words, events: Words) -> NDArray[Any]:
-        """Return the numbers of the neurons chosen, of shape (..., width)."""
-
-    def log_e(self, sums: NDArray[Any]) -> Floats:
-        """Return the log e-value, of shape (...)."""
-
-    def log_bound(self, sums: NDArray[Any]) -> Floats:
-        """Return what the log e-value does not exceed."""
-
-    def counted(self, sums: NDArray[Any]) -> NDArray[Any]:
-        """Return how many neurons were counted, of shape (...)."""
-
-    def seen(self, sums: NDArray[Any]) -> Seen:
-        """Return what to say of one selection."""
-
-
 class ByRate:
-    """Counts of a few rates: events, then neurons counted, of each; the mean of their e-values."""
+    """Counts of a few rates: events, then neurons counted, of each; the mean of their e-values.
+
+    Such numbers are added up over selected neurons, `width` of them along a last axis; selections look at the first
+    `words` words. `event_rates` are those of the classes of equal rates, `places` the neurons of each.
+    """
 
     rates: Floats
     event_rates: NDArray[Any]
@@ -286,7 +262,10 @@ class ByRate:
 
 
 class ByTilt:
-    """Sums over neurons of many rates: events, neurons counted, their expected events, and their log cumulants."""
+    """Sums over neurons of many rates: events, neurons counted, their expected events, and their log cumulants.
+
+    It does what `ByRate` does; `places` is empty, as each neuron has a rate of its own.
+    """
 
     event_rates: NDArray[Any]
     words: int

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropstats import formats
+from dropstats._numerics import product_error
 
 Floats = NDArray[np.float64]
 
@@ -12,8 +13,6 @@ Floats = NDArray[np.float64]
 _ROUNDINGS = np.arange(1.0, 5.0)[:, None]
 # A number that is rounded to float32 first, and then to a narrower format, ends up to 2^-13 beyond half a spacing.
 _TWICE = 1 + 2.0**-12
-# Veltkamp's splitter: halves of 26 bits, whose products are exact.
-_SPLIT = 2.0**27 + 1
 
 
 class Factor:
@@ -30,11 +29,6 @@ class Factor:
         dtype of the outputs.
     roundings : int
         Roundings of each product at least.
-
-    Notes
-    -----
-    T. J. Dekker (1971). A floating-point technique for extending the available precision. Numerische Mathematik 18,
-    224-242. doi:10.1007/BF01397083
     """
 
     pairs: int
@@ -84,19 +78,10 @@ class Factor:
                 least = min(abs(self._near + low), abs(self._near + high))  # relative to any factor between them
                 # both the factor and what it is compared with are real numbers rounded to a double
                 return self._near + middle, float(max(high - middle, middle - low) / least + 2 * 2.0**-53)
-        return self._near, max(self._resolution, 2.0**-52)
+        return self._near, self._resolution
 
 
 def _residual(y: Floats, x: Floats, factor: float) -> Floats:
     """Return y - x * factor, exact but for one rounding where they are nearly equal."""
     product = x * factor
-    x_high, factor_high = _upper(x), _upper(factor)
-    x_low, factor_low = x - x_high, factor - factor_high
-    error = ((x_high * factor_high - product) + x_high * factor_low + x_low * factor_high) + x_low * factor_low
-    return (y - product) - error
-
-
-def _upper(value: Floats | float) -> Floats | float:
-    """Return the upper half of the digits."""
-    scaled = value * _SPLIT
-    return scaled - (scaled - value)
+    return np.asarray((y - product) - product_error(x, factor, product))

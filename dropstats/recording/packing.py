@@ -17,6 +17,12 @@ _BLOCK = 2**22
 # Bytes of a row worked on at a time: 255 such rows unpacked are one block of 8 MiB. From 2^10 to 2^13 a neuron took
 # 0.12 to 0.15 ns, with whole rows of a million neurons 1 ns.
 _WIDTH = 2**12
+# Of a word of 8 rows of 8 bits: by how much bits, pairs and fours of bits move when rows become columns, and which do.
+_EXCHANGES = [
+    (np.uint64(9), np.uint64(0x0055005500550055)),
+    (np.uint64(18), np.uint64(0x0000333300003333)),
+    (np.uint64(36), np.uint64(0x000000000F0F0F0F)),
+]
 
 
 class Rows:
@@ -126,6 +132,29 @@ def _columns(packed: Packed, columns: range | Ints) -> NDArray[np.uint8]:
         bits = np.unpackbits(packed[:, columns.start // 8 : -(-columns.stop // 8)], axis=1)
         return bits[:, columns.start - skipped : columns.stop - skipped]
     return (packed[:, columns // 8] >> (7 - columns % 8).astype(np.uint8)) & np.uint8(1)
+
+
+def transposed(packed: Packed) -> Packed:
+    """Return packed rows packed along columns, shape (ceil(rows / 8), 8 * width): eight rows a byte, first on top.
+
+    Of eight rows and eight columns a word is formed, in which three exchanges of halves turn rows into columns.
+
+    Source: H. S. Warren (2012). Hacker's Delight, 2nd ed. Addison-Wesley, section 7-3.
+    """
+    rows, width = packed.shape
+    turned = np.empty((-(-rows // 8), 8 * width), np.uint8)
+    for eight, out in enumerate(turned):
+        for columns in _slices(width, _WIDTH):
+            part = packed[8 * eight : 8 * eight + 8, columns]
+            block = np.zeros((part.shape[1], 8), np.uint8)
+            block[:, : part.shape[0]] = part.T
+            words = block.view("<u8")
+            for shift, halves in _EXCHANGES:
+                change = (words ^ (words >> shift)) & halves
+                words ^= change
+                words ^= change << shift
+            out[8 * columns.start : 8 * columns.stop] = block.reshape(-1)
+    return turned
 
 
 def groups(group_of: Any, n: int) -> tuple[Ints, Ints]:

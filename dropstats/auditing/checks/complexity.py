@@ -71,7 +71,7 @@ def _high(length: int, size: int) -> float:
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say of how many bits a linear generator of the stream would be."""
     if finding.state == "too small":
-        return f"a stream of {words.counted(finding['size'], case.unit.one, case.unit.many)} is too short"
+        return f"a stream of {words.counted(finding['size'], case.unit.one)} is too short"
     length = int(finding.observed or 0)
     text = f"the first {finding['size']:,} {case.unit.many} of the stream have linear complexity {length:,}"
     name = _GENERATORS.get(length) or _GENERATORS.get(length - 1)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from dropstats.auditing import causes, nulls, words
+from dropstats.auditing import nulls, words
 from dropstats.auditing.evidence import Evidence
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
 from dropstats.auditing.order import tabulated
@@ -118,7 +118,8 @@ def _departure(finding: Finding, case: Case) -> str:
     if at.size > 2 and (lag == 1).all():
         return f"{text}: successive calls share a mask"
     if np.unique(hashes[order[at]]).size >= 3 and at.size >= 3 and not (lag == lag[0]).all():
-        text += f": as if drawn from about {words.about(causes.of_equal_masks(case.trials, pairs))} seeds"
+        seeds = case.trials * (case.trials - 1) / 2 / pairs  # so many, equally likely, leave so many equal pairs
+        text += f": as if drawn from about {words.about(seeds)} seeds"
     return text
 
 

@@ -44,7 +44,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     for name, what in (("dropped", "of p = 0"), ("kept", "of p = 1")):
         if finding[name]:
             verb = "is" if finding[name] == 1 else "are"
-            text = f"{words.counted(finding[name], unit.one, unit.many)} {what} {verb} {name}"
+            text = f"{words.counted(finding[name], unit.one)} {what} {verb} {name}"
             share = finding[name] / case.seen.judged
             # a step of the uniform numbers, or of the threshold: of more than a few bits
             step = case.law.rate is not None and share < 2**-6

@@ -41,7 +41,7 @@ def measure(case: Case) -> Finding:
 
 def _of_lags(case: Case) -> Finding:
     seen, rate = case.seen, case.law.rate
-    if rate in (0.0, 1.0) or not 0 < seen.rate < 1:
+    if not case.free or not 0 < seen.rate < 1:
         return not_applicable("all masks are alike at this rate")
     if case.trials < 2:
         return too_small("one mask")
@@ -144,7 +144,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
     else:
         text = f"detects a correlation of masks of {finding.detectable:.2g} at a short lag (power 0.9)"
     if finding["neurons"] < case.n:
-        text += f" (tested on {words.counted(finding['neurons'], case.unit.one, case.unit.many)})"
+        text += f" (tested on {words.counted(finding['neurons'], case.unit.one)})"
     elif finding["calls"] < case.trials:
         text += f" (first {finding['calls']:,} calls)"
     elif finding["screened"] < case.n:
@@ -163,12 +163,12 @@ def _carried(found: Carried, case: Case) -> str:
         first, second = (words.span(int(at[0]), int(at[-1]), case) for at in (found.first, found.second))
         text = f"{first} of a call {'is' if count == 1 else 'are'} {second} of {later}"
         if found.first[-1] == found.case.n - 1 and found.second[0] == 0:
-            text += f": calls overlap by {words.counted(count, unit.one, unit.many)}"
+            text += f": calls overlap by {words.counted(count, unit.one)}"
     else:
         text = f"{unit.place} {int(found.first[0]):,} of a call is {unit.place} {int(found.second[0]):,} of {later}"
         text += f" ({count:,} such {unit.places})" if count > 1 else ""
     if found.case.n < case.n:
-        text += f" (of {words.counted(found.case.n, unit.one, unit.many)} of rate {found.case.law.rate:.4g})"
+        text += f" (of {words.counted(found.case.n, unit.one)} of rate {found.case.law.rate:.4g})"
     return text
 
 

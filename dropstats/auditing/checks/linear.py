@@ -113,11 +113,11 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         else:
             text = _departure(relations)
     elif relations is None:
-        return f"{words.counted(part.trials * part.n, case.unit.one, case.unit.many)} are too few to detect a relation"
+        return f"{words.counted(part.trials * part.n, case.unit.one)} are too few to detect a relation"
     else:
         text = f"no xor of any of {_vectors(relations)} is constant"
     if part.n < case.n:
-        text += f" ({words.counted(part.n, case.unit.one, case.unit.many)} of rate {part.law.rate:.4g})"
+        text += f" ({words.counted(part.n, case.unit.one)} of rate {part.law.rate:.4g})"
     return text
 
 

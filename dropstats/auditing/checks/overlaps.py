@@ -65,11 +65,11 @@ def _of_stream(case: Case, streams: int) -> Finding:
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say which stretch of the stream occurs twice, and how often that happens."""
     if finding.state == "too small":
-        return f"a stream of {words.counted(finding['size'], case.unit.one, case.unit.many)} is too short"
+        return f"a stream of {words.counted(finding['size'], case.unit.one)} is too short"
     part: Case = finding["case"]
     note = f" (1 in {finding['sampled']} windows examined)" if finding["sampled"] > 1 else ""
     if part.n < case.n:
-        note += f" (tested on {words.counted(part.n, case.unit.one, case.unit.many)} of rate {part.law.rate:.4g})"
+        note += f" (tested on {words.counted(part.n, case.unit.one)} of rate {part.law.rate:.4g})"
     if "longest" not in finding.numbers:
         return f"detects a repeated stretch of {finding['reach']:,} {case.unit.many} (power 0.9){note}"
     if failed:

@@ -45,7 +45,7 @@ def measure(case: Case) -> Finding:
     Catches broadcast or copied neurons, whole channels, and a shared random rate. Needs enough masks to detect two
     equal neurons.
     """
-    if case.n < 2 or case.law.rate in (0.0, 1.0):
+    if case.free < 2:
         return not_applicable(f"fewer than two {case.unit.many} with 0 < p < 1")
     if case.n > NEURONS and _hopeless(case):
         return too_small("masks", numbers={"trials": case.trials})

@@ -159,7 +159,7 @@ def _of_rates(finding: Finding, case: Case) -> str:
     first = int(wrong[0])
     ratios = np.unique((found[wrong] * (1 - rates[wrong])).round(4))
     by = f": all by {ratios[0]:.4g} times too much" if ratios.size == 1 else ""
-    which = words.counted(wrong.size, case.unit.one, case.unit.many)
+    which = words.counted(wrong.size, case.unit.one)
     took = f"{case.unit.one} {first} of p = {rates[first]:.6g} takes {found[first]:.6g}, where 1/(1 - p) = "
     verb = "is" if wrong.size == 1 else "are"
     return f"{which} of {case.n:,} {verb} scaled wrongly: {took}{1 / (1 - rates[first]):.6g}{by}"

@@ -87,7 +87,7 @@ def alternate(values: NDArray[np.uint8], lag: int, side: int) -> int:
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say how neurons some way apart in the stream are related."""
     if finding.state == "too small":
-        return f"a stream of {words.counted(finding['size'], case.unit.one, case.unit.many)} is too short"
+        return f"a stream of {words.counted(finding['size'], case.unit.one)} is too short"
     stream: Case = finding["case"]
     if failed:
         text = _departure(finding["lag"], float(finding.observed or 0), stream)
@@ -95,7 +95,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         text = f"detects a correlation of {finding.detectable:.2g} (power 0.9)"
     if stream.n < case.n:
         rate = f"rate {stream.law.rate:.4g}"
-        return f"{text} ({words.counted(stream.n, case.unit.one, case.unit.many)} of {rate}, one after the other)"
+        return f"{text} ({words.counted(stream.n, case.unit.one)} of {rate}, one after the other)"
     if finding["size"] < case.trials * case.n:
         text += f" (first {finding['size']:,} {case.unit.many} of the stream)"
     return text

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from dropstats.auditing import causes, nulls
-from dropstats.auditing.finding import Check, Finding
+from dropstats.auditing.finding import Check, Finding, not_applicable
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ def two_values(seen: Factors) -> Finding:
     kept, lost = law.a + law.b, law.dropped_value
     common = max(values, key=lambda value: values[value])
     # a, b, their product and sum are each rounded once
-    tolerance = 4 * max(seen.resolution, 2.0**-52) * max(abs(lost), kept)
+    tolerance = 4 * seen.resolution * max(abs(lost), kept)
     other = [value for value in values if not min(abs(value - kept), abs(value - lost)) <= tolerance]
     numbers = {"kept": kept, "lost": lost}
     return Finding(None, common, kept if common > 0 else lost, broken=bool(other), numbers=numbers)
@@ -91,14 +91,14 @@ def average(seen: Factors) -> Finding:
     """Null: the factors are normal(1, p / q): their mean is normal. Exact, two-sided."""
     flat = seen.factors
     if not seen.finite or not seen.law.sigma:
-        return Finding(state="not applicable", numbers={"why": "no mean to test"})
+        return not_applicable("no mean to test")
     mean = float(flat.mean())
     return Finding(nulls.normal_two_sided((mean - 1) * math.sqrt(flat.size) / seen.law.sigma), mean, 1.0)
 
 
 def explain_average(finding: Finding, seen: Factors, failed: bool) -> str:
     """Say what the factor's mean is."""
-    return str(finding["why"]) if finding.observed is None else f"the factor's mean is {finding.observed:.5g}"
+    return f"the factor's mean is {finding.observed:.5g}"
 
 
 def distance(seen: Factors) -> Finding:
@@ -109,7 +109,7 @@ def distance(seen: Factors) -> Finding:
     """
     flat = seen.factors
     if not seen.finite or not seen.law.sigma:
-        return Finding(state="not applicable", numbers={"why": "no shape to test"})
+        return not_applicable("no shape to test")
     cdf = special.ndtr((flat - 1) / seen.law.sigma)
     ranks = np.arange(flat.size + 1) / flat.size
     largest = float(max((ranks[1:] - cdf).max(), (cdf - ranks[:-1]).max()))
@@ -118,8 +118,6 @@ def distance(seen: Factors) -> Finding:
 
 def explain_distance(finding: Finding, seen: Factors, failed: bool) -> str:
     """Say how far the factors are from the normal distribution."""
-    if finding.observed is None:
-        return str(finding["why"])
     return f"largest distance {finding.observed:.2g} from the normal distribution function"
 
 

@@ -128,8 +128,6 @@ def _frequencies(drops: NDArray[Any], times: Ints | None, support: Ints) -> Ints
 
 def explain(finding: Finding, case: Case, failed: bool) -> str:
     """Say in which tiles the counts vary too much or too little."""
-    if finding.state == "not applicable":
-        return str(finding["why"])
     size, stream, many = finding["size"], finding["stream"], case.unit.many
     of_rate = f" (of the {stream.n:,} {many} of rate {stream.law.rate:.4g})" if stream.n < case.n else ""
     if failed:
@@ -141,7 +139,7 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
             return f"{text}: neighbours depend on each other or share a varying rate"
         return f"{text}: the counts are kept close to their mean"
     if finding.state == "too small":
-        return f"{words.counted(stream.trials * stream.n, case.unit.one, many)} are too few for tiles"
+        return f"{words.counted(stream.trials * stream.n, case.unit.one)} are too few for tiles"
     change = (
         ""
         if finding.detectable is None

@@ -13,6 +13,8 @@ Ints = NDArray[np.int64]
 
 # The lattice on which sums of scores are convolved: its fewest and most points, and points to a score's deviation.
 _LATTICE, _LATTICE_MOST, _FINENESS = 2**14, 2**22, 8
+# Probabilities that are left out add up to less than this; squared moduli of a transform to less than exp(-160).
+_NEGLIGIBLE, _VANISHING = 1e-18, 160.0
 # Values are counted so many at a time.
 _PIECE = 2**22
 
@@ -46,7 +48,7 @@ def score_sum_tails(parts: Sequence[tuple[Floats, Floats, Ints]]) -> tuple[float
         observed += int(lattice @ histogram)
         centre += float(pmf @ lattice) * int(histogram.sum())
         mass = np.bincount(lattice % length, weights=pmf, minlength=length)
-        transform = transform * fft.rfft(mass) ** int(histogram.sum())
+        transform = transform * _raised(fft.rfft(mass), int(histogram.sum()))
     law = np.maximum(fft.irfft(transform, length), 0)
     start = int(centre) - length // 2
     law = np.roll(law, -(start % length))
@@ -81,9 +83,26 @@ def squared_deviation(counts: Ints, mean: float, variance: float) -> Floats:
 
 def count_sum_tails(pmf: Floats, terms: int, observed: int) -> tuple[float, float]:
     """Return both tails of a sum of `terms` independent counts with probabilities `pmf` on 0, 1, ..."""
-    length = fft.next_fast_len((pmf.size - 1) * terms + 1, real=True)
-    law = np.maximum(fft.irfft(fft.rfft(pmf, length) ** terms, length), 0)
-    return _tails(law, observed, terms)
+    low, high = np.cumsum(pmf), np.cumsum(pmf[::-1])
+    first, beyond = (int(np.searchsorted(sums, _NEGLIGIBLE / terms)) for sums in (low, high))
+    pmf = pmf[first : pmf.size - beyond]
+    # what is left of a count is its place in `pmf`; beyond `reach` of the mean their sum is negligible (Bernstein)
+    places = np.arange(pmf.size)
+    mean = float(pmf @ places)
+    variance, log = float(pmf @ (places - mean) ** 2) * terms, math.log(2 / _NEGLIGIBLE)
+    reach = pmf.size * log / 3 + math.sqrt((pmf.size * log / 3) ** 2 + 2 * log * variance)
+    length = fft.next_fast_len(min((pmf.size - 1) * terms, 2 * math.ceil(reach) + 1) + 1, real=True)
+    start = max(0, math.floor(mean * terms - reach))
+    law = np.maximum(fft.irfft(_raised(fft.rfft(np.bincount(places % length, pmf, length)), terms), length), 0)
+    return _tails(np.roll(law, -(start % length)), observed - first * terms - start, terms)
+
+
+def _raised(transform: NDArray[np.complex128], times: int) -> NDArray[np.complex128]:
+    """Return a power of a transform of probabilities; where it is negligible, as at most frequencies, 0."""
+    powers = np.zeros_like(transform)
+    some = np.flatnonzero(np.square(transform.real) + np.square(transform.imag) > math.exp(-_VANISHING / max(times, 1)))
+    powers[some] = transform[some] ** times
+    return powers
 
 
 def _tails(law: Floats, at: int, terms: int) -> tuple[float, float]:
