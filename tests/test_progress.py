@@ -47,6 +47,16 @@ CALLS = {
         lambda progress: TrainingRun(Layer(20, 0.3), 300, progress).prob_all_distinct,
         "integrating over angles",
     ),
+    "prob_all_distinct of classes": (
+        lambda progress: TrainingRun(Network(Layer(20, 0.3), Layer(9, 0.1)), 300, progress).prob_all_distinct,
+        "finding the saddlepoint",
+    ),
+    "prob of huge unlike terms": (
+        lambda progress: Network(Layer(10**10, 0.1), Channels(10**4, 10**5, 0.3)).prob(
+            dropped=(1_300_000_000, 1_300_000_005), progress=progress
+        ),
+        "adding up",
+    ),
     "steps_until_every_subnetwork": (
         lambda progress: run(progress).steps_until_every_subnetwork,
         "waiting for every mask",

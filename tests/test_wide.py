@@ -141,6 +141,24 @@ def test_what_was_refused(net):
     assert (between < tails[0]).all()
 
 
+def test_the_entropy_of_a_smooth_sum():
+    counts = Binomial(4000, 0.5), Scaled(Binomial(2000, 0.45), 6), Scaled(Binomial(3000, 0.45), 4)
+    assert WideSum(counts).entropy() == pytest.approx(Sum(counts).entropy(), abs=1e-9)
+    doubled = [Scaled(count, 2) for count in counts]
+    assert WideSum(doubled).entropy() == pytest.approx(Sum(counts).entropy(), abs=1e-9)
+    with pytest.raises(ValueError, match="not smooth"):
+        REFUSED[0].dropped.entropy()
+
+
+def test_many_counts_of_a_smooth_sum_at_once():
+    law = Network(Layer(10**12, 0.1), Channels(10**9, 64, 0.2), Channels(10**8, 96, 0.3)).dropped
+    k = np.floor(law.mean()) + np.arange(-40, 41) * 10**5
+    found = law.logpmf(k)
+    np.testing.assert_allclose(found, [law.logpmf(one) for one in k], rtol=1e-14, atol=1e-12)
+    low = int(k[0])
+    assert law.between(low, low + 2000) == pytest.approx(2001 * law.pmf(low + 1000), rel=1e-6)
+
+
 def test_a_contour_is_only_followed_where_there_is_one_peak():
     def smooth(*terms):
         each = [(step, Rates(np.array([p]), np.array([float(n)]))) for step, n, p in terms]

@@ -168,7 +168,7 @@ class Count:
         below, above = float(self.cdf(low - 1)), float(self.sf(high))
         if below + above < 0.5:
             return 1 - (below + above)
-        if high - low < _SUMMED:
+        if high - low < self._summed:
             return min(self._sum(low, high), 1.0)
         if below > 0.5:
             return float(self.sf(low - 1)) - above
@@ -179,7 +179,7 @@ class Count:
         outside = float(np.logaddexp(below, above))
         if outside < -0.7:
             outer, inner = 0.0, outside
-        elif high - low < _SUMMED:
+        elif high - low < self._summed:
             return min(self._log_sum(low, high), 0.0)
         elif below > -0.7:
             outer, inner = float(self.logsf(low - 1)), above

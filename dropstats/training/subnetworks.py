@@ -219,21 +219,19 @@ def _stirling_remainder(n: int) -> float:
 
 
 def _saddle_radius(mass: Array, mask: Array, steps: int) -> float:
-    """Solve r sum mass / (1 + mask r) = T, whose left side increases with r."""
-    low = high = float(steps)
-    while high * np.sum(mass / (1 + mask * high)) < steps:
-        low, high = high, 2 * high
-        if not math.isfinite(high):
+    """Solve r sum mass / (1 + mask r) = T, whose left side rises with r and is concave.
+
+    So Newton's steps from below stay below; each takes a pass over all classes.
+    """
+    radius = float(steps)
+    for _ in _progress.shown(range(200), 200, "finding the saddlepoint", "step", delay=1):
+        share = 1 / (1 + mask * radius)
+        sums = mass * share
+        step = (steps - radius * float(np.sum(sums))) / float(np.sum(sums * share))
+        radius += step
+        if not step > 1e-14 * radius or not math.isfinite(radius):
             break
-    for _ in range(200):
-        middle = math.sqrt(low) * math.sqrt(high)
-        if middle * np.sum(mass / (1 + mask * middle)) < steps:
-            low = middle
-        else:
-            high = middle
-        if high <= low * (1 + 1e-15):
-            break
-    return high
+    return radius
 
 
 def steps_until_every(pieces: Pieces) -> float:
