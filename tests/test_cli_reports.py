@@ -233,13 +233,14 @@ def test_long_names_of_sites_have_lines_of_their_own_in_narrow_tables():
     }
     site = {"p": 0.1, "observed_rate": 0.3, "draws": 64, "trials": 64, "n": 1000, "results": [failing], "judged": True}
     sites = {"encoder.layers.11.dropout": site, "short": site | {"results": []}}
-    data = {"model": "Net", "passes": 64, "notes": ["a note " * 20], "results": [], "sites": sites, "passed": False}
-    lines = text.model(data | {"unjudged": {"head": "none " * 30}, "false_alarm": 1e-3}, 80).splitlines()
+    data = {"kind": "model", "model": "Net", "passes": 64, "notes": ["a note " * 20], "results": [], "sites": sites}
+    data |= {"passed": False, "false_alarm": 1e-3}
+    lines = text.table(data | {"unjudged": {"head": "none " * 30}}, 80).splitlines()
     assert max(map(len, lines)) <= 80
     at = lines.index("  encoder.layers.11.dropout")
     assert lines[at + 1].split() == ["0.1", "0.3000", "64", "64,000"]
     assert lines[at + 2].strip().startswith("FAILS rate: drops far more")
-    wide = text.model(data | {"unjudged": {}, "false_alarm": 1e-3})
+    wide = text.table(data | {"unjudged": {}})
     assert "  encoder.layers.11.dropout     0.1   0.3000      64      64,000   FAILS rate: drops far" in wide
 
 

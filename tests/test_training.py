@@ -291,7 +291,7 @@ def test_similarity_of_many_unequal_rates(monkeypatch):
         run = TrainingRun(Layer(p.size, p), 1)
         fast = run.jaccard_kept, run.jaccard_dropped
         with monkeypatch.context() as patch:
-            patch.setattr(training_run, "_MANY_RATES", math.inf)
+            patch.setattr(training_run, "MANY_RATES", math.inf)
             run = TrainingRun(Layer(p.size, p), 1)
             for got, wanted in zip(fast, (run.jaccard_kept, run.jaccard_dropped), strict=True):
                 assert got.mean == pytest.approx(wanted.mean, rel=1e-12)
@@ -828,7 +828,7 @@ def test_longest_run_of_many_rates_by_nodes(monkeypatch, low, high, steps):
     of_any = TrainingRun(Layer(rates.size, rates), steps).longest_run_of_any()
     k = np.array([0, 1, 2, 3, 7, 15, 27.5, 60, 100])
     by_nodes = of_any._log_below(k)
-    monkeypatch.setattr("dropstats.training.longest_run._MANY_RATES", 10**9)
+    monkeypatch.setattr("dropstats.training.longest_run.MANY_RATES", 10**9)
     np.testing.assert_allclose(by_nodes, of_any._log_below(k), rtol=2e-14)
     wrong = TrainingRun(Layer(rates.size, rates * (1 + 1e-9)), steps).longest_run_of_any()
     assert not np.allclose(by_nodes[3:], wrong._log_below(k)[3:], rtol=1e-12, atol=0)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import scipy
 
-from dropstats.rendering import arrays, text
+from dropstats.rendering import arrays
 from dropstats.rendering.pages import Pages
 
 Verdict = Literal["pass", "fail", "inconclusive", "not applicable"]
@@ -176,24 +176,6 @@ class Report(Pages):
         """Library that made the masks, with its version, such as "torch 2.13.0"; empty if the source names none."""
         found = _LIBRARY.search(self.source)
         return found.group() if found else ""
-
-    def __repr__(self) -> str:
-        data = self.to_dict()
-        return f"<{text.heading(data)}: {text.outcome(data)}>"
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def to_text(self, width: int = text.WIDTH) -> str:
-        """Return the report as a table `width` characters wide; below 118, findings are printed under the numbers.
-
-        Examples
-        --------
-        >>> from dropstats import Layer, audit
-        >>> audit(Layer(64, 0.5).sample(1000, rng=0), p=0.5).to_text(width=80).splitlines()[0]
-        'Audit of 1,000 masks of 64 neurons, p = 0.5: passed all 12 tests that apply'
-        """
-        return text.table(self.to_dict(), width)
 
     def to_dict(self, *, pictures: bool = False, date: str = "") -> dict[str, Any]:
         """Return the report as a dictionary of plain values, in a versioned layout.

@@ -65,7 +65,7 @@ def audit_model(
     """
     found = frameworks.of(model)
     calls = _validate.integer(calls, "calls", minimum=2, maximum=2**31)
-    false_alarm, neurons = results.level(false_alarm), results.kept(neurons)
+    false_alarm, neurons = _validate.open_probability(false_alarm, "false_alarm"), results.kept(neurons)
     sites = Sites(neurons)
     modes = () if evaluation is None else (evaluation,)
     if modes and not getattr(found, "is_function", lambda model: False)(model):

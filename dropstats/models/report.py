@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from dropstats.models.judging import LAYOUT, Report, Result, check_layout, site_words, versions
-from dropstats.rendering import text
 from dropstats.rendering.pages import Pages
 
 _FACTS = ("mode", "dtype", "device", "draws", "recorder")
@@ -126,17 +125,6 @@ class ModelReport(Pages):
                 return result
         known = ", ".join(result.name for result in self.results)
         raise KeyError(f"no check named {name!r}; the report has {known}; sites are in report.sites")
-
-    def __repr__(self) -> str:
-        data = self.to_dict()
-        return f"<{text.model_heading(data)}: {text.model_outcome(data)}>"
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def to_text(self, width: int = text.WIDTH) -> str:
-        """Return the report as a table of so many columns; below 118, findings of a site stand under it."""
-        return text.model(self.to_dict(), width)
 
     def to_dict(self, *, pictures: bool = False, date: str = "") -> dict[str, Any]:
         """Return the report as a dictionary of plain values, of a layout with a version.

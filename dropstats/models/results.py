@@ -19,14 +19,6 @@ from dropstats.rendering.text import counted
 _PRECISE = ("float32", "float64")
 
 
-def level(false_alarm: float) -> float:
-    """Return a false-alarm rate, in (0, 1)."""
-    false_alarm = _validate.probability(false_alarm, "false_alarm")
-    if not 0 < false_alarm < 1:
-        raise ValueError(f"false_alarm must be in (0, 1); got {false_alarm!r}")
-    return false_alarm
-
-
 def kept(neurons: int) -> int:
     """Return a number of neurons to be kept of a site."""
     return _validate.integer(neurons, "neurons", minimum=2**10, maximum=2**40)

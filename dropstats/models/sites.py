@@ -223,18 +223,22 @@ def with_values(recording: Recording, pairs: list[tuple[Any, Any]]) -> Recording
 
 @dataclass
 class Gradients:
-    """Of how many applied masks the gradients were compared, and of each site how many were zero in other places.
+    """How many gradients were compared with masks, by site, and how many of them were zero in other places.
 
     `reason` says why the model has no gradient. `blank` are kept neurons whose output is 0, for their input was;
     `inferred` those of them whose gradient is zero.
     """
 
-    compared: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
     neurons: Counter[str] = field(default_factory=Counter)
     reason: str = ""
     blank: Counter[str] = field(default_factory=Counter)
     inferred: Counter[str] = field(default_factory=Counter)
+
+    def count(self, site: str, neurons: Any, wrong: Any) -> None:
+        """Count the neurons of a site that were compared, and those whose gradient disagrees with the mask."""
+        self.neurons[site] += int(neurons)
+        self.wrong[site] += int(wrong)
 
 
 class Sites:

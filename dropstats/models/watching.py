@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dropstats import _validate
 from dropstats.laws import Law
 from dropstats.models import checks, frameworks, live, results
 from dropstats.models.report import ModelReport
@@ -37,7 +38,7 @@ class Draws:
     def monitor(self, on_alarm: live.OnAlarm, false_alarm: float) -> None:
         """Monitor each site from now on; `watch(model, monitor=True)` does."""
         rate = partial(results.rate, declared=self._declared)
-        self._live = live.Monitors(self.sites, rate, on_alarm, results.level(false_alarm))
+        self._live = live.Monitors(self.sites, rate, on_alarm, _validate.open_probability(false_alarm, "false_alarm"))
 
     @property
     def monitors(self) -> dict[str, Monitor]:
@@ -70,7 +71,7 @@ class Draws:
             p=p,
             laws=laws,
             library=frameworks.version(self._framework),
-            false_alarm=results.level(false_alarm),
+            false_alarm=_validate.open_probability(false_alarm, "false_alarm"),
             evaluation=checks.Evaluation(list(sites.evaluated), passes=evaluated, unused=list(sites.unused)),
             trained_in_evaluation=len(sites.trained),
         )

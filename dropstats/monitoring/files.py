@@ -1,7 +1,8 @@
 """Files of monitors: arrays, and one text of plain values. Nothing is ever unpickled."""
 
 import json
-from os import PathLike, fspath
+from functools import partial
+from os import PathLike
 from typing import IO, Any, TypeVar
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from dropstats.monitoring.null import Null
 from dropstats.monitoring.summary import Alarm, Part
-from dropstats.recording.files import Refused, first_line
+from dropstats.recording.files import Refused, opened
 
 M = TypeVar("M")
 
@@ -66,15 +67,7 @@ def _held(monitor: Any) -> dict[str, Any]:
 
 def load(cls: type[M], path: str | PathLike[str]) -> M:
     """Read a monitor as Monitor.load says."""
-    name = fspath(path)
-    with open(name, "rb") as file:
-        try:
-            return _read(cls, file)
-        except Refused as refusal:
-            got = str(refusal)
-        except Exception as error:  # as for recordings
-            got = f"a file that is cut off, damaged or of another kind ({first_line(error)})"
-    raise ValueError(f"{name}: expected {_EXPECTED}; got {got}")
+    return opened(path, _EXPECTED, partial(_read, cls))
 
 
 def _read(cls: type[M], file: IO[bytes]) -> M:

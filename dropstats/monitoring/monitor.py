@@ -90,9 +90,7 @@ class Monitor:
     dropped: int
 
     def __init__(self, law: Any, n: Any = None, false_alarm: float = 1e-3, every: int = 1) -> None:
-        self.false_alarm = _validate.probability(false_alarm, "false_alarm")
-        if not 0 < self.false_alarm < 1:
-            raise ValueError(f"false_alarm must be in (0, 1); got {false_alarm!r}")
+        self.false_alarm = _validate.open_probability(false_alarm, "false_alarm")
         self.every = _validate.integer(every, "every", minimum=1, maximum=_validate.MAX_TRIALS)
         self.alarm: Alarm | None = None
         self.trials = self.dropped = 0
@@ -277,9 +275,7 @@ class Monitor:
         >>> [round(end, 4) for end in monitor.rate_interval(0.05)]
         [0.095, 0.1707]
         """
-        alpha = self.false_alarm if false_alarm is None else _validate.probability(false_alarm, "false_alarm")
-        if not 0 < alpha < 1:
-            raise ValueError(f"false_alarm must be in (0, 1); got {false_alarm!r}")
+        alpha = self.false_alarm if false_alarm is None else _validate.open_probability(false_alarm, "false_alarm")
         if not self.trials or self._null is None:
             return 0.0, 1.0
         counts = [(part.dropped, part.trials * self._null.size) for part in self._seen if part.trials]

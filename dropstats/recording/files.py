@@ -1,8 +1,9 @@
 """Files of recordings. Nothing is ever unpickled."""
 
 import math
+from collections.abc import Callable
 from os import PathLike, fspath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from dropstats import _validate, formats
 from dropstats.recording import packing
 from dropstats.recording.inputs import InputBins
 from dropstats.recording.readers import COUNTS
+
+T = TypeVar("T")
 
 VERSION = 1
 _EXPECTED = "a recording (.npz with keep and shape), or a .npy or .npz file with one array of masks"
@@ -56,14 +59,19 @@ def load(cls: Any, path: str | PathLike[str], p: float | None) -> Any:
     """Read a recording as Recording.load says."""
     name = fspath(path)
     p = None if p is None else _validate.probability(p)
-    with open(name, "rb") as file:
+    return opened(name, _EXPECTED, lambda file: _read(cls, file, name, p))
+
+
+def opened(path: str | PathLike[str], expected: str, read: Callable[[IO[bytes]], T]) -> T:
+    """Return what is read from a file; raise ValueError where it does not hold what is expected."""
+    with open(path, "rb") as file:
         try:
-            return _read(cls, file, name, p)
+            return read(file)
         except Refused as refusal:
             got = str(refusal)
         except Exception as error:  # what numpy, zipfile and the decompressors raise on damage is no closed list
-            got = f"a file that is cut off, damaged or of another kind ({first_line(error)})"
-    raise ValueError(f"{name}: expected {_EXPECTED}; got {got}")
+            got = f"a file that is cut off, damaged or of another kind ({_first_line(error)})"
+    raise ValueError(f"{fspath(path)}: expected {expected}; got {got}")
 
 
 def _read(cls: Any, file: IO[bytes], name: str, p: float | None) -> Any:
@@ -83,7 +91,7 @@ def _read(cls: Any, file: IO[bytes], name: str, p: float | None) -> Any:
         return _one_array(cls, content[members[0]], name, p)
 
 
-def first_line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or what it means where it speaks of pickles."""
     text = str(error).partition("\n")[0]
     if "pickle" in text or "Object arrays" in text:
@@ -112,10 +120,6 @@ def _scalar(fields: Any, key: str, kind: str, default: Any) -> Any:
     return array.reshape(()).item()
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
 def _packed(cls: Any, fields: Any, name: str, p: float | None) -> Any:
     version = _scalar(fields, "version", "iu", 1)
     if version != VERSION:
@@ -137,7 +141,8 @@ def _packed(cls: Any, fields: Any, name: str, p: float | None) -> Any:
         p = None if p is None or np.isnan(p) else _validate.probability(p)
     judged = trials * n if known is None else int(packing.row_sums(known).sum())
     kept = int(packing.row_sums(packed).sum())
-    source = _text(_scalar(fields, "source", "US", name))
+    source = _scalar(fields, "source", "US", name)
+    source = source.decode("utf-8", "replace") if isinstance(source, bytes) else source
     return cls(trials, n, trailing, p, source, packed, known, **_values(fields, trials, n, judged, kept))
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +28,9 @@ NO_VALUES: dict[str, Any] = {
 _SAMPLE = 2**16
 
 
-class Reader(Protocol):
-    """Reads pieces of masks or outputs; sums up what else it saw."""
-
-    def read(self, rows: slice, columns: slice, values: Any, inputs: Any = None) -> tuple[Bits, Bits]:
-        """Return which neurons were kept, and of which it is known."""
-
-    def found(self, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Return the fields of a Recording, of masks of a shape, that the values have filled."""
-
-
-def read(blocks: arrays.Blocks, reader: Reader, p: float | None, source: str, inputs: Any = None) -> dict[str, Any]:
+def read(
+    blocks: arrays.Blocks, reader: "MaskReader | OutputReader", p: float | None, source: str, inputs: Any = None
+) -> dict[str, Any]:
     """Return the fields of the Recording of blocks, packed piece by piece."""
     p = None if p is None else _validate.probability(p)
     given = Inputs(inputs, blocks.trials, blocks.shape)

@@ -75,7 +75,7 @@ class Recorder:
         if self._rows is None:
             self._rows = Rows(blocks.n, self._room)
             is_mask = inputs is None and blocks.dtype.startswith(("bool", "int", "uint"))
-            self._reader: readers.Reader = readers.MaskReader() if is_mask else readers.OutputReader()
+            self._reader = readers.MaskReader() if is_mask else readers.OutputReader()
             self._shape, self._with_inputs = blocks.shape, inputs is not None
             self.source = self.source or arrays.origin(y)
         if blocks.shape != self._shape:

@@ -41,11 +41,9 @@ def of_counts(histogram: Any) -> dict[str, Any]:
 
 def report(data: Mapping[str, Any]) -> str:
     """Return a report as a card: the outcome in a sentence, then the tests, or the checks and sites of a model."""
-    model = data["kind"] == "model"
-    outcome = text.model_outcome(data) if model else text.outcome(data)
-    heading = text.model_heading(data) if model else text.heading(data)
-    head = f"<p><b>{escape(text.sentence(data))}</b></p><p>{escape(heading)}: {escape(outcome)}.</p>"
-    if model:
+    said = f"{text.heading(data)}: {text.outcome(data)}"
+    head = f"<p><b>{escape(text.sentence(data))}</b></p><p>{escape(said)}.</p>"
+    if data["kind"] == "model":
         failing = [
             (f"{name}: {one['name']}", one) for name, site in data["sites"].items() for one in text.failing(site)
         ]

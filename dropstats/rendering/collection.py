@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from dropstats.rendering import html, text
+
 _MAIN = re.compile(r"<main>(.*)</main>", re.DOTALL)
 _STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
 # Where elements of a page are named, and where the names are referred to.
@@ -21,7 +23,8 @@ def page(audits: Sequence[Mapping[str, str]]) -> str:
         `page`, its HTML page; empty where there is none.
     """
     failed = [one for one in audits if one["outcome"] == "failed"]
-    said = f"{_counted(len(audits), 'audit')} of dropout: {len(failed):,} failed, {len(audits) - len(failed):,} passed"
+    passed = len(audits) - len(failed)
+    said = f"{text.counted(len(audits), 'audit')} of dropout: {len(failed):,} failed, {passed:,} passed"
     style = next((found.group() for one in audits if (found := _STYLE.search(one["page"]))), "<style></style>")
     rows = [
         f'<tr><td><a href="#audit-{k}">{escape(one["test"])}</a></td><td class="{_kind(one)}">{escape(one["outcome"])}'
@@ -31,30 +34,12 @@ def page(audits: Sequence[Mapping[str, str]]) -> str:
     head = "<tr><th>Test</th><th>Outcome</th><th>Finding</th></tr>"
     table = ['<div class="scroll"><table>', head, *rows, "</table></div>"] if rows else []
     order = sorted(range(len(audits)), key=lambda k: audits[k]["outcome"] == "passed")
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{said}</title>",
-            style,
-            "</head>",
-            "<body>",
-            "<main>",
-            f'<header class="{"fail" if failed else "pass" if audits else "open"}">',
-            f"<h1>{said}.</h1>",
-            "</header>",
-            *table,
-            *(_folded(k, audits[k]) for k in order),
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        ]
-    )
+    header = [
+        f'<header class="{"fail" if failed else "pass" if audits else "open"}">',
+        f"<h1>{said}.</h1>",
+        "</header>",
+    ]
+    return html.document(said, style, [*header, *table, *(_folded(k, audits[k]) for k in order)])
 
 
 def _folded(place: int, audit: Mapping[str, str]) -> str:
@@ -75,7 +60,3 @@ def _folded(place: int, audit: Mapping[str, str]) -> str:
 
 def _kind(audit: Mapping[str, str]) -> str:
     return "fail" if audit["outcome"] == "failed" else "pass"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

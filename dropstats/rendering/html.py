@@ -26,24 +26,25 @@ Data = Mapping[str, Any]
 
 def page(data: Data) -> str:
     """Return a whole page: the outcome in a sentence, what fails, pictures, what passes, the code and the data."""
-    model = data["kind"] == "model"
-    parts = _model(data) if model else _audit(data)
-    title = (text.model_heading(data) if model else text.heading(data)) + f": {text.verdict(data)}"
+    parts = _model(data) if data["kind"] == "model" else _audit(data)
+    title = f"{text.heading(data)}: {text.verdict(data)}"
     sheet = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    made = f'<meta name="generator" content="dropstats {escape(data["versions"].get("dropstats", ""))}">'
+    return document(escape(title), f"<style>\n{sheet}</style>", [*_header(data), *parts, *_ending(data)], made)
+
+
+def document(title: str, style: str, body: Sequence[str], *more: str) -> str:
+    """Return an HTML file of a title, a style element and the lines of its body; `more` goes into the head."""
     head = [
         '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
-        f'<meta name="generator" content="dropstats {escape(data["versions"].get("dropstats", ""))}">',
-        f"<title>{escape(title)}</title>",
-        f"<style>\n{sheet}</style>",
+        *more,
+        f"<title>{title}</title>",
+        style,
     ]
-    body = "\n".join([*parts, *_ending(data)])
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n'
-        + "\n".join(head)
-        + f"\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    lines = ["<!doctype html>", '<html lang="en">', "<head>", *head, "</head>", "<body>", "<main>", *body]
+    return "\n".join([*lines, "</main>", "</body>", "</html>", ""])
 
 
 # ---- of masks, or of several streams ---------------------------------------------------------------------------------
@@ -51,7 +52,6 @@ def page(data: Data) -> str:
 
 def _audit(data: Data) -> list[str]:
     return [
-        *_header(data, text.sentence(data), f"{text.heading(data)}: {text.outcome(data)}"),
         _facts(data),
         *_section("What fails", _tests(data, "fail", opened=True)),
         *_section("Pictures", pictures(data.get("pictures", {}), "picture")),
@@ -60,13 +60,13 @@ def _audit(data: Data) -> list[str]:
     ]
 
 
-def _header(data: Data, said: str, heading: str) -> list[str]:
+def _header(data: Data) -> list[str]:
     outcome = text.verdict(data)
     return [
         f'<header class="{_OUTCOMES[outcome]}">',
         f'<p class="badge">{outcome.upper()}</p>',
-        f"<h1>{escape(said)}</h1>",
-        f"<p>{escape(heading)}.</p>",
+        f"<h1>{escape(text.sentence(data))}</h1>",
+        f"<p>{escape(f'{text.heading(data)}: {text.outcome(data)}')}.</p>",
         "</header>",
     ]
 
@@ -193,7 +193,6 @@ def _model(data: Data) -> list[str]:
         ("False alarms", f"a correct model fails with probability {data['false_alarm']:g} at most"),
     ]
     return [
-        *_header(data, text.sentence(data), f"{text.model_heading(data)}: {text.model_outcome(data)}"),
         _list(facts),
         *_section("Checks that fail", _tests(data, "fail", opened=True)),
         *_section("Sites that fail", wrong),

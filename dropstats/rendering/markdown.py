@@ -13,22 +13,21 @@ _MARKS = {"pass": "✓ pass", "fail": "✗ **FAIL**"}
 
 def report(data: Mapping[str, Any]) -> str:
     """Return a report as Markdown: what it found in a sentence, the failing tests, all tests folded away, the code."""
-    return _model(data) if data["kind"] == "model" else _audit(data)
-
-
-def _audit(data: Mapping[str, Any]) -> str:
     lines = [f"### {plain(text.heading(data))}: {_strong(text.outcome(data))}", ""]
-    lines += [f"- {plain(line)}" for line in _about(data)] + [""]
-    failing = text.failing(data)
-    lines += _tests(failing) if failing else []
-    lines += [*_folded(f"All {text.counted(len(data['results']), 'test')}", _tests(data["results"]))]
-    lines += [*_folded("How to repeat the audit", ["```python", data["code"], "```"])]
+    lines += _model(data) if data["kind"] == "model" else _audit(data)
+    lines += _folded("How to repeat the audit", ["```python", data["code"], "```"])
     return "\n".join([*lines, _footer(data), ""])
 
 
-def _model(data: Mapping[str, Any]) -> str:
-    lines = [f"### {plain(text.model_heading(data))}: {_strong(text.model_outcome(data))}", ""]
-    lines += [f"- {plain(note)}" for note in data["notes"]] + ([""] if data["notes"] else [])
+def _audit(data: Mapping[str, Any]) -> list[str]:
+    lines = [f"- {plain(line)}" for line in _about(data)] + [""]
+    failing = text.failing(data)
+    lines += _tests(failing) if failing else []
+    return lines + _folded(f"All {text.counted(len(data['results']), 'test')}", _tests(data["results"]))
+
+
+def _model(data: Mapping[str, Any]) -> list[str]:
+    lines = [f"- {plain(note)}" for note in data["notes"]] + ([""] if data["notes"] else [])
     failing = text.failing(data)
     sites = {name: site for name, site in data["sites"].items() if text.failing(site)}
     lines += _tests(failing, "check") if failing else []
@@ -36,9 +35,7 @@ def _model(data: Mapping[str, Any]) -> str:
     checks, number = text.counted(len(data["results"]), "check"), text.counted(len(data["sites"]), "site")
     whole = [*_tests(data["results"], "check"), *_sites(data["sites"])]
     whole += [f"- {plain(f'{name}: seen, not tested: {why}')}" for name, why in data["unjudged"].items()]
-    lines += [*_folded(f"All {checks} and {number}", whole)]
-    lines += [*_folded("How to repeat the audit", ["```python", data["code"], "```"])]
-    return "\n".join([*lines, _footer(data), ""])
+    return lines + _folded(f"All {checks} and {number}", whole)
 
 
 def plain(words: str) -> str:

@@ -1,14 +1,11 @@
-"""How a report is handed on: JSON, Markdown, one HTML file, a card in a notebook; all from its plain data."""
+"""How a report is handed on: text, JSON, Markdown, an HTML file, a card in a notebook; all from its plain data."""
 
 import json
-from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
 from dropstats import _validate
-
-# What a test looks at, and what its numbers are, by its name.
-Words = Mapping[str, tuple[str, str]]
+from dropstats.rendering import text
 
 
 class Pages:
@@ -21,6 +18,24 @@ class Pages:
     def _page(self) -> dict[str, Any]:
         """Return the words of the tests, and the code that repeats the audit."""
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        data = self.to_dict()
+        return f"<{text.heading(data)}: {text.outcome(data)}>"
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, width: int = text.WIDTH) -> str:
+        """Return the report as a table `width` characters wide; below 118, findings are printed under the numbers.
+
+        Examples
+        --------
+        >>> from dropstats import Layer, audit
+        >>> audit(Layer(64, 0.5).sample(1000, rng=0), p=0.5).to_text(width=80).splitlines()[0]
+        'Audit of 1,000 masks of 64 neurons, p = 0.5: passed all 12 tests that apply'
+        """
+        return text.table(self.to_dict(), width)
 
     def to_json(self, *, indent: int | None = 2, pictures: bool = False, date: str = "") -> str:
         """Return the report as strict JSON, null where there is no number.

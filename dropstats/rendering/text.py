@@ -53,7 +53,9 @@ def could_judge(report: Mapping[str, Any]) -> str:
 
 
 def outcome(report: Mapping[str, Any]) -> str:
-    """Return the outcome of an audit with the tests that fail, and how much could be judged."""
+    """Return the outcome of an audit with what fails, and how much could be judged."""
+    if report["kind"] == "model":
+        return _outcome_of_model(report)
     names = ", ".join(result["name"] for result in failing(report) if not result["explained_by"])
     able, judged = len(with_verdict(report, "pass", "fail")), could_judge(report)
     said = f"FAILED ({names})" if names else verdict(report) if able else "nothing could be judged"
@@ -65,6 +67,9 @@ def outcome(report: Mapping[str, Any]) -> str:
 
 def heading(report: Mapping[str, Any]) -> str:
     """Return what was audited in a line."""
+    if report["kind"] == "model":
+        drawn = f"{counted(len(report['sites']), 'site')} over {counted(report['passes'], 'pass')} in training"
+        return f"Audit of {report['model']}: {drawn}"
     masks, neurons = counted(report["trials"], "mask"), counted(report["n"], "neuron")
     of = f"{masks} of {neurons}"
     if report["expect"]:
@@ -112,8 +117,10 @@ def _sentence_of_model(data: Mapping[str, Any], wrong: list[str]) -> str:
 
 def table(report: Mapping[str, Any], width: int = WIDTH) -> str:
     """Return a report as text: one line that says it all, then one line, or a few, a test."""
-    wide = width >= WIDTH
     lines = textwrap.wrap(f"{heading(report)}: {outcome(report)}", width, subsequent_indent="  ")
+    if report["kind"] == "model":
+        return "\n".join([*lines, *_model(report, width)])
+    wide = width >= WIDTH
     for line in filter(None, (report["source"], *report["notes"])):
         lines += [f"  {line}"] if wide else textwrap.wrap(line, width, initial_indent="  ", subsequent_indent="    ")
     head = f"  {'test':<10} {'verdict':<14} {'p adjusted':>10} {'observed':>9} {'expected':>9}"
@@ -134,10 +141,10 @@ def _below(head: str, text: str, width: int) -> list[str]:
     return [head.rstrip(), *wrapped]
 
 
-def model(report: Mapping[str, Any], width: int = WIDTH) -> str:
-    """Return a model's report as text: one line that says it all, a line a check and a site, and what fails in it."""
+def _model(report: Mapping[str, Any], width: int) -> list[str]:
+    """Return what follows of a model's report: a line a check and a site, and what fails in it."""
+    lines: list[str] = []
     sites, unjudged = report["sites"], report["unjudged"]
-    lines = textwrap.wrap(f"{model_heading(report)}: {model_outcome(report)}", width, subsequent_indent="  ")
     for line in report["notes"]:
         lines += textwrap.wrap(line, width, initial_indent="  ", subsequent_indent="    ")
     lines += ["", f"  {'check':<11} {'verdict':<14} {'p adjusted':>10}   finding"]
@@ -153,7 +160,7 @@ def model(report: Mapping[str, Any], width: int = WIDTH) -> str:
     for name, why in unjudged.items():
         head = f"  {name:<{longest}} "
         lines += _wrapped(head, f"seen, not tested: {why}", width - len(head))
-    return "\n".join([*lines, "", f"  A correct model fails here with probability {report['false_alarm']:g} at most."])
+    return [*lines, "", f"  A correct model fails here with probability {report['false_alarm']:g} at most."]
 
 
 def _site(name: str, site: Mapping[str, Any], longest: int, width: int) -> list[str]:
@@ -175,14 +182,7 @@ def _site(name: str, site: Mapping[str, Any], longest: int, width: int) -> list[
     return lines
 
 
-def model_heading(report: Mapping[str, Any]) -> str:
-    """Return which model was audited, in a line."""
-    drawn = f"{counted(len(report['sites']), 'site')} over {counted(report['passes'], 'pass')} in training"
-    return f"Audit of {report['model']}: {drawn}"
-
-
-def model_outcome(report: Mapping[str, Any]) -> str:
-    """Return the outcome of a model's audit, what fails, and how many sites could be judged."""
+def _outcome_of_model(report: Mapping[str, Any]) -> str:
     sites = report["sites"]
     wrong = [name for name, site in sites.items() if failing(site)]
     said = [result["name"] for result in failing(report)]

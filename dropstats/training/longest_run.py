@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from dropstats import _numerics, _progress, counts
 from dropstats.training.interpolation import interpolant
-from dropstats.training.times import CHUNK, LOG_NOTHING, Pieces, Steps
+from dropstats.training.times import CHUNK, LOG_NOTHING, MANY_RATES, Pieces, Steps
 
 Array = NDArray[np.float64]
 Tails = Callable[[Array], tuple[Array, Array]]
@@ -22,8 +22,8 @@ Tails = Callable[[Array], tuple[Array, Array]]
 _ADDED = 2**18
 # Up to this many different rates every term of a sum is evaluated; beyond, it is interpolated between the lengths.
 _FEW_RATES = 16
-# Beyond this many, and but for those next to 1, sums over rates are had from nodes, for so many lengths at a time.
-_MANY_RATES, _NEAR_1, _LENGTHS = 2**13, 0.999, 64
+# Sums over many rates, but for those next to 1, are had from nodes, for so many lengths at a time.
+_NEAR_1, _LENGTHS = 0.999, 64
 # Expected numbers of long runs up to which inclusion and exclusion is done; those alike need alike many terms.
 _EXPECTED = (-1.0, 1e-9, 1e-3, 4.0)
 
@@ -73,7 +73,7 @@ class LongestRun(Steps):
         start, p = 0, self._rates[0]
         while start < k.size:
             columns = max(1, CHUNK // max(p.size, 1))
-            if p.size > _MANY_RATES:  # of lengths up to twice the least the same nodes will do
+            if p.size > MANY_RATES:  # of lengths up to twice the least the same nodes will do
                 columns = min(_LENGTHS, int(np.searchsorted(k[order[start:]], 2 * k[order[start]], side="right")))
             where = order[start : start + columns]
             part, (rates, number) = k[where], self._that_matter(k[where])
@@ -97,7 +97,7 @@ class LongestRun(Steps):
         """
         first = self._first_that_matters(float(k[0]))
         p, number = (x[first:] for x in self._rates)
-        if p.size <= _MANY_RATES or p[0] == 0 or p[-1] > _NEAR_1:
+        if p.size <= MANY_RATES or p[0] == 0 or p[-1] > _NEAR_1:
             return p, number
         odds = self._log_odds[first:]
         width = 1 / max(float(k[-1]) * (1 - p[0]), 1.0)

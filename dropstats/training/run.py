@@ -15,12 +15,9 @@ from dropstats.laws import Law
 from dropstats.laws.foreign import independent_law
 from dropstats.training import subnetworks
 from dropstats.training.longest_run import LongestRun
-from dropstats.training.times import WaitingTime, log_rates
+from dropstats.training.times import MANY_RATES, WaitingTime, log_rates
 
 Array = NDArray[np.float64]
-
-# Sums over more different rates than this are had from nodes.
-_MANY_RATES = 2**13
 
 
 class Similarity(NamedTuple):
@@ -364,7 +361,7 @@ def _as_nodes(r: Array, number: Array) -> tuple[Array, Array]:
     The summands are functions of the log odds whose nearest singularities, the zeros of (1 - r)^2 + r (2 - r) s, are
     pi / 2 or more away from the real axis: on a width of 1/2 the nodes err by 12^-16 of them.
     """
-    if r.size <= _MANY_RATES or r.max() == 1:
+    if r.size <= MANY_RATES or r.max() == 1:
         return r, number
     order = np.argsort(r)
     odds = np.log(r[order]) - np.log1p(-r[order])

@@ -20,7 +20,7 @@ LOG_NOTHING = 50.0
 # Values worked on at once.
 CHUNK = 2**16
 # Sums over more different rates than this are had from nodes.
-_MANY_RATES = 2**13
+MANY_RATES = 2**13
 
 
 class Steps:
@@ -140,7 +140,7 @@ class WaitingTime(Steps):
         reach = math.log(max(float(number.sum()), 1.0)) + 42
         end = int(np.searchsorted(rate, rate[0] + reach / least, side="right"))
         rate, number = rate[:end], number[:end]
-        if rate.size <= _MANY_RATES or rate[0] == 0 or rate[-1] == math.inf:
+        if rate.size <= MANY_RATES or rate[0] == 0 or rate[-1] == math.inf:
             return rate, number
         width = 5 / (float(rate[0]) * most + reach)
         if 16 * math.log(rate[-1] / rate[0]) / width > rate.size / 4:

@@ -1,7 +1,6 @@
 """Passes of a JAX function or module that an audit makes, and what they may change."""
 
 import inspect
-from contextlib import ExitStack
 from typing import Any, Self
 
 import jax
@@ -169,11 +168,10 @@ class Passes:
         self._stale = False
 
     def __enter__(self) -> Self:
-        self._stack = ExitStack()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stack.close()
+        """Leave the model, which no pass has changed."""
 
     def state(self) -> _State:
         """Return what passes may change as it is now, to compare with later."""

@@ -78,8 +78,7 @@ class Traced:
             reading = Reading(self._own, compares=True)
             reading.run(self._closed, self._closed.consts, args)
             for site, output, gradient in reading.by_hand:
-                wrong = np.asarray((output == 0) != (gradient == 0))
-                _count(counts, site, wrong, np.ones_like(wrong))
+                counts.count(site, output.size, ((output == 0) != (gradient == 0)).sum())
         try:
             if self._reading.uses:
                 self._tap(args, sites)
@@ -100,7 +99,8 @@ class Traced:
         found, kept = _compiled(jax.grad(loss, has_aux=True))(taps, self._closed.consts, args)
         for (site, _, _), (inner, outer), keeps in zip(self._reading.uses, found, kept, strict=True):
             shown = np.asarray(jnp.abs(outer) > jnp.finfo(outer.dtype).tiny * 16)
-            _count(sites.gradients, site, np.asarray(inner == 0) != ~np.asarray(keeps), shown)
+            wrong = np.asarray(inner == 0) != ~np.asarray(keeps)
+            sites.gradients.count(site, shown.sum(), (wrong & shown).sum())
 
     def _recompute(self, args: list[Any], sites: Sites) -> None:
         """Hold what the backward pass draws again against what the forward pass drew."""
@@ -188,9 +188,3 @@ def _compiled(function: Any) -> Any:
     """Compile what is run once: what is optimized little is compiled soon."""
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return jax.jit(function, compiler_options=options)
-
-
-def _count(counts: Any, site: str, wrong: Any, shown: Any) -> None:
-    counts.compared[site] += 1
-    counts.neurons[site] += int(shown.sum())
-    counts.wrong[site] += int((wrong & shown).sum())

@@ -142,10 +142,8 @@ class Recorder:
             if frame.f_code.co_varnames[:1] == ("self",):
                 layer = frame.f_locals.get("self")
                 if id(layer) not in self._paths and not fresh and declares.is_layer(layer):
-                    self._paths, fresh = (
-                        declares.layers(self.model),
-                        True,
-                    )  # layers come to be when they are first called
+                    # layers come to be when they are first called
+                    self._paths, fresh = declares.layers(self.model), True
                 if id(layer) in self._paths:
                     path = self._paths[id(layer)][0]
                     own = declares.rates(layer) or declares.is_dropout(layer)
@@ -168,7 +166,8 @@ class Recorder:
         backends.set_random_state(before)
         output = draw(inputs)
         if noise_shape is not None:
-            noise = noise[tuple(slice(0, 1) if size == 1 else slice(None) for size in _sizes(noise_shape))]
+            one = (isinstance(size, int) and size == 1 for size in noise_shape)
+            noise = noise[tuple(slice(0, 1) if shared else slice(None) for shared in one)]
         if self.compares:
             self._compare(place.site, draw, ones)
         self._hand(place, noise != 0, rate, [noise])
@@ -203,9 +202,7 @@ class Recorder:
         self.open = True
         if found is not None:
             output, gradient = found
-            self.sites.gradients.compared[site] += 1
-            self.sites.gradients.neurons[site] += output.size
-            self.sites.gradients.wrong[site] += int(((output == 0) != (gradient == 0)).sum())
+            self.sites.gradients.count(site, output.size, ((output == 0) != (gradient == 0)).sum())
 
     def _hand(self, place: _Place, kept: Any, rate: float, values: list[Any], factors: Any = None) -> None:
         """Hand a mask, or factors, to the sites: at once, or when the traced code is run."""
@@ -251,10 +248,6 @@ class Recorder:
             site.keeps[True] += 1
             if site.wants_values:
                 site.add_values(output, inputs)
-
-
-def _sizes(noise_shape: Any) -> list[Any]:
-    return [size if isinstance(size, int) else None for size in noise_shape]
 
 
 def _first(array: Any, count: int) -> Any:

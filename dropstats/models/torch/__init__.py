@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from dropstats.models.torch.declares import declared
+from dropstats.models.torch.declares import ORIGINAL, declared
 from dropstats.models.torch.hooks import watching
 from dropstats.models.torch.passes import Passes
 
@@ -18,4 +18,4 @@ def matches(model: Any) -> bool:
 
 def name_of(model: Any) -> str:
     """Return what a report calls the model."""
-    return type(getattr(model, "_orig_mod", model)).__name__
+    return type(getattr(model, ORIGINAL, model)).__name__

@@ -11,24 +11,19 @@ from typing import Any
 import torch
 
 from dropstats.models.torch import declares, outputs
+from dropstats.models.torch.declares import ORIGINAL, plain
 
 # Outputs of a call by which the scale is told.
 _VALUES = 1024
-_ORIGINAL = "_orig_mod"
 _GRAPHS = "torch.cuda.graphs"
-
-
-def plain(path: str) -> str:
-    """Return a module's path without the names that compiled wrappers add."""
-    return ".".join(part for part in path.split(".") if part != _ORIGINAL)
 
 
 def entrances(model: torch.nn.Module) -> list[tuple[torch.nn.Module, str, torch.nn.Module]]:
     """Return the compiled parts of a model: what holds the compiled call, in which attribute, and the part itself."""
     found = []
     for module in model.modules():
-        if isinstance(getattr(module, _ORIGINAL, None), torch.nn.Module):
-            found.append((module, "forward", getattr(module, _ORIGINAL)))
+        if isinstance(getattr(module, ORIGINAL, None), torch.nn.Module):
+            found.append((module, "forward", getattr(module, ORIGINAL)))
         elif module._compiled_call_impl is not None:
             found.append((module, "_compiled_call_impl", module))
     return found

@@ -4,10 +4,17 @@ import torch
 
 from dropstats.models.sites import Declared
 
+# Attribute in which a compiled wrapper holds the module.
+ORIGINAL = "_orig_mod"
 # Names of classes of dropout modules, in lower case, torchvision's and timm's among them.
 _NAMES = ("drop", "stochasticdepth")
 # Attributes in which a dropout module keeps its rate, the usual one first.
 _ATTRIBUTES = ("p", "drop_prob", "drop_rate", "dropout", "dropout_prob", "rate", "prob", "p_drop", "drop")
+
+
+def plain(path: str) -> str:
+    """Return a module's path without the names that compiled wrappers add."""
+    return ".".join(part for part in path.split(".") if part != ORIGINAL)
 
 
 def _classes(module: torch.nn.Module) -> list[str]:
@@ -37,10 +44,11 @@ def declared(model: torch.nn.Module) -> list[Declared]:
     """Return every rate above 0 that a module of the model declares."""
     found = []
     for name, module in model.named_modules():
-        path = ".".join(part for part in name.split(".") if part != "_orig_mod")  # which compiled wrappers add
         own, block = is_dropout(module), any("block" in name for name in _classes(module))
         for attribute, p in attributes(module):
-            found.append(Declared(path, attribute, p, own, not (own and block), module.training or not model.training))
+            found.append(
+                Declared(plain(name), attribute, p, own, not (own and block), module.training or not model.training)
+            )
     return [rate for rate in found if rate.p > 0]
 
 

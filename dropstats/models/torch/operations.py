@@ -222,9 +222,7 @@ def _hold(
         return
     shown = outer.abs() > torch.finfo(outer.dtype).tiny * 16  # a product with the scale is not 0 by underflow
     wrong = ((inner != 0) != kept) & shown
-    gradients.compared[site] += 1
-    gradients.neurons[site] += int(shown.sum())
-    gradients.wrong[site] += int(wrong.sum())
+    gradients.count(site, shown.sum(), wrong.sum())
     if blank is not None:
         gradients.blank[site] += int((blank & shown).sum())
         gradients.inferred[site] += int((wrong & blank).sum())

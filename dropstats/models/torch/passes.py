@@ -150,10 +150,8 @@ class Passes:
         for path, ones in self._recorder.opaque.items():
             output = self._recorder.places.modules[path](ones)
             (inner,) = torch.autograd.grad(output.sum(), ones, allow_unused=True)
-            wrong = 0 if inner is None else int(((inner == 0) != (output == 0)).sum())
-            sites.gradients.compared[path] += 1
-            sites.gradients.neurons[path] += ones.numel()
-            sites.gradients.wrong[path] += ones.numel() if inner is None else wrong
+            wrong = ones.numel() if inner is None else ((inner == 0) != (output == 0)).sum()
+            sites.gradients.count(path, ones.numel(), wrong)
         self._recorder.sites = sites
 
     def _compare_fused(self, sites: Sites) -> None:
@@ -165,9 +163,8 @@ class Passes:
                 continue
             if shown is None or call.kept is None or call.known is None or shown.shape[1:] != call.kept.shape[1:]:
                 continue
-            sites.gradients.compared[site] += 1
-            sites.gradients.neurons[site] += int(call.known.sum())
-            sites.gradients.wrong[site] += int(((shown[: len(call.kept)] != call.kept) & call.known).sum())
+            wrong = (shown[: len(call.kept)] != call.kept) & call.known
+            sites.gradients.count(site, call.known.sum(), wrong.sum())
         self._recorder.fused.clear()
 
     def _hidden(self, sites: Sites) -> dict[str, str]:

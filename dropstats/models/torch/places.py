@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from torch.utils import checkpoint
 
-from dropstats.models.torch import compiled, declares
+from dropstats.models.torch import declares
 
 # Every call of a module passes through this function, whose `self` is the module.
 _CALL = torch.nn.Module._call_impl.__code__
@@ -51,8 +51,8 @@ class Places:
     paths: dict[int, str]
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self.modules = {compiled.plain(path): module for path, module in model.named_modules()}
-        self.paths = {id(module): compiled.plain(path) for path, module in model.named_modules()}
+        self.modules = {declares.plain(path): module for path, module in model.named_modules()}
+        self.paths = {id(module): declares.plain(path) for path, module in model.named_modules()}
         self._names: dict[tuple[CodeType, int], str] = {}
 
     def here(self, operation: str, backward: bool) -> Place | None:
