@@ -22,7 +22,9 @@ RNG = None | int | np.random.SeedSequence | np.random.Generator
 
 
 def show(value: object) -> str:
-    """Return the repr of a value, cut to 60 characters."""
+    """Return the repr of a value, cut to 60 characters; of an array its shape."""
+    if isinstance(value, np.ndarray) and value.size > 8:
+        return f"an array of shape {value.shape}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -145,6 +147,9 @@ def _count(value: Any, name: str) -> int:
 def closed_interval(value: Any, name: str) -> tuple[int | None, int | None]:
     """Return a closed interval of counts, from an int or a pair whose None leaves an end open."""
     if not isinstance(value, tuple | list):
+        if not isinstance(value, Real | np.ndarray):
+            expected = "an integer or a pair (low, high), both ends included"
+            raise TypeError(f"{name} must be {expected}; got {show(value)} of type {type(value).__name__}")
         count = _count(value, name)
         return count, count
     if len(value) != 2:

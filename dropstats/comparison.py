@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import pdtrc
 
-from dropstats import tallies
+from dropstats import _validate, tallies
 from dropstats.laws import Law
 from dropstats.tallies import Tally
 
@@ -23,7 +23,8 @@ _FORBIDDEN = 1e-9
 def check(law: Law, tally: Tally) -> None:
     """Raise where a tally cannot be one of the law's masks."""
     if not isinstance(tally, Tally):
-        raise TypeError(f"tally must be a Tally, from simulate or tally; got {tally!r} of type {type(tally).__name__}")
+        got = f"{_validate.show(tally)} of type {type(tally).__name__}"
+        raise TypeError(f"tally must be a Tally, from simulate(law, trials) or tally(masks); got {got}")
     if not hasattr(law, "dropped"):
         raise TypeError(f"law must be a law, such as Layer(n, p); got {law!r} of type {type(law).__name__}")
     if tally.n != law.n:

@@ -49,7 +49,7 @@ def figure() -> Figure:
         ax.semilogx(FEW, seen, "o", color=plots.SIMULATED, markersize=6, label="simulated")
     upper.set(ylabel="longest run of drops, p = 0.5", ylim=(0, 30))
     lower.set(xlabel="steps", ylabel="distinct subnetworks / steps", ylim=(0, 1.05))
-    plots.headline(upper, f"In a million steps a neuron is dropped up to {one[-1].mean():.0f} times in a row")
+    plots.headline(upper, f"The longest run of drops of a neuron in a million steps: {one[-1].mean():.0f} on average")
     plots.headline(lower, f"32 neurons at p = 0.1: {100 - 100 * share[-1]:.0f} % of a million masks repeat others")
     return figure
 

@@ -421,7 +421,8 @@ def test_many_thresholds_and_cells_broadcast():
     assert together.shape == (7, 5, 4)
     one = PreActivation(weights[:, 2], inputs[3], Layer(30, 0.4)).training
     np.testing.assert_allclose(together[:, 3, 2], one.sf(y), rtol=1e-12)
-    assert side.mean.shape == side.skewness.shape == side.kurtosis.shape == (5, 4)
+    assert np.array_equal(side.std, np.sqrt(side.variance))
+    assert side.mean.shape == side.std.shape == side.skewness.shape == side.kurtosis.shape == (5, 4)
     assert side.covariance.shape == (5, 4, 4)
     np.testing.assert_allclose(np.diagonal(side.covariance, axis1=1, axis2=2), side.variance)
     np.testing.assert_allclose(

@@ -909,3 +909,37 @@ def test_squares_of_another_size_fit_no_law_of_squares_at_the_border():
     report = audit(DropBlock(12, 12, 3, p=0.1).sample(500, rng=1), DropBlock(12, 12, 5, p=0.1))
     assert not report.passed
     assert not any("border" in note for note in report.notes)
+
+
+def test_words_of_bfloat16_read_as_integers_are_recognised():
+    words = np.where(Layer(256, 0.1).sample(50, rng=0), 0x3F8E, 0).astype(np.uint16)
+    found = audit(Recording.from_outputs(words, p=0.1))["scale"]
+    assert found.verdict == "fail"
+    assert "0x3f8e are the bits of 1.10938 in bfloat16" in found.message
+    plain = audit(Recording.from_outputs((words > 0).astype(np.uint16) * 7, p=0.1))["scale"]
+    assert plain.verdict == "fail"
+    assert "bits" not in plain.message
+
+
+def test_values_divided_by_the_share_kept_are_recognised():
+    masks = Layer(256, 0.1).sample(50, rng=0)
+    divided = audit(Recording.from_outputs(masks / masks.mean(axis=1, keepdims=True), p=0.1))["scale"]
+    assert divided.verdict == "fail"
+    assert divided.message.endswith(": n over the number kept in their own mask, in place of 1/(1 - p)")
+    other = masks * np.random.default_rng(0).uniform(1.0, 1.2, (50, 1))
+    assert "own mask" not in audit(Recording.from_outputs(other, p=0.1))["scale"].message
+
+
+def test_unscaled_outputs_read_as_masks_are_pointed_out():
+    masks = Layer(256, 0.1).sample(50, rng=0)
+    assert "Recording.from_outputs tests the scale" in audit(masks.astype(np.float32), p=0.1)["scale"].message
+    assert audit(masks, p=0.1)["scale"].message == "the masks carry no values"
+    assert audit(Recording.from_outputs(masks.astype(np.float32), p=0.1))["scale"].verdict == "fail"
+
+
+def test_an_infinite_scale_has_no_share_of_the_mean():
+    outputs = Layer(256, 0.1).sample(50, rng=0) / np.float32(0.9)
+    outputs[3, np.flatnonzero(outputs[3])[0]] = np.inf
+    report = audit(Recording.from_outputs(outputs, p=0.1))
+    assert "kept values average inf" in report["mean"].message
+    assert "inf (1 time)" in report["scale"].message

@@ -125,6 +125,7 @@ def test_where_the_reports_of_a_model_go(models, capsys, tmp_path):
         ("their_models", "a model is named as package.module:function; got 'their_models'"),
         ("no_such_module:make", "No module named 'no_such_module'"),
         ("their_models:make", "module 'their_models' has no function 'make'"),
+        ("their_models.py:make", "module 'their_models' has no function 'make'"),
         ("their_models:nothing", "got an empty tuple"),
         ("their_models:other", "model must be a keras Model or Layer, a torch.nn.Module"),
         ("their_models:small", "too few calls to test any site"),

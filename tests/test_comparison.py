@@ -123,7 +123,9 @@ def test_bad_input():
     tally = ds.simulate(layer, 10, rng=0)
     with pytest.raises(ValueError, match=r"tally must hold masks of the law's 1024 neurons; got masks of 10"):
         comparison.groups(ds.Layer(1024, 0.5), tally)
-    with pytest.raises(TypeError, match=r"tally must be a Tally, from simulate or tally; got Layer\(10, 0.5\)"):
+    with pytest.raises(
+        TypeError, match=r"tally must be a Tally, from simulate\(law, trials\) or tally\(masks\); got Layer\(10, 0.5\)"
+    ):
         comparison.groups(layer, layer)
     with pytest.raises(TypeError, match=r"law must be a law, such as Layer\(n, p\); got 0.5 of type float"):
         comparison.groups(0.5, tally)

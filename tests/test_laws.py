@@ -90,7 +90,8 @@ def test_prob_where_doubles_end():
         ({}, TypeError, "prob takes one of dropped=, kept= and fraction="),
         ({"dropped": 1, "kept": 1}, TypeError, "prob takes one of dropped=, kept= and fraction="),
         ({"dropped": 1.5}, ValueError, "dropped must be an integer; got 1.5"),
-        ({"dropped": "1"}, TypeError, "dropped must be an integer; got '1' of type str"),
+        ({"dropped": "1"}, TypeError, r"an integer or a pair \(low, high\), both ends included; got '1' of type str"),
+        ({"dropped": range(3)}, TypeError, r"or a pair \(low, high\), both ends included; got range\(0, 3\) of type"),
         ({"dropped": True}, TypeError, "dropped must be an integer; got True of type bool"),
         ({"dropped": math.nan}, ValueError, "dropped must be an integer; got nan"),
         ({"dropped": math.inf}, ValueError, "dropped must be an integer; got inf"),
@@ -573,6 +574,19 @@ def test_import_is_light():
     code = "import sys, dropstats; print([m for m in ('scipy.stats', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("law", [Layer(10, 0.5), ds.Channels(3, 4, 0.1), ds.DropBlock(7, 7, 3, 0.1)], ids=repr)
+def test_a_name_of_scipys_distributions_says_where_it_is(law):
+    for name in ("pmf", "cdf", "mean", "interval"):
+        assert not hasattr(law, name)
+        with pytest.raises(AttributeError, match=rf"law\.dropped\.{name}, law\.kept\.{name}"):
+            getattr(law, name)
+    with pytest.raises(AttributeError, match=r"write law\.sample"):
+        law.rvs(3)
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'$"):
+        _ = law.nothing
+    assert pickle.loads(pickle.dumps(law)) == law
 
 
 def test_public_names_resolve_and_functions_stay_functions():

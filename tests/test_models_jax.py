@@ -432,6 +432,8 @@ def test_bad_functions():
     assert "ValueError: model must have dropout; got <lambda>, which draws nothing from its key or any other" in message
     message = refuses(lambda: ROWS)
     assert "TypeError: model is called as model(key, *inputs), with 0 inputs; got <lambda>(): too many" in message
+    message = refuses(lambda x, key: x * jax.random.bernoulli(key, 0.9, x.shape), ROWS)
+    assert "model(key, *inputs), with 1 inputs; got <lambda>(x, key): the key comes first" in message
     message = refuses(dropout, ROWS, rate=0.3)
     assert "model(key, *inputs), with 1 inputs; got dropout(key, x, p=0.2): got an unexpected keyword" in message
     message = refuses(dropout, ROWS, calls=4, p={"drop": 0.1})

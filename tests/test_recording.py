@@ -510,6 +510,9 @@ def test_a_plain_array_of_outputs_is_read(tmp_path):
         ({"text": np.array([["a", "b"]])}, "an array of dtype <U1"),
         ({"vector": np.ones(5)}, r"an array of shape \(5,\)"),
         ({"table": np.full((3, 3), 2)}, r"masks must hold 0 \(dropped\) and 1 \(kept\) only; got 2.0"),
+        ({"words": np.full((3, 3), 0x3F8E, np.uint16)}, r"16270.0 at index \(0, 0\); give 16-bit words"),
+        ({"packed": np.full((3, 3), 255, np.uint8)}, r"255.0 at index \(0, 0\); unpack packed bits"),
+        ({"inputs": np.ones((2, 3)), "outputs": np.ones((4, 3))}, "inputs must have the outputs' shape"),
         ({}, "an archive of nothing"),
     ],
 )
@@ -674,6 +677,27 @@ def test_damage_that_another_compressor_finds_is_refused(tmp_path):
     path.write_bytes(whole[:start] + bytes(40) + whole[start + 40 :])
     with pytest.raises(ValueError, match=r"a\.npz: expected a recording"):  # lzma.LZMAError, a plain Exception
         ds.Recording.load(path)
+
+
+def test_outputs_are_loaded_with_their_inputs(tmp_path):
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((20, 64)).astype(np.float32)
+    outputs = np.where(rng.random((20, 64)) >= 0.5, 2 * inputs, 0)
+    path = write(tmp_path / "a.npz", inputs=inputs, outputs=outputs)
+    loaded, made = ds.Recording.load(path, 0.5), ds.Recording.from_outputs(outputs, 0.5, inputs)
+    assert np.array_equal(loaded.masks(), made.masks())
+    assert (loaded.p, loaded.scales, loaded.input_bins is None) == (0.5, made.scales, False)
+    assert loaded.source == str(path)
+
+
+def test_bfloat16_is_loaded_as_numpy_writes_it(tmp_path):
+    # 0x3f8e is 1.109375; numpy knows no bfloat16 and writes its two bytes as V2
+    words = np.where(ds.Layer(64, 0.1).sample(20, rng=0), 0x3F8E, 0).astype(np.uint16)
+    np.save(tmp_path / "a.npy", words.view("V2"))
+    recording = ds.Recording.load(tmp_path / "a.npy", 0.1)
+    assert set(recording.scales) == {1.109375}
+    assert recording.dtype == "bfloat16"
+    assert ds.audit(recording)["scale"].message == "1/(1 - p) in bfloat16"
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):

@@ -270,7 +270,8 @@ def test_unequally_many_calls_are_compared_over_the_common_ones():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: ds.audit_streams([masks(1), masks(2)]), TypeError, "streams must be a mapping .*; got list"),
+        (lambda: ds.audit_streams([masks(1), masks(2)]), TypeError, "a mapping .* such as {.*}; got list"),
+        (lambda: ds.audit_streams(masks(1), masks(2)), ValueError, "expect must be .*; got an array of shape"),
         (lambda: ds.audit_streams({"a": masks(1)}), ValueError, "streams must be at least two; got 1"),
         (
             lambda: ds.audit_streams({"a": masks(1), "b": masks(1, n=9)}, "identical"),

@@ -90,6 +90,11 @@ class MaskedSum:
         return scalar(self.cumulants[1])
 
     @property
+    def std(self) -> Any:
+        """Standard deviation over masks, of shape ``shape``."""
+        return scalar(np.sqrt(self.cumulants[1]))
+
+    @property
     def skewness(self) -> Any:
         """Skewness over masks, of shape ``shape``; NaN where the variance is 0."""
         return self._standardised(3)

@@ -80,8 +80,8 @@ def audit_streams(
     >>> print(audit_streams(ranks, p=0.1)["agreement"].message)
     rank 0 and rank 2 have identical masks
     """
-    if expect not in ("independent", "identical"):
-        raise ValueError(f"expect must be 'independent' or 'identical'; got {expect!r}")
+    if not isinstance(expect, str) or expect not in ("independent", "identical"):
+        raise ValueError(f"expect must be 'independent' or 'identical'; got {_validate.show(expect)}")
     false_alarm = _validate.open_probability(false_alarm, "false_alarm")
     _progress.check(progress)
     identical = expect == "identical"
@@ -115,7 +115,8 @@ def audit_streams(
 def _streams(streams: Any, p: float | None, law: Any, identical: bool) -> Streams:
     """Return the recordings, made comparable."""
     if not isinstance(streams, Mapping):
-        raise TypeError(f"streams must be a mapping of names to recordings; got {type(streams).__name__}")
+        expected = 'a mapping of names to recordings, such as {"rank 0": a, "rank 1": b}'
+        raise TypeError(f"streams must be {expected}; got {type(streams).__name__}")
     if len(streams) < 2:
         raise ValueError(f"streams must be at least two; got {len(streams)}")
     keys = tuple(streams)

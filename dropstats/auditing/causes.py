@@ -157,6 +157,28 @@ def of_scale(value: float, p: float, observed_rate: float) -> str:
     return next((cause for candidate, cause in causes if near(value, candidate)), "")
 
 
+def of_words(value: float, p: float, dtype: str) -> str:
+    """Return which 16-bit numbers have this integer as their bits, where it is 1 / (1 - p), or an empty string.
+
+    Examples
+    --------
+    >>> of_words(0x3F8E, 0.1, "uint16")
+    '0x3f8e are the bits of 1.10938 in bfloat16: give the array in that dtype, not as uint16'
+    """
+    if dtype not in ("uint16", "int16") or value != round(value) or not 0 <= value < 2**15 or p == 1:
+        return ""
+    bits = np.uint16(value)
+    numbers = {
+        "bfloat16": float((np.array(bits, np.uint32) << np.uint32(16)).view(np.float32)),
+        "float16": float(bits.view(np.float16)),
+    }
+    found = [(number, name) for name, number in numbers.items() if near(number, 1 / (1 - p)) or number == 1]
+    if not found:
+        return ""
+    number, name = found[0]
+    return f"0x{round(value):x} are the bits of {number:.6g} in {name}: give the array in that dtype, not as {dtype}"
+
+
 def of_nans(nans: int, of_infinite: int, p: float | None, judged: int) -> str:
     """Return what makes outputs NaN where inputs are not, or an empty string.
 

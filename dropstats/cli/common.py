@@ -54,7 +54,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return the question that names the known word most like this one; nothing where none is."""
     from difflib import get_close_matches
 
-    found = get_close_matches(word, list(known), n=1)
+    found = get_close_matches(word, list(known), n=1, cutoff=0.7)
     return f"; did you mean {found[0]}?" if found else ""
 
 

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import dropstats
@@ -58,6 +59,8 @@ def _function(written: str) -> Any:
     module, colon, name = written.partition(":")
     if not colon or not module or not name:
         raise ValueError(f"a model is named as package.module:function; got {written!r}")
+    if module.endswith(".py"):  # a file of the working directory, or below it
+        module = ".".join(Path(module).with_suffix("").parts)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropstats import _progress, _validate
+from dropstats.laws import other_names
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
@@ -52,6 +53,10 @@ class LawMethods:
 
     else:
         parts = ()
+
+        def __getattr__(self, name: str) -> Any:
+            message = f"{type(self).__name__!r} object has no attribute {name!r}{other_names.instead_of(name)}"
+            raise AttributeError(message, name=name, obj=self)
 
     @property
     def independent(self) -> bool:

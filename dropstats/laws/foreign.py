@@ -39,10 +39,10 @@ def law_like(value: Any, name: str = "law") -> Law:
         If it is neither.
     """
     if not is_law(value):
-        raise TypeError(
-            f"{name} must be a law, such as Layer(n, p) or Channels(channels, size, p); got {_validate.show(value)} "
-            f"of type {type(value).__name__}"
-        )
+        got = f"{_validate.show(value)} of type {type(value).__name__}"
+        if isinstance(value, float) and 0 <= value <= 1:
+            got += "; give a drop probability as Layer(n, p), or as p= where there is such an argument"
+        raise TypeError(f"{name} must be a law, such as Layer(n, p) or Channels(channels, size, p); got {got}")
     return value if isinstance(value, LawMethods) else _Adapter(value)
 
 

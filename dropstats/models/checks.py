@@ -76,7 +76,7 @@ def coverage(seen: Seen, false_alarm: float, shares: int) -> Result:
     """
     wanted = [rate for rate in seen.declared if 0 < rate.p < 1 and rate.active and not _unseen(seen, rate.path)]
     wrong = [text for rate in wanted if (text := _uncovered(seen, rate) or _missed(seen, rate))]
-    free = [name for name, site in seen.named.items() if not _declares(seen, name, site)]
+    free = undeclared(seen)
     observed, expected = float(len(wanted) - len(wrong)), float(len(wanted))
     if wrong:
         message = f"{len(wrong):,} of {counted(len(wanted), 'declared rate')}: {'; '.join(wrong[:3])}"
@@ -128,6 +128,11 @@ def _missed(seen: Seen, rate: Declared) -> str:
     calls = seen.sites.called[rate.path]
     draws = sum(len(site.masks) for site in seen.named.values() if site.module == rate.path == site.base)
     return f"{rate.path} drew in {draws:,} of the {calls:,} calls in training" if 0 < draws < calls else ""
+
+
+def undeclared(seen: Seen) -> list[str]:
+    """Return the sites whose p no module declares."""
+    return [name for name, site in seen.named.items() if not _declares(seen, name, site)]
 
 
 def _declares(seen: Seen, name: str, site: Site) -> bool:

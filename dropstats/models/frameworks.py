@@ -25,6 +25,8 @@ def of(model: Any, watched: bool = False) -> ModuleType:
             if library in libraries:
                 return framework
             found = "as a step of JAX is a function of its key: audit_model(step, ...)"
+    if any(kind.__module__.startswith("flax.linen") for kind in type(model).__mro__):
+        found = "a linen Module as lambda key: module.apply(variables, *inputs, rngs={'dropout': key})"
     known = [what for library in libraries for what in _KNOWN[library]]
     text = f"{', '.join(known[:-1])} or {known[-1]}"
     raise TypeError(f"model must be {text}, {found}; got {model!r:.60} of type {type(model).__name__}")

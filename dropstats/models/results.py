@@ -73,6 +73,8 @@ def report(
         sites, named, recordings, declared, asked, scored={site: audits[site].results for site in audits}, **seen
     )
     results = tuple(check(everything, false_alarm, shares) for check in checks.CHECKS.values())
+    notes += _shared(named)
+    notes += _as_drawn(everything, audits, {**p, **laws})
     report = ModelReport(name, sites.modes[True], false_alarm, audits, results, unjudged, tuple(notes), library)
     if audits and not report.failures and not report.passed:
         name, most = max(audits.items(), key=lambda item: item[1].trials * item[1].n)
@@ -135,6 +137,31 @@ def _left_out(name: str, site: Site, recording: Recording) -> Iterator[str]:
     if recording.trials < draws:
         shorter = "" if site.masks.left_out else ", for the others are shorter"
         yield f"{name}: {recording.trials:,} of {draws:,} masks{shorter}"
+
+
+def _shared(named: Mapping[str, Site]) -> Iterator[str]:
+    """Yield a note on the sites whose bits are applied to several neurons each, as to all steps of a sequence."""
+    sizes: dict[int, list[str]] = {}
+    for name, site in named.items():
+        sizes.setdefault(site.shared, []).append(name)
+    for size, names in sorted(sizes.items()):
+        if size > 1:
+            shape = named[names[0]].shape
+            yield f"one random bit for {size:,} neurons (a mask of shape {shape}) at {checks.listed(names)}"
+
+
+def _as_drawn(seen: checks.Seen, audits: Mapping[str, SiteReport], given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a note on the sites whose p nobody declares, and one on those among them of which no scale is known."""
+    held = [site for site in checks.undeclared(seen) if site in audits and site not in given]
+    blind = [site for site in held if audits[site]["scale"].verdict == "not applicable"]
+    if held:
+        rates = ", ".join(dict.fromkeys(f"{audits[site].p:g}" for site in held[:3]))
+        where = checks.listed(held)
+        how = f"tested against that of the draw itself, {rates}; declare another by p={{{held[0]!r}: ...}}"
+        yield f"no module declares a p at {where}: {how}"
+    if blind:
+        where = checks.listed(blind)
+        yield f"the scale is not tested at {where}: no values were seen; audit the function alone, by record()"
 
 
 def _site(site: Site, recording: Recording, law: Any, false_alarm: float, shares: int) -> SiteReport:

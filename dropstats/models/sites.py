@@ -126,7 +126,7 @@ class Site:
     """What was seen at one place of the model.
 
     `ones` counts the probabilities of a 1 that its calls asked for, `keeps` how often a 1 was seen to keep (True) or
-    to drop (False); `digests` are hashes of the first masks in call order.
+    to drop (False); `digests` are hashes of the first masks in call order. A bit is applied to `shared` neurons.
     """
 
     # values of a call that are kept, factors of a call, and calls whose factors are
@@ -145,6 +145,7 @@ class Site:
     ones: Counter[float | None] = field(default_factory=Counter)
     keeps: Counter[bool] = field(default_factory=Counter)
     shapes: int = 1
+    shared: int = 1
     largest: int = 0
     digests: list[int] = field(default_factory=list)
     values: list[tuple[Any, Any]] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from os import PathLike, fspath
 from typing import IO, Any, TypeVar
 
@@ -16,7 +17,9 @@ from dropstats.recording.readers import COUNTS
 T = TypeVar("T")
 
 VERSION = 1
-_EXPECTED = "a recording (.npz with keep and shape), or a .npy or .npz file with one array of masks"
+_EXPECTED = (
+    "a recording (.npz with keep and shape), or a .npy or .npz file with one array of masks or of outputs on ones"
+)
 _INTEGERS = tuple(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))
 # A float array with more distinct values than this is no dropout output on an input of ones.
 _MAX_VALUES = 16
@@ -86,8 +89,11 @@ def _read(cls: Any, file: IO[bytes], name: str, p: float | None) -> Any:
         members = content.files
         if "keep" in members:
             return _packed(cls, content, name, p)
+        if set(members) == {"inputs", "outputs"}:
+            return _said(cls.from_outputs, content["outputs"], p=p, inputs=content["inputs"], source=name)
         if len(members) != 1:
-            raise Refused(f"an archive of {', '.join(map(repr, members[:8])) or 'nothing'}")
+            several = "; of two arrays, outputs and the inputs that they belong to, call them so" if members else ""
+            raise Refused(f"an archive of {', '.join(map(repr, members[:8])) or 'nothing'}{several}")
         return _one_array(cls, content[members[0]], name, p)
 
 
@@ -99,15 +105,36 @@ def _first_line(error: BaseException) -> str:
     return text[:120] or type(error).__name__
 
 
+def _said(read: Any, *given: Any, **named: Any) -> Any:
+    """Read arrays; what is wrong with them is said as it is, for the file is sound."""
+    try:
+        return read(*given, **named)
+    except (ValueError, TypeError) as error:
+        raise Refused(f"an array that cannot be read: {error}") from error
+
+
 def _one_array(cls: Any, array: NDArray[Any], name: str, p: float | None) -> Any:
+    # how numpy writes bfloat16, a dtype that it does not know
+    bfloat16 = array.dtype.str == "|V2"
+    if bfloat16:
+        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     if array.dtype.kind not in "biuf":
         raise Refused(f"an array of dtype {array.dtype}")
     if array.ndim < 2 or array.shape[0] == 0:
-        raise Refused(f"an array of shape {array.shape}, where (trials, ...) is needed")
-    recording = cls.of(array, p, name)
-    if len(recording.scales or ()) + bool(recording.other_scales) > _MAX_VALUES:
-        raise Refused(f"an array of {array.dtype} with more than {_MAX_VALUES} different values")
+        single = "; save a single mask as array[None]" if array.ndim == 1 and array.size else ""
+        raise Refused(f"an array of shape {array.shape}, where (trials, ...) is needed{single}")
+    recording = _said(cls.of, array, p, name)
+    if bfloat16 and recording.dtype is not None:
+        recording = replace(recording, dtype="bfloat16")
+    if len(recording.scales or ()) + bool(recording.other_scales) > _MAX_VALUES and not _one_value_each(array):
+        others = "; outputs on other inputs need these: an .npz file of the arrays outputs and inputs"
+        raise Refused(f"an array of {array.dtype} with more than {_MAX_VALUES} different values{others}")
     return recording
+
+
+def _one_value_each(array: NDArray[Any]) -> bool:
+    """Tell whether kept neurons of each of the first calls have one value, which may differ from call to call."""
+    return all(np.unique(call[call != 0]).size <= 1 for call in array[:16])
 
 
 def _scalar(fields: Any, key: str, kind: str, default: Any) -> Any:

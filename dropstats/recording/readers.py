@@ -24,6 +24,13 @@ NO_VALUES: dict[str, Any] = {
     "scale_tolerance": 0.0,
     "distinct_scales": 0,
 }
+_WORDS = "; give 16-bit words of bfloat16 or float16 numbers in that dtype, as by array.view('float16')"
+# What arrays of integers that are no masks often are, by dtype.
+_MISREAD = {
+    "uint16": _WORDS,
+    "int16": _WORDS,
+    "uint8": "; unpack packed bits (numpy.unpackbits), and compare masks of 0 and 255 with 0 (array != 0)",
+}
 # Pairs (input, output) from which the scale is estimated where inputs are not ones.
 _SAMPLE = 2**16
 
@@ -65,7 +72,8 @@ class MaskReader:
                 row, column = map(int, np.argwhere(wrong)[0])
                 where = (rows.start + row, columns.start + column)
                 number = float(arrays.floats(values[row, column]))
-                raise ValueError(f"masks must hold 0 (dropped) and 1 (kept) only; got {number!r} at index {where}")
+                got = f"got {number!r} at index {where}{_MISREAD.get(arrays.dtype(values), '')}"
+                raise ValueError(f"masks must hold 0 (dropped) and 1 (kept) only; {got}")
         return kept, _all(kept.shape)
 
     def found(self, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Recording:
         The scale of each neuron if there are several scales: NaN for a neuron with several, 0 for one that was never
         kept. None if there is one scale, or if every neuron has several.
     dtype : str or None
-        dtype of the outputs, such as "bfloat16"; None for masks without values.
+        dtype of the outputs, such as "bfloat16", or of masks of floats; None for other masks.
     other_scales : int
         Number of kept values that `scales` leaves out: it holds the first 1000 distinct ones.
     unscaled, nonzero : int
@@ -365,7 +365,7 @@ class Recording:
             return cls(**readers.read(blocks, readers.MaskReader(), p, source))
         found = cls(**readers.read(blocks, readers.OutputReader(), p, source))
         is_mask = not found.nans and set(found.scales or ()) <= {1.0}
-        return replace(found, **readers.NO_VALUES) if is_mask else found
+        return replace(found, **readers.NO_VALUES | {"dtype": found.dtype}) if is_mask else found
 
     @classmethod
     def load(cls, path: str | PathLike[str], p: float | None = None) -> Self:

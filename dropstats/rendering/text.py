@@ -174,7 +174,9 @@ def _site(name: str, site: Mapping[str, Any], longest: int, width: int) -> list[
     if not found:
         few = ": too few neurons" if width >= WIDTH else ""
         return [*lines, head + ("passes" if site["judged"] else f"not judged{few}")]
-    said = [f"FAILS {result['name']}: {result['message']}" for result in found]
+    said = [f"FAILS {result['name']}: {result['message']}" for result in found if not result["explained_by"]]
+    rest = [result["name"] for result in found if result["explained_by"]]
+    said += [f"FAILS {', '.join(rest)} as a consequence"] if rest else []
     if width < WIDTH:
         return [*lines, head.rstrip(), *(line for one in said for line in _below("", one, width)[1:])]
     for place, one in enumerate(said):

@@ -106,7 +106,8 @@ def explain_unjudged(finding: Finding) -> str | None:
 
 def detects(finding: Finding) -> str:
     """Say what share of agreement would have been seen."""
-    return "" if finding.detectable is None else f"; detects {finding.detectable:.2g}in either direction (power 0.9)"
+    shift = finding.detectable
+    return "" if shift is None else f"; detects an agreement off by {shift:.2g} in either direction (power 0.9)"
 
 
 def _departure(off: list[Agreement], seen: Streams) -> str:

@@ -30,7 +30,7 @@ def measure(case: Case) -> Finding:
     # a law that rounds p, scaled by the p that was declared, has another mean than 1
     expected = (1 - p) / (1 - nominal)
     observed = (1 - seen.rate) * average
-    if not average > 0:
+    if not 0 < average < math.inf:
         return Finding(None, observed, expected, broken=True, numbers={"average": average})
     low, high, explained = _rates(case, average, p, nominal)
     if case.tolerance:

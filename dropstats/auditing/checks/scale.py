@@ -13,6 +13,10 @@ from dropstats.formats import DTYPES, rounded
 # Formats that are tried where nobody recorded one.
 # More distinct kept values than this are no mistake of a scale: the inputs were not ones.
 _MANY = 16
+_NO_VALUES = "the masks carry no values"
+_ONES = (
+    "floats that are all 0 or 1 are read as masks; if they are outputs on ones, Recording.from_outputs tests the scale"
+)
 _USUAL = ("float64", "float32", "float16", "bfloat16")
 
 
@@ -26,7 +30,7 @@ def measure(case: Case) -> Finding:
     """
     values, p, recording = kept_values(case), case.law.nominal_rate, case.seen.recording
     if values is None:
-        return not_applicable("the masks carry no values")
+        return not_applicable(_NO_VALUES if recording.dtype is None else _ONES)
     if case.scaling == "inverted" and case.law.count_normalised and by_counts(case, values):
         return Finding(None, case.n * case.trials / max(sum(values.values()), 1), None, numbers={"rule": "counts"})
     if p is None and case.scaling == "inverted":
@@ -133,8 +137,11 @@ def explain(finding: Finding, case: Case, failed: bool) -> str:
         return "kept values stay 1" if finding.expected == 1 else f"1/(1 - p) in {finding['dtype']}"
     if finding["distinct"] > 1:
         values = kept_values(case) or {}
-        shown = ", ".join(f"{v:.6g} ({c:,} times)" for v, c in sorted(values.items(), key=lambda i: -i[1])[:3])
+        times = [(f"{v:.6g}", words.counted(c, "time")) for v, c in sorted(values.items(), key=lambda i: -i[1])[:3]]
         many = ": pass inputs= if dropout was not applied to ones" if finding["distinct"] > _MANY else ""
+        if by_counts(case, values):
+            many = ": n over the number kept in their own mask, in place of 1/(1 - p)"
+        shown = ", ".join(f"{value} ({count})" for value, count in times)
         return f"kept neurons take {finding['distinct']:,} different values: {shown}{many}"
     if case.seen.recording.unscaled:
         wrong = words.counted(case.seen.recording.unscaled, "kept value")
@@ -179,7 +186,7 @@ def _wrong(value: float, case: Case) -> str:
     if f"{value:.6g}" == f"{right:.6g}":
         return f"scale {value:.17g} where 1/(1 - p) = {right:.17g}"
     text = f"scale {value:.6g} where 1/(1 - p) = {right:.6g}"
-    cause = causes.of_scale(value, p, case.seen.rate)
+    cause = causes.of_scale(value, p, case.seen.rate) or causes.of_words(value, p, dtype)
     return f"{text}: {cause}" if cause else f"{text} ({words.percent(value / right - 1)})"
 
 

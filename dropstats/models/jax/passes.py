@@ -35,7 +35,9 @@ class _Keyed:
         except (TypeError, ValueError):  # of a function that has none
             return
         try:
-            signature.bind(*given, **names)
+            bound = signature.bind(*given, **names)
+            if not equinox and "key" in list(bound.arguments)[1:]:
+                raise TypeError("the key comes first")
         except TypeError as error:
             name = type(function).__name__ if equinox else getattr(function, "__name__", type(function).__name__)
             call = "(*inputs, key=key)" if equinox else "(key, *inputs)"

@@ -54,9 +54,11 @@ def _why_hidden(part: torch.nn.Module) -> str:
     return ""
 
 
-def _seen(module: torch.nn.Module) -> bool:
+def _seen(module: torch.nn.Module, path: str) -> bool:
     """Tell whether the zeros of a module's output are those of its mask."""
-    return declares.is_dropout(module) and declares.scales(module) and getattr(module, "inplace", False) is not True
+    return (
+        declares.is_dropout(module, path) and declares.scales(module) and getattr(module, "inplace", False) is not True
+    )
 
 
 class Handed:
@@ -71,12 +73,12 @@ class Handed:
             path = plain(name)
             if id(module) not in compiled or path in self._modules:
                 continue
-            if _seen(module):
+            if _seen(module, path):
                 self._modules[path] = module
             elif (
-                declares.draws_itself(module)
-                and declares.attributes(module)
-                and max(declares.attributes(module))[1] > 0
+                declares.draws_itself(module, path)
+                and declares.attributes(module, path)
+                and max(declares.attributes(module, path))[1] > 0
             ):
                 recorder.unseen[path] = "in compiled code only the zeros of a dropout module's output are seen"
 

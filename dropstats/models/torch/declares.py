@@ -22,9 +22,15 @@ def _classes(module: torch.nn.Module) -> list[str]:
     return [kind.__name__.lower() for kind in type(module).__mro__]
 
 
-def is_dropout(module: torch.nn.Module) -> bool:
-    """Tell whether a module is dropout by the name of its class, and not a container of something else."""
-    return any(part in name for part in _NAMES for name in _classes(module)) and _own_rate(module) is not None
+def is_dropout(module: torch.nn.Module, path: str = "") -> bool:
+    """Tell whether a module is dropout by the name of its class or by its own, and not a container of something else.
+
+    The model's own name for it, the last of its path, tells only of modules that are not torch's and contain no others.
+    """
+    named = any(part in name for part in _NAMES for name in _classes(module))
+    if not named and "drop" in path.rpartition(".")[2].lower():
+        named = not type(module).__module__.startswith("torch.") and next(module.children(), None) is None
+    return named and _own_rate(module) is not None
 
 
 def scales(module: torch.nn.Module) -> bool:
@@ -33,9 +39,9 @@ def scales(module: torch.nn.Module) -> bool:
     return not any(kinds) and getattr(module, "scale_by_keep", True) is not False
 
 
-def draws_itself(module: torch.nn.Module) -> bool:
+def draws_itself(module: torch.nn.Module, path: str = "") -> bool:
     """Tell whether draws in a module bear the module's name alone: dropout modules, torch's own and plain ones."""
-    if is_dropout(module) or type(module).__module__.startswith("torch.nn."):
+    if is_dropout(module, path) or type(module).__module__.startswith("torch.nn."):
         return True
     return bool(_rates(module)) and next(module.children(), None) is None
 
@@ -44,17 +50,16 @@ def declared(model: torch.nn.Module) -> list[Declared]:
     """Return every rate above 0 that a module of the model declares."""
     found = []
     for name, module in model.named_modules():
-        own, block = is_dropout(module), any("block" in name for name in _classes(module))
-        for attribute, p in attributes(module):
-            found.append(
-                Declared(plain(name), attribute, p, own, not (own and block), module.training or not model.training)
-            )
+        path = plain(name)
+        own, block = is_dropout(module, path), any("block" in name for name in _classes(module))
+        for attribute, p in attributes(module, path):
+            found.append(Declared(path, attribute, p, own, not (own and block), module.training or not model.training))
     return [rate for rate in found if rate.p > 0]
 
 
-def attributes(module: torch.nn.Module) -> list[tuple[str, float]]:
+def attributes(module: torch.nn.Module, path: str = "") -> list[tuple[str, float]]:
     """Return the attributes in which a module keeps rates, 0 among them."""
-    own = _own_rate(module) if is_dropout(module) else None
+    own = _own_rate(module) if is_dropout(module, path) else None
     return [own] if own is not None else list(_rates(module).items())
 
 

@@ -142,7 +142,7 @@ def watching(model: torch.nn.Module, sites: Sites, always: bool = False) -> Iter
             if id(module) in inside:
                 continue
             stack.callback(module.register_forward_pre_hook(hooks.before).remove)
-            if declares.is_dropout(module) and declares.scales(module):
+            if declares.is_dropout(module, recorder.places.paths[id(module)]) and declares.scales(module):
                 stack.callback(module.register_forward_pre_hook(hooks.before_dropout).remove)
                 stack.callback(module.register_forward_hook(hooks.after_dropout).remove)
             stack.callback(module.register_forward_hook(hooks.after, always_call=True).remove)

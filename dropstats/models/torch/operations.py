@@ -1,6 +1,7 @@
 """Random operations of a torch model, seen one by one as it runs eagerly, and what becomes of them."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -154,6 +155,9 @@ class Recorder:
         site: Site | None = drawn.handle
         if site is not None:
             site.keeps[keeps] += 1
+            size = math.prod(site.shape) * (site.shapes == 1)
+            if isinstance(result, torch.Tensor) and size and result.numel() % size == 0:
+                site.shared = max(site.shared, result.numel() // size)
             plain = drawn.scaled and not drawn.place.own and "alpha" not in site.base
             if plain and site.wants_values and isinstance(values, torch.Tensor):
                 site.add_values(prefix(result), prefix(values))

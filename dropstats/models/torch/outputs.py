@@ -22,7 +22,7 @@ def add(
 ) -> None:
     """Add a draw from the codes of a call and its first outputs and inputs."""
     flat = np.asarray(codes.detach().reshape(-1)[: sites.width(path)].cpu().numpy())
-    p = [rate for _, rate in declares.attributes(module)]
+    p = [rate for _, rate in declares.attributes(module, path)]
     one = 1 - p[0] if len(p) == 1 else None
     dtype, device = str(output.dtype).removeprefix("torch."), str(codes.device)
     draw = Draw(path, flat == 1, tuple(codes.shape), one, dtype, device, module=path, recorder="outputs")

@@ -32,7 +32,9 @@ class State:
         self.gradients = {name: _copy(parameter.grad) for name, parameter in model.named_parameters()}
         self.buffers = {name: _copy(buffer) for name, buffer in model.named_buffers()}
         self._rates = [
-            (module, name, value) for module in model.modules() for name, value in declares.attributes(module)
+            (module, name, value)
+            for path, module in model.named_modules()
+            for name, value in declares.attributes(module, path)
         ]
 
     def changed(self) -> list[str]:

@@ -95,7 +95,7 @@ class Places:
         name = functional_name or self._function(own, node, operation)
         path = None if module is None else self.paths[id(module)]
         training = None if module is None else module.training
-        own_draw = module is not None and declares.is_dropout(module)
+        own_draw = module is not None and declares.is_dropout(module, path or "")
         return Place(
             self._site(module, path, name),
             path,
@@ -119,7 +119,7 @@ class Places:
     def _site(self, module: torch.nn.Module | None, path: str | None, name: str) -> str:
         if module is None or path is None:
             return name
-        if declares.draws_itself(module):
+        if declares.draws_itself(module, path):
             return path or type(module).__name__
         site = f"{path}.{name}" if path else name
         return f"{site}()" if site in self.modules else site
