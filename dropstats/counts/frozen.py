@@ -20,8 +20,8 @@ from dropstats.counts import likeness, search
 
 Floats = NDArray[np.float64]
 
-# Intervals of up to so many counts are summed term by term; terms of an expectation held at a time, and at most summed.
-_SUMMED, _EXPECT_CHUNK, _EXPECT_MAX = 2**16, 2**18, 10**8
+# Terms of an expectation held at a time, and at most summed.
+_EXPECT_CHUNK, _EXPECT_MAX = 2**18, 10**8
 
 
 class Count:
@@ -46,6 +46,8 @@ class Count:
     _mean_kept: Callable[[], float]
     _variates: Callable[[Any, Any], NDArray[np.int64]]
     _cumulants: Any
+    # Intervals of fewer counts than this are summed term by term.
+    _summed: int = 2**16
     # The names of the attributes that it is made from.
     _made_from: Any
 
