@@ -46,6 +46,8 @@ class Count:
     _mean_kept: Callable[[], float]
     _variates: Callable[[Any, Any], NDArray[np.int64]]
     _cumulants: Any
+    # Intervals of up to so many counts are summed term by term.
+    _summed: int = _SUMMED
     # The names of the attributes that it is made from.
     _made_from: Any
 
