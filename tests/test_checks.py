@@ -890,3 +890,17 @@ def test_neurons_that_drop_together_in_words():
         case = case_of(kept, Layer(kept.shape[1], 0.5))
         assert words.together(case) == said
         assert of_groups in words.together(case.but(unit=GROUP))
+
+
+# --- rates next to 0 --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [1e-12, 1e-30, 1e-160, 1e-300])
+def test_rates_next_to_0_are_judged_as_any_others(rate):
+    for p in ([rate] * 24, [rate, 0.5] * 12, [0.0, 1.0, rate] * 8, [rate, 1 - 2**-53] * 12):
+        law = Layer(24, p)
+        masks = law.sample(10, rng=1)
+        assert not any(result.verdict == "fail" for result in audit(masks, law)), p
+        rare = np.flatnonzero(np.equal(p, rate))[0]
+        masks[3, rare] = not masks[3, rare]
+        assert any(result.verdict == "fail" for result in audit(masks, law)), p

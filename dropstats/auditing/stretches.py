@@ -52,7 +52,7 @@ class Search:
     @property
     def log_agree(self) -> float:
         """Logarithm of the probability that two gaps agree."""
-        return math.log(self.s / (2 - self.s))
+        return math.log(self.s) - math.log(2 - self.s)
 
     @property
     def window(self) -> int:

@@ -1,5 +1,6 @@
 """Neurons of the stream taken with two earlier ones at the lags of known generators: in linear time on packed bits."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -76,7 +77,7 @@ def _triple(shifted: list[Packed], size: int, near: int, far: int, p: float) -> 
     q, pq = 1 - p, p * (1 - p)
     times = np.array([both, each - 2 * both, n - each + both])
     pvalue = nulls.product_bound(total, np.array([q * q, -pq, p * p]), times, pq * pq, pq, 1.0)
-    return Triple(pvalue, near, far, total / n / pq**1.5)
+    return Triple(pvalue, near, far, total / n / pq / math.sqrt(pq))
 
 
 def _ones(bits: Packed) -> int:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from dropstats.auditing import nulls, words
 from dropstats.auditing.finding import Case, Check, Finding, not_applicable, too_small
@@ -21,6 +20,7 @@ from dropstats.auditing.joint import (
     worst_of_equal_rates,
     worst_of_unlike_rates,
 )
+from dropstats.counts import Binomial
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -139,8 +139,8 @@ def _sees_equal(p: float, trials: int, level: float) -> bool:
         return True
     what = statistic(p)
     together = {"dropped": p, "kept": 1 - p, "agree": 1.0}[what]
-    # the count that equal neurons reach with power 0.9
-    reached = trials if together == 1 else int(special.bdtrik(1 - nulls.POWER, trials, together))
+    # a count that equal neurons exceed with power 0.9, or reach if they do in every mask
+    reached = trials if together == 1 else max(int(Binomial(trials, together).ppf(1 - nulls.POWER)) - 1, 0)
     return bool(nulls.binomial(reached, trials, float(chance_of(p, p, what))) <= level)
 
 

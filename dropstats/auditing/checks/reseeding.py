@@ -70,7 +70,8 @@ def _lattice(drops: NDArray[np.bool_], rates: Floats, places: NDArray[np.int64])
     """Return the congruential generator that makes the masks likeliest, of those whose waves stand out in them."""
     calls = drops.shape[0]
     waves = phases(_NEURONS, _CALLS, _STRIDES)[:, places, :calls]
-    deviations = (drops - rates).astype(np.float32) / np.sqrt(calls * rates * (1 - rates)).astype(np.float32)
+    deviations = (drops - rates) / np.sqrt(calls * rates * (1 - rates))
+    deviations = np.clip(deviations, -1e12, 1e12).astype(np.float32)  # rates may be below the range of this format
     power = (np.abs((waves * deviations.T).sum(axis=2)) ** 2).sum(axis=1)
     best = [place for place in np.argsort(-power)[:_LIKELY].tolist() if power[place] > _STRONG * places.size]
     found = (_of_lattice(LATTICES[k % len(LATTICES)], 1 + k // len(LATTICES), drops, rates, places) for k in best)

@@ -119,7 +119,8 @@ def product_bound(total: float, before: Floats, times: Ints, square: float, vari
     D. A. Freedman (1975). On tail probabilities for martingales. Annals of Probability 3, 100-118.
     doi:10.1214/aop/1176996452
     """
-    slopes = _SLOPES / math.sqrt(square * variance * float(times.sum()))
+    scale = math.sqrt(square * float(times.sum())) * math.sqrt(variance)
+    slopes = _SLOPES / max(scale, 1e-150)  # any slopes will do
     moved = np.minimum(most * np.abs(np.multiply.outer(slopes, before)), 700.0)
     log = slopes * total - variance / most**2 * (_bennett(moved) @ times)
     largest = float(log.max())

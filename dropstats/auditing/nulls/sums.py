@@ -77,8 +77,9 @@ def histogram(values: Ints, counts: Ints) -> Ints:
 
 
 def squared_deviation(counts: Ints, mean: float, variance: float) -> Floats:
-    """Return the scores (count - mean)^2 / variance, whose sum is the chi-square statistic."""
-    return np.asarray((counts - mean) ** 2 / variance, dtype=np.float64)
+    """Return the scores (count - mean)^2 / variance, whose sum is the chi-square statistic, at most 1e150."""
+    with np.errstate(over="ignore"):  # of a variance below 1e-308; larger scores could not be squared
+        return np.asarray(np.minimum((counts - mean) ** 2 / variance, 1e150), dtype=np.float64)
 
 
 def count_sum_tails(pmf: Floats, terms: int, observed: int) -> tuple[float, float]:
