@@ -121,7 +121,8 @@ def test_a_recording_is_itself():
 def test_masks_are_taken_as_masks(dtype):
     given = (np.random.default_rng(0).random((4, 6)) >= 0.5).astype(dtype)
     recording = ds.Recording.of(given, p=0.5, source="here")
-    assert fields(recording) == fields(ds.Recording.from_masks(given, 0.5, "here"))
+    written = str(given.dtype) if given.dtype.kind == "f" else None  # may be outputs that were never scaled
+    assert fields(recording) == fields(ds.Recording.from_masks(given, 0.5, "here")) | {"dtype": written}
     assert ds.Recording.of(list(given)).trials == ds.Recording.of(iter(given)).trials == 4
 
 

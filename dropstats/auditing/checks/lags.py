@@ -74,7 +74,7 @@ def _seen(case: Case, level: float) -> float:
         mean, variance, most = calls * float(one.mean()), calls * float(one.var()), calls * float(np.sum(law.rates))
         # both halves have the masks in common, and with them what is not the rates' own: how many each mask drops
         own = calls * float(np.sum((law.rates * (1 - law.rates)) ** 2))
-        tries = min(tries, 1 + own / max(variance, own))
+        tries = min(tries, 1 + own / max(variance, own, 1e-300))  # of rates below 1e-150 both are 0
     seen = nulls.detectable_correlation(mean, variance, most, level, tries)
     if case.mask_effect == 1:
         return seen
