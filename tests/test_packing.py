@@ -179,6 +179,15 @@ def test_a_scale_that_changes_after_many_calls_is_several(later):
     assert str(recording.neuron_scales.tolist()) == str([np.nan if later == 2 else 1.25, 1.25, 3.0, 0.0])
 
 
+@pytest.mark.parametrize("slices", [8, 2**22])
+def test_neurons_of_several_scales_remain_so_whatever_comes_later(monkeypatch, slices):
+    monkeypatch.setattr(arrays, "SLICE", slices)
+    recorder = ds.Recorder()
+    for left in (1.25, 2.0, 1.25, 1.25, 0.0, 1.25):  # the first eight neurons fill a piece
+        recorder.add(np.repeat([left, 3.0], 8))
+    assert str(recorder.recording().neuron_scales.tolist()) == str([np.nan] * 8 + [3.0] * 8)
+
+
 def test_a_rate_for_each_neuron_gives_a_scale_for_each():
     rates = np.linspace(0.1, 0.6, 2000)
     kept = np.random.default_rng(0).random((50, 2000)) >= rates
