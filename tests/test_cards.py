@@ -11,6 +11,7 @@ from test_reports import model, streams, tensorflow
 
 import dropstats as ds
 from dropstats.counts import Bernoulli, Binomial, Count, PoissonBinomial, Scaled, Table
+from dropstats.recording import showing
 from dropstats.rendering import cards
 
 NASTY = '<b onclick="x">&\''
@@ -103,6 +104,38 @@ def test_the_card_of_a_recording():
     assert drawing is not None
     unknown = ds.Recording.from_outputs([[2.0, 0.0]], inputs=[[1.0, 0.0]])
     assert read(unknown._repr_html_())[0]["drop rate"] == "0, of 1 of 2 neurons"
+
+
+@pytest.mark.parametrize(("values", "become"), [
+    (None, None),
+    ([0], None),
+    ([1.5, 0], "1.5 (float64)"),
+    ([1.5, 1.5, 2, 2, 3], "1.5, 2, 3 (float64)"),
+    ([1.5, 1.5, 1.5, 2, 2, 3, 3, 4], "1.5, 2, 3 and others (float64)"),
+])  # fmt: skip
+def test_the_card_names_at_most_three_values_of_kept_ones(values, become):
+    recording = ds.Recording.from_masks([[1, 0]]) if values is None else ds.Recording.from_outputs([values])
+    facts, _ = read(recording._repr_html_())
+    assert facts.get("kept ones become") == become
+    assert facts["masks"] == f"1 of {recording.n} neurons"  # a shape of one number says no more than that
+
+
+@pytest.mark.parametrize(("room", "shown"), [(2**20, 60), (60 * 2, 60), (40 * 2 + 1, 40), (2, 1), (1, 1)])
+def test_the_picture_of_a_recording_is_the_histogram_of_what_there_is_room_for(monkeypatch, room, shown):
+    monkeypatch.setattr(showing, "_BYTES", room)  # 12 neurons take 2 bytes a mask
+    masks = np.random.default_rng(0).random((60, 12)) >= 0.3
+    facts, drawing = read(ds.Recording.from_masks(masks)._repr_html_())
+    assert facts["masks"] == "60 of 12 neurons"
+    assert facts["drop rate"] == f"{(~masks).mean():.6g}"
+    (path,) = [part.get("d") for part in drawing.iter() if part.get("class") == "seen-area"]
+    x, y = np.array([corner.split() for corner in path[1 : path.index("V")].split("L")], float).T
+    counts = np.bincount((~masks[:shown]).sum(axis=1))
+    counts = counts[np.flatnonzero(counts)[0] :]
+    middles = 2 + 236 * (np.arange(counts.size) + 0.5) / counts.size
+    heights = 70 - np.interp(middles, x, y)
+    np.testing.assert_allclose(heights / heights.max(), counts / counts.max(), atol=0.01)
+    first = "" if shown == 60 else f", the first {shown} of them"
+    assert drawing[0].text == f"How many neurons the masks drop{first}"
 
 
 @pytest.mark.parametrize("report", [tensorflow, streams, model])

@@ -1,5 +1,6 @@
 """Packed bits and the sums, parts and groups of a recording, held against the same on unpacked masks."""
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -177,6 +178,20 @@ def test_a_scale_that_changes_after_many_calls_is_several(later):
         recorder.add(np.zeros(4))
     recording = recorder.recording()
     assert str(recording.neuron_scales.tolist()) == str([np.nan if later == 2 else 1.25, 1.25, 3.0, 0.0])
+
+
+@pytest.mark.parametrize("slices", [8, 2**22])
+def test_the_scale_of_every_history_of_a_neuron(monkeypatch, slices):
+    monkeypatch.setattr(arrays, "SLICE", slices)
+    histories = sorted(itertools.product([0.0, 1.25, 2.0], repeat=5), key=lambda one: -len({*one} - {0.0}))
+    taken = [{*one} - {0.0} for one in histories]  # first the neurons of two values: they fill pieces of their own
+    expected = [np.nan if len(values) > 1 else max(values, default=0.0) for values in taken]
+    recorder = ds.Recorder()
+    for call in np.transpose(histories):
+        recorder.add(call)
+    for recording in (recorder.recording(), ds.Recording.from_outputs(np.transpose(histories))):
+        np.testing.assert_array_equal(recording.neuron_scales, expected)
+        assert not recording.neuron_scales.flags.writeable
 
 
 def test_a_rate_for_each_neuron_gives_a_scale_for_each():

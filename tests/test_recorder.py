@@ -44,6 +44,22 @@ def test_what_is_not_known_may_come_late():
     assert (recording.nans, recording.judged) == (1, 89)
 
 
+def test_values_are_counted_over_all_calls():
+    outputs = np.random.default_rng(0).permutation(2700).reshape(3, 900) + 1.5  # all different
+    outputs[:, :2] = np.inf, np.nan
+    recording = added(outputs)
+    assert (len(recording.scales), recording.distinct_scales) == (1000, 3 * 898 + 1)
+    assert (recording.infs, recording.nans, recording.judged) == (3, 3, 3 * 899)
+    assert sum(recording.scales.values()) + recording.other_scales == 3 * 899
+
+
+def test_integers_are_outputs_where_inputs_are_given():
+    inputs = np.array([[1, 2, 0], [4, 1, 2]])
+    recording = added(3 * inputs * [1, 0, 1], inputs)
+    assert recording.scales == {3.0: 3}
+    assert recording.known_masks().tolist() == (inputs != 0).tolist()
+
+
 def test_a_recording_does_not_change_when_calls_are_added():
     recorder = ds.Recorder()
     rows = np.random.default_rng(0).random((40, 13)) >= 0.5

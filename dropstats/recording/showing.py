@@ -41,4 +41,5 @@ def card(recording: Any) -> str:
     facts += [(name, f"{getattr(recording, name):,}") for name in readers.COUNTS if getattr(recording, name)]
     part = recording.calls(0, max(1, _BYTES // max(recording.packed.shape[1], 1)))
     panel = cards.of_counts(np.bincount(part.mask_drops())) if trials and n else None
-    return cards.card("Recording", facts, panel, "How many neurons the masks drop")
+    first = "" if part.trials == trials else f", the first {part.trials:,} of them"
+    return cards.card("Recording", facts, panel, f"How many neurons the masks drop{first}")

@@ -26,7 +26,7 @@ class Scales:
         self._counts: Counter[float] = Counter()
         self._distinct: Floats = np.empty(0)
         self._other = self._infinite = 0
-        # by the first column of a piece
+        # by the first column of a piece, from left to right
         self._taken: dict[int, _One | _Each] = {}
 
     def add(self, columns: slice, y: Any, kept: Bits) -> None:
@@ -56,7 +56,7 @@ class Scales:
     def _by_neuron(self) -> Floats | None:
         if len(self._counts) < 2:
             return None
-        each = np.concatenate([self._taken[start].each() for start in sorted(self._taken)])
+        each = np.concatenate([one.each() for one in self._taken.values()])
         each.flags.writeable = False
         return each if (np.nan_to_num(each) != 0).any() else None
 
