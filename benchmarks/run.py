@@ -477,8 +477,8 @@ def markdown(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
             "Of fast-poibin: from some 5,000 rates on its tails are lost: it multiplies by Fourier transforms, whose "
             "rounding error is 1e-16 of the largest probability; those of dropstats keep their digits. Below some "
             "20,000 rates it is faster. It is compiled, where dropstats multiplies by NumPy: of 200 rates that is some "
-            "60 calls, whose overhead alone takes longer than all of fast-poibin; of thousands of rates, exact products "
-            "need more multiplications than Fourier transforms.",
+            "60 calls, whose overhead alone takes longer than all of fast-poibin; of thousands of rates, exact "
+            "products need more multiplications than Fourier transforms.",
         ]
     return "\n".join(text) + "\n"
 
