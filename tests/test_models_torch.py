@@ -56,6 +56,31 @@ def mask_of(x, training, make):
     return make(x) if training else x
 
 
+# Progress
+
+
+def test_progress_is_shown_and_an_interrupt_leaves_the_model_as_it_was():
+    seen = []
+
+    def shown(items, stop=None, **options):
+        seen.append((options["desc"], options["total"]))
+        for index, item in enumerate(items):
+            if index == stop:
+                raise KeyboardInterrupt
+            yield item
+
+    assert audited(nn.Dropout(0.1), calls=8, progress=shown).sites
+    assert seen[:2] == [("passes in training mode", 8), ("auditing", 1)]
+    model = Around(nn.Dropout(0.1)).eval()
+    before = torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        ds.audit_model(model, torch.zeros(8, 16), calls=8, progress=lambda items, **options: shown(items, 3, **options))
+    assert not any(module.training for module in model.modules())
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(TypeError, match=r"progress must be True, False or a function .*; got 3"):
+        audited(nn.Dropout(0.1), progress=3)
+
+
 # Correct models
 
 

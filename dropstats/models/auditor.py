@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dropstats import _validate
+from dropstats import _progress, _validate
 from dropstats.laws import Law
 from dropstats.models import checks, frameworks, results
 from dropstats.models.report import ModelReport
@@ -23,6 +23,7 @@ def audit_model(
     false_alarm: float = 1e-3,
     neurons: int = NEURONS,
     evaluation: Callable[..., Any] | None = None,
+    progress: Any = None,
     **keywords: Any,
 ) -> ModelReport:
     """Test whether every dropout mask that a model draws follows the law that the model declares.
@@ -50,6 +51,9 @@ def audit_model(
     evaluation : callable, optional
         For a function of a JAX key: the function in evaluation mode, with the same arguments. Other models have modes
         of their own.
+    progress : bool or callable, optional
+        True shows a progress bar of what takes more than a second; a callable such as ``tqdm.notebook.tqdm`` shows one
+        of its own.
 
     Returns
     -------
@@ -59,10 +63,12 @@ def audit_model(
     Raises
     ------
     TypeError
-        If the model belongs to no known framework, or is a function that does not take a key and the inputs.
+        If the model belongs to no known framework, or is a function that does not take a key and the inputs, or
+        `progress` is no bool and cannot be called.
     ValueError
         If the model has no dropout, a site in `p` or `laws` does not exist, or the calls are too few.
     """
+    _progress.check(progress)
     found = frameworks.of(model)
     calls = _validate.integer(calls, "calls", minimum=2, maximum=2**31)
     false_alarm, neurons = _validate.open_probability(false_alarm, "false_alarm"), results.kept(neurons)
@@ -75,7 +81,7 @@ def audit_model(
         if passes.has_modes:
             passes.set_mode(True)
             declared = results.active(declared, found.declared(model))
-        for call in range(calls):
+        for call in _progress.shown(range(calls), calls, "passes in training mode", "pass", progress, 1):
             with _noted(f"in training mode, call {call + 1} of {calls}, on inputs of shape {passes.described()}"):
                 passes.run(sites, gradient=call == 0)
             if call == 0:
@@ -106,6 +112,7 @@ def audit_model(
         modeless="" if passes.has_modes else "a function has no modes: give evaluation=, the same in evaluation mode",
         again=again,
         seeds=seeds,
+        progress=progress,
     )
 
 

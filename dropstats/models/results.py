@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dropstats import _validate
+from dropstats import _progress, _validate
 from dropstats.laws import GaussianDropout, Law
 from dropstats.models import checks
 from dropstats.models.judging import Report, audit_share
@@ -39,6 +39,7 @@ def report(
     laws: Mapping[str, Law] | None,
     false_alarm: float,
     library: str = "",
+    progress: Any = None,
     **seen: Any,
 ) -> ModelReport:
     """Audit each site and make the checks across them."""
@@ -67,7 +68,8 @@ def report(
             noises[site] = GaussianDropout(rates[site])
     shares = len(recordings) + checks.SHARES
     noises |= laws
-    audits = {site: _site(named[site], one, noises.get(site), false_alarm, shares) for site, one in recordings.items()}
+    every = _progress.shown(recordings.items(), len(recordings), "auditing", "site", progress, 1)
+    audits = {site: _site(named[site], one, noises.get(site), false_alarm, shares) for site, one in every}
     asked = {site: one.asked(rates[site]) for site, one in named.items()}
     everything = checks.Seen(
         sites, named, recordings, declared, asked, scored={site: audits[site].results for site in audits}, **seen
