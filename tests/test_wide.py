@@ -12,6 +12,7 @@ from dropstats import Channels, DropBlock, FixedCount, Layer, Network
 from dropstats.counts import Binomial, Scaled, Sum, of_rates, point_mass, sums
 from dropstats.counts.multiples import MultiplesContour, SteppedRates
 from dropstats.counts.odds import Rates
+from dropstats.counts.parts import Core, part
 from dropstats.counts.wide import WideSum
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "sum_multiples.json").read_text())["cases"]
@@ -155,6 +156,9 @@ def test_many_counts_of_a_smooth_sum_at_once():
     k = np.floor(law.mean()) + np.arange(-40, 41) * 10**5
     found = law.logpmf(k)
     np.testing.assert_allclose(found, [law.logpmf(one) for one in k], rtol=1e-14, atol=1e-12)
+    ends = law.logpmf(np.concatenate([[0.0], k, [law.n, law.n + 1]]))
+    np.testing.assert_array_equal(ends[[0, -2, -1]], [law.logpmf(0), law.logpmf(law.n), -np.inf])
+    assert ends[0] == pytest.approx(10**12 * math.log(0.9) + 10**9 * math.log(0.8) + 10**8 * math.log(0.7), rel=1e-12)
     low = int(k[0])
     assert law.between(low, low + 2000) == pytest.approx(2001 * law.pmf(low + 1000), rel=1e-6)
 
@@ -170,6 +174,36 @@ def test_a_contour_is_only_followed_where_there_is_one_peak():
     assert not smooth((9_999, 10**4, 0.5), (10**4, 10**4, 0.5))
     # the second has peaks where the third has them, and the first is too narrow
     assert not smooth((1, 10, 0.5), (100, 10**10, 0.5), (200, 10**10, 0.5))
+
+
+def test_a_core_is_asked_only_between_tilts_under_which_it_has_one_peak():
+    terms = Scaled(Binomial(10**6, 0.5), 3), Scaled(Binomial(10**6, 0.5), 300)
+    core, mean = Core([part(term) for term in terms]), 1.515e8
+    assert core.step == 3
+    assert core.smooth(0.0, mean, mean + 3e5)
+    assert not core.smooth(0.0, mean, 2 * mean - 30)
+    assert not core.smooth(0.0, 30, mean)
+    assert core.smooth(0.0, 30, 30)  # one value is asked under the tilt alone
+    contour = MultiplesContour(
+        SteppedRates([1, 100], [Rates(np.array([0.5]), np.array([1e6]))] * 2)  # the same in units of three
+    )
+    low, high = contour.log_tails(np.array([-1.0, 0.0, contour.n - 1, contour.n]))
+    np.testing.assert_allclose(low, [-np.inf, 2e6 * math.log(0.5), 0, 0], rtol=1e-12)
+    np.testing.assert_allclose(high, [0, 0, 2e6 * math.log(0.5), -np.inf], rtol=1e-12)
+
+
+@pytest.mark.parametrize("theta", [-0.4, 0.0, 0.7])
+def test_a_table_among_the_terms_is_tilted_by_its_step(theta):
+    term, k = part(Scaled(BLOCKS, 3)), np.arange(BLOCKS.n + 1.0)
+    weights = BLOCKS.pmf(k) * np.exp(3 * theta * k)
+    weights /= weights.sum()
+    mean = weights @ k
+    np.testing.assert_allclose(term.moments(theta), [mean, weights @ (k - mean) ** 2], rtol=1e-12)
+    likely = k[weights >= math.exp(-4)]
+    assert term.window(theta, 4.0) == (likely[0], likely[-1])
+    assert term.window(theta, 800.0) == (0, BLOCKS.n)
+    assert term.whole(term.window(theta, 800.0))
+    assert term.log_mode(theta)[0] == k[np.argmax(weights)]
 
 
 def test_a_question_of_too_many_terms_is_refused(monkeypatch):

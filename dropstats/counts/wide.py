@@ -76,7 +76,6 @@ class WideSum(Count):
     def __init__(self, counts: Iterable[Count]) -> None:
         self.counts = tuple(counts)
         super().__init__(sum(count.n for count in self.counts))
-        self._takes_numbers = True
         self._cores: dict[tuple[int, int], Core] = {}
 
     @cached_property
@@ -162,9 +161,7 @@ class WideSum(Count):
             return -math.inf
         at = -(-above // unit) if upward else above // unit
         if not first <= at <= last:
-            return 0.0 if upward is not None and (at < first) == upward else -math.inf
-        if upward is not None and at == (first if upward else last):
-            return 0.0
+            return -math.inf
         if at in (first, last):
             return math.fsum(each.term.log_end(at == last) for each in parts)
         theta = self._tilt(at)
