@@ -310,6 +310,13 @@ def test_the_code_of_streams_without_a_law_names_none():
 # --- Markdown -----------------------------------------------------------------------------------------------------
 
 
+def test_the_outcome_is_bold_with_all_that_fails():
+    masks = ds.Layer(200, 0.3).sample(100, rng=0)
+    masks[50:, ::2] = masks[:50, ::2]
+    heading = ds.audit(masks, p=0.2).to_markdown().splitlines()[0]
+    assert re.search(r": \*\*FAILED \(\w+(, \w+)+\)\*\*$", heading), heading
+
+
 def test_markdown_is_ready_to_paste():
     lines = tensorflow().to_markdown().splitlines()
     assert lines[0] == "### Audit of 512 masks of 1,024 neurons, p = 0.3: **FAILED (rate)**"

@@ -48,8 +48,9 @@ def plain(words: str) -> str:
 
 
 def _strong(outcome: str) -> str:
-    head, _, rest = outcome.partition(", ")
-    return f"**{plain(head)}**" + (f", {plain(rest)}" if rest else "")
+    head = re.match(r"\w+( \(.*?\))?", outcome)
+    end = head.end() if head else 0
+    return f"**{plain(outcome[:end])}**{plain(outcome[end:])}"
 
 
 def _about(data: Mapping[str, Any]) -> Iterable[str]:
