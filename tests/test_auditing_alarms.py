@@ -100,7 +100,7 @@ def test_false_alarms_where_rates_differ(law):
     check_alarms(law, (2, 30, 100), seed=4)
 
 
-@pytest.mark.parametrize("p", [0.02, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("p", [0.2, *(pytest.param(p, marks=pytest.mark.slow) for p in (0.02, 0.5, 0.9))])
 def test_false_alarms_of_groups(p):
     rng = np.random.default_rng(6)
     laws = (
@@ -206,7 +206,7 @@ def test_false_alarms_over_the_grid(false_alarm, repetitions):
 
 
 @pytest.mark.parametrize("p", [0.5, 0.2])
-@pytest.mark.parametrize(("trials", "n"), [(2, 3), (3, 2), (4, 2)])
+@pytest.mark.parametrize(("trials", "n"), [(2, 3), (3, 2), pytest.param(4, 2, marks=pytest.mark.slow)])
 def test_pvalues_are_valid_by_enumeration(trials, n, p):
     # all 2^(trials n) recordings with their probabilities: P(pvalue <= a) <= a for every a, for every test
     bits = (np.arange(2 ** (trials * n))[:, None] >> np.arange(trials * n)) & 1
