@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dropstats._numerics import log1mexp
 from dropstats.counts.contour import Contour, integrals
-from dropstats.counts.odds import Rates, compensated_sum, exact_products
+from dropstats.counts.odds import Rates, exact_dot
 
 Floats = NDArray[np.float64]
 
@@ -64,14 +64,7 @@ class SteppedRates(Rates):
     def mean(self) -> tuple[float, float]:
         """The mean as an unevaluated sum of two doubles."""
         numbers = np.concatenate([step * each.number for step, each in self])
-        products, errors = exact_products(numbers, np.concatenate([each.p for each in self.rates]))
-        high, low = compensated_sum(products)
-        low += float(errors.sum())
-        return high + low, low - ((high + low) - high)
-
-    def from_mean(self, k: Floats) -> Floats:
-        """Return k minus the mean."""
-        return (k - self.mean[0]) - self.mean[1]
+        return exact_dot(numbers, np.concatenate([each.p for each in self.rates]))
 
     def log_end(self, top: bool) -> float:
         """Return the log probability that none is dropped, or that all are."""

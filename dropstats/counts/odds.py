@@ -59,10 +59,7 @@ class Rates:
     @cached_property
     def mean(self) -> tuple[float, float]:
         """The mean as an unevaluated sum of two doubles."""
-        products, errors = exact_products(self.number, self.p)
-        high, low = compensated_sum(products)
-        low += float(errors.sum())
-        return high + low, low - ((high + low) - high)
+        return exact_dot(self.number, self.p)
 
     def from_mean(self, k: Floats) -> Floats:
         """Return k minus the mean."""
@@ -169,6 +166,14 @@ def compensated_sum(x: Floats) -> tuple[float, float]:
         of_b = x - a
         low += float(((a - (x - of_b)) + (b - of_b)).sum())
     return (float(x[0]) if x.size else 0.0), low
+
+
+def exact_dot(a: Floats, b: Floats) -> tuple[float, float]:
+    """Return the sum of products as an unevaluated sum of two doubles."""
+    products, errors = exact_products(a, b)
+    high, low = compensated_sum(products)
+    low += float(errors.sum())
+    return high + low, low - ((high + low) - high)
 
 
 def _halves(x: Floats) -> tuple[Floats, Floats]:
