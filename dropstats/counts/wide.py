@@ -36,7 +36,7 @@ _MOST, _TOGETHER = 2e8, 2**20
 _DEPTH, _DIGITS = 42.0, 35.0
 # Fewer counts than this are asked one by one.
 _FEW = 8
-# Terms of the series of the entropy, at most.
+# The terms of the entropy's series may be so large; then those of the next order are below 1e-9.
 _SMALL = 1e-6
 
 
