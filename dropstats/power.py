@@ -10,26 +10,26 @@ single binomial proportion using exact methods. The American Statistician 56, 14
 """
 
 import math
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import special
-from scipy.special import _ufuncs
+from scipy import optimize
 
 from dropstats import _validate, counts
 
-# The largest number of neurons: scipy's binomial quantiles, which give the critical counts, end just below 2^53.
+# The largest number of neurons, from which on neighbours might not be told apart in doubles.
 _MAX_NEURONS = 2**52
-# Sizes that are looked through at a time for the last one without the power.
-_BLOCK = 2**12
+# Teeth of the power that are looked through at most, which takes a second.
+_TEETH = 2**12
 
 
 def neurons_needed(p: float, shift: float, false_alarm: float = 0.01, power: float = 0.9) -> int:
     """Return how many neurons the rate test needs to detect a shift of p.
 
     It is the smallest N such that N and every larger number of neurons reach the power. The power is a sawtooth in N,
-    so that some smaller numbers may reach it too.
+    so that some smaller numbers may reach it too. Beyond 10^11 neurons the result may be larger than the smallest, by
+    a millionth at most.
 
     Parameters
     ----------
@@ -60,14 +60,9 @@ def neurons_needed(p: float, shift: float, false_alarm: float = 0.01, power: flo
     """
     p, other = _shifted(p, shift)
     tail, power = _errors(false_alarm, power)
-    high = _surely_enough(p, other, tail, power)
-    while high > 1:
-        sizes = np.arange(max(1, high - _BLOCK), high)
-        short = np.flatnonzero(_powers(sizes, p, other, tail) < power)
-        if short.size:
-            return int(sizes[short[-1]]) + 1
-        high = int(sizes[0])
-    return 1
+    if p > 0.5:  # count the kept instead: 1 - p is then not rounded
+        p, other = 1 - p, 1 - other
+    return _last_short(p, other, tail, power) + 1
 
 
 def detectable_shift(p: float, neurons: int, false_alarm: float = 0.01, power: float = 0.9, sign: int = 1) -> float:
@@ -106,14 +101,13 @@ def detectable_shift(p: float, neurons: int, false_alarm: float = 0.01, power: f
     tail, power = _errors(false_alarm, power)
     if sign not in (1, -1):
         raise ValueError(f"sign must be 1 or -1; got {sign!r}")
-    (critical,) = _critical(np.array([n]), p, tail, sign)
+    critical = _critical(n, p, tail, sign)
     if not 0 <= critical <= n:
         return sign * math.inf
-    if sign > 0:
-        other = float(special.betaincinv(critical, n - critical + 1, power))
-    else:
-        other = float(special.betainccinv(critical + 1, n - critical, power))
-    return other - p
+    other = optimize.brentq(
+        lambda other: _tail(critical, n, other, sign) - power, p, 0.5 + sign / 2, xtol=5e-324, rtol=1e-15
+    )
+    return float(other) - p
 
 
 def _errors(false_alarm: Any, power: Any) -> tuple[float, float]:
@@ -135,52 +129,98 @@ def _shifted(p: Any, shift: Any) -> tuple[float, float]:
     return p, float(p + shift)
 
 
-def _tail(k: Any, n: Any, p: float, sign: int) -> NDArray[np.float64]:
-    """Return P(X >= k) or, for sign -1, P(X <= k) of X ~ Bin(n, p); k beyond 0..n is allowed.
-
-    The incomplete beta function keeps a relative 1e-11 at n = 1e9, where neighbouring tails differ by 1e-4.
-    """
-    return counts.at_least(k, n, p) if sign > 0 else counts.at_most(k, n, p)
+def _log_tail(k: int, n: int, p: float, sign: int) -> float:
+    """Return log P(X >= k) or, for sign -1, log P(X <= k) of X ~ Bin(n, p); k beyond 0..n is allowed."""
+    law = counts.Binomial(n, p)
+    return float(law.logsf(k - 1) if sign > 0 else law.logcdf(k))
 
 
-def _critical(n: NDArray[Any], p: float, tail: float, sign: int) -> NDArray[np.float64]:
+def _tail(k: int, n: int, p: float, sign: int) -> float:
+    return math.exp(_log_tail(k, n, p, sign))
+
+
+def _critical(n: int, p: float, tail: float, sign: int) -> int:
     """Return the count nearest to n p at which the test alarms: n + 1, or -1, where none does."""
-    n = n.astype(np.float64)
-    if p in (0.0, 1.0):
-        # no count but n p can occur: the next one alarms
-        return np.clip(n * p + sign, -1, n + 1)
-    k = _ufuncs._binom_isf(tail, n, p) + 1 if sign > 0 else _ufuncs._binom_ppf(tail, n, p) - 1
-    k = np.clip(k, -1, n + 1)
-    # The quantile may be off by one where a tail is close to the bound.
-    for _ in range(2):
-        k = np.where(_tail(k, n, p, sign) > tail, k + sign, k)
-        k = np.where(_tail(k - sign, n, p, sign) <= tail, k - sign, k)
-    return np.asarray(k, np.float64)
+    law = counts.Binomial(n, p)
+    if sign > 0:
+        return int(law.isf(tail)) + 1
+    k = int(law.ppf(tail))
+    return k if law.cdf(k) <= tail else k - 1
 
 
-def _powers(n: NDArray[Any], p: float, other: float, tail: float, slack: int = 0) -> NDArray[np.float64]:
-    """Return the power at each size n, of a test that alarms `slack` counts later."""
+def _last_short(p: float, other: float, tail: float, power: float) -> int:
+    """Return the last size that lacks the power, or the size before a tooth that has it; for p of at most 1/2.
+
+    The power is a sawtooth: a tooth is made of the sizes that have one critical count. Along it the power rises where
+    alarms are from that count on, and falls where they are up to it.
+    """
     sign = 1 if other > p else -1
-    return _tail(_critical(n, p, tail, sign) + sign * slack, n.astype(np.float64), other, sign)
+
+    def short(n: int, critical: int) -> bool:
+        return _tail(critical, n, other, sign) < power
+
+    def first_with(critical: int, size: int, width: float) -> int:
+        """Return the first size with a critical count that `size` has, and a tooth about as wide as this."""
+
+        def reached(n: int) -> bool:
+            if sign > 0:
+                return _tail(critical - 1, n, p, sign) > tail
+            return _tail(critical, n, p, sign) <= tail
+
+        guess, step = max(size + 1 - round(min(width, size)), 1), 1
+        low, high = 0, size
+        if reached(guess):
+            high = guess
+            while high - step > 0 and reached(high - step):
+                high, step = high - step, 2 * step
+            low = max(high - step, 0)
+        else:
+            low = guess
+            while low + step < size and not reached(low + step):
+                low, step = low + step, 2 * step
+            high = min(low + step, size)
+        return bisect_left(range(high), True, lo=low + 1, key=reached)
+
+    following = _surely_enough(p, other, tail, power)
+    width = 1 / p if p else math.inf
+    for _ in range(_TEETH):
+        if following == 1:
+            return 0
+        critical = _critical(following - 1, p, tail, sign)
+        if sign < 0 and short(following - 1, critical):
+            return following - 1
+        first = first_with(critical, following - 1, width)
+        if sign > 0 and short(first, critical):
+            return bisect_left(range(following), True, lo=first, key=lambda n: not short(n, critical)) - 1
+        following, width = first, float(following - first)
+    return following - 1
 
 
 def _surely_enough(p: float, other: float, tail: float, power: float) -> int:
     """Return a size from which on the power is reached, not far above the smallest.
 
     Let x(n) be the real number at which the tail, continued to real counts, is `tail`. The test alarms from
-    ceil(x) <= x + 1 on, and the power of alarming from x + 1 on grows with n without teeth. So where a test that
-    alarms one count later has the power, every larger size has it.
+    ceil(x) <= x + 1 on, and the power of alarming from x + 1 on grows with n without teeth. So where that has the
+    power, every larger size has it. (For a smaller p it alarms up to floor(x) >= x - 1.) Logs of tails are concave, so
+    that interpolation between whole counts makes them too small: of the power that is safe, and x is off by less than
+    half a standard deviation's inverse, which is added.
     """
+    sign = 1 if other > p else -1
 
     def short(n: int) -> bool:
-        return bool(_powers(np.array([n], np.int64), p, other, tail, slack=1)[0] < power)
+        critical = _critical(n, p, tail, sign)
+        inner, outer = (_log_tail(k, n, p, sign) for k in (critical - sign, critical))
+        share = 1.0
+        if math.isfinite(outer):
+            share -= (math.log(tail) - outer) / (inner - outer)
+            share = min(share + 0.5 / math.sqrt(n * p * (1 - p)), 1.0)
+        near, far = (_log_tail(k, n, other, sign) for k in (critical, critical + sign))
+        log_power = far if share == 1 else (1 - share) * near + share * far
+        return log_power < math.log(power)
 
     low, high = 0, 1
     while short(high):
         low, high = high, 2 * high
         if high > _MAX_NEURONS:
             raise ValueError(f"a shift of {other - p:.3g} needs more than 2^52 neurons at p = {p!r} to be detected")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if short(middle) else (low, middle)
-    return high
+    return low + 1 + bisect_left(range(low + 1, high), True, key=lambda n: not short(n))

@@ -12,7 +12,7 @@ from scipy import stats
 
 from dropstats import Channels, Layer, Network
 from dropstats.counts import PoissonBinomial, convolution, of_rates, sums
-from dropstats.counts.odds import Rates, compensated_sum, merged, nodes
+from dropstats.counts.odds import Rates, compensated_sum, nodes
 
 CASES = json.loads((Path(__file__).parent / "reference" / "sum_large.json").read_text())["cases"]
 TIERS = ("direct", "windows", "contour")
@@ -202,13 +202,25 @@ def test_nodes_stand_for_many_rates():
     assert rates.mean[0] + rates.mean[1] == math.fsum(p * number)
 
 
+@pytest.mark.parametrize("theta", [-9.0, 9.0])
+def test_nodes_serve_around_the_circle_where_all_odds_are_away_from_0(monkeypatch, theta):
+    p = np.sort(np.random.default_rng(3).uniform(0.01, 0.97, 900))
+    rates, t = Rates(p, np.ones(p.size)), np.linspace(0.1, np.pi, 40)[None]
+    got = rates.log_phi(np.array([theta]), t, series=False)
+    monkeypatch.setattr("dropstats.counts.odds._AWAY", math.inf)
+    for mine, plain in zip(got, rates.log_phi(np.array([theta]), t, series=False), strict=True):
+        np.testing.assert_allclose(mine, plain, rtol=1e-13)
+    monkeypatch.setattr("dropstats.counts.odds._AWAY", -math.inf)  # shown to matter: nearer to 0 they err
+    near = rates.log_phi(np.array([theta / 9]), t, series=False)
+    monkeypatch.setattr("dropstats.counts.odds._AWAY", math.inf)
+    assert np.abs(near[1] - rates.log_phi(np.array([theta / 9]), t, series=False)[1]).max() > 1e-9
+
+
 @pytest.mark.parametrize("many", [False, True])
 def test_equal_rates_are_merged_and_empty_groups_left_out(many):
     pairs = [(0.4, 3), (0.2, 5), (0.4, 2), (0.1, 0), (0.0, 2), (0.2, 1)]
     rest = [(0.5 + i / 64, i) for i in range(20)] if many else []
     wanted = ((0.0, 2), (0.2, 6), (0.4, 5), *rest[1:])
-    assert merged([*rest, *pairs]) == wanted
-    assert merged(wanted) == wanted
     assert of_rates([*rest, *pairs]).parts == of_rates(wanted).parts == wanted
     each = np.repeat([p for p, _ in wanted], [n for _, n in wanted])
     k = np.arange(each.size + 1)

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 import dropstats as ds
+from dropstats import counts
 from dropstats.auditing import nulls
 
 REFERENCE = json.loads(Path(__file__).with_name("reference").joinpath("audit_reference.json").read_text())
@@ -94,9 +95,9 @@ def test_the_test_alarms_as_often_as_the_power_says():
     # 20,000 draws: the standard error of a frequency near 0.9 is 0.0021; a bound of four of them
     p, neurons = 0.1, 5000
     shift = ds.detectable_shift(p, neurons)
-    counts = np.random.default_rng(0).binomial(neurons, p + shift, 20_000)
+    drawn = np.random.default_rng(0).binomial(neurons, p + shift, 20_000)
     law = stats.binom(neurons, p)
-    pvalues = 2 * np.minimum(law.sf(counts - 1), law.cdf(counts))
+    pvalues = 2 * np.minimum(law.sf(drawn - 1), law.cdf(drawn))
     assert abs(np.mean(pvalues <= 0.01) - 0.9) < 0.0085
 
 
@@ -104,6 +105,41 @@ def test_very_many_neurons():
     needed = ds.neurons_needed(0.5, 0.0001, 1e-6)
     assert 952_706_875 < needed < 952_706_875 + 5 / 0.0001
     assert ds.detectable_shift(0.5, needed, 1e-6) <= 0.0001 < ds.detectable_shift(0.5, needed - 50_000, 1e-6)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.97])
+@pytest.mark.parametrize("neurons", [10**9, 10**12, 10**15, 2**52])
+def test_the_shift_that_very_many_neurons_detect_is_that_of_the_normal_law(p, neurons):
+    quantiles = stats.norm.isf(0.005) + stats.norm.isf(0.1)
+    normal = quantiles * math.sqrt(p * (1 - p) / neurons)
+    larger, smaller = ds.detectable_shift(p, neurons), -ds.detectable_shift(p, neurons, sign=-1)
+    skewness = (1 - 2 * p) / math.sqrt(neurons * p * (1 - p))
+    assert larger == pytest.approx(normal, rel=5 * abs(skewness) + 2e-5 / math.sqrt(neurons / 1e9))
+    # what is of the order of 1 / sqrt(n) has opposite signs on both sides, what is of the order of 1 / n has not
+    assert (larger + smaller) / 2 == pytest.approx(normal, rel=2e-5 / math.sqrt(neurons / 1e9))
+
+
+@pytest.mark.parametrize(("p", "shift"), [(0.1, 3e-5), (0.1, -3e-5), (0.4, 1e-4), (0.7, 1e-4), (0.999, -2e-6)])
+def test_the_last_size_without_the_power_among_many(p, shift):
+    needed = ds.neurons_needed(p, shift)
+    other, sign = p + shift, 1 if shift > 0 else -1
+
+    def power(n):
+        law, truth = counts.Binomial(n, p), counts.Binomial(n, other)
+        if sign > 0:
+            return float(truth.sf(law.isf(0.005)))
+        return float(truth.cdf(law.ppf(0.005) - 1))
+
+    assert power(needed - 1) < 0.9 <= min(power(n) for n in range(needed, needed + 2000))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_beyond_1e11_neurons_the_answer_is_not_far_above_the_smallest(sign, monkeypatch):
+    smallest = ds.neurons_needed(0.1, sign * 1e-5)
+    monkeypatch.setattr("dropstats.power._TEETH", 1)
+    bound = ds.neurons_needed(0.1, sign * 1e-5)
+    assert smallest <= bound < smallest + 2 / 1e-5
+    assert ds.detectable_shift(0.1, bound, sign=sign) * sign <= 1e-5
 
 
 @pytest.mark.parametrize(

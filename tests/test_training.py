@@ -12,7 +12,6 @@ from walk import compare, number, reference
 import dropstats as ds
 from dropstats import Layer, Network, Neuron, TrainingRun, passes_needed
 from dropstats.training import run as training_run
-from dropstats.training.longest_run import LongestRun
 
 DYNAMICS = reference("dynamics")
 # Chance that a check by simulation fails although all is right; seeds are fixed, so a failure is a bug.
@@ -355,7 +354,7 @@ def run_lengths(masks):
 
 @pytest.mark.parametrize(("p", "steps"), [(1 - 1e-4, 400_000), (1 - 1e-5, 300_000), (1 - 1e-7, 300_000)])
 def test_a_long_sum_as_an_integral(p, steps, monkeypatch):
-    law = LongestRun(((p, 1),), steps)
+    law = TrainingRun(Layer(1, p), steps).longest_run()
     integral = law._moments()
     monkeypatch.setattr("dropstats.training.longest_run._ADDED", 2**30)
     added = law._moments()
@@ -421,9 +420,9 @@ def test_contour_integral_by_recursion_over_all_masks(rates, steps):
 
 def test_contour_integral_up_to_every_mask():
     run = TrainingRun(Layer(13, 0.5), 2**13)
-    log = ds.training.subnetworks.log_all_distinct(run._pieces, 2**13)
+    log = ds.training.subnetworks.log_all_distinct(run._rates, 2**13)
     assert log == pytest.approx(math.lgamma(2**13 + 1) - 2**13 * 13 * math.log(2), rel=1e-12)
-    near = ds.training.subnetworks.log_all_distinct(run._pieces, 2**13 - 1)
+    near = ds.training.subnetworks.log_all_distinct(run._rates, 2**13 - 1)
     # one mask fewer: N! / N^(N-1) = N times as probable
     assert near - log == pytest.approx(13 * math.log(2), rel=1e-6)
     assert TrainingRun(Layer(13, 0.5), 2**13 + 1).prob_all_distinct == 0
@@ -832,3 +831,29 @@ def test_longest_run_of_many_rates_by_nodes(monkeypatch, low, high, steps):
     np.testing.assert_allclose(by_nodes, of_any._log_below(k), rtol=2e-14)
     wrong = TrainingRun(Layer(rates.size, rates * (1 + 1e-9)), steps).longest_run_of_any()
     assert not np.allclose(by_nodes[3:], wrong._log_below(k)[3:], rtol=1e-12, atol=0)
+
+
+def test_answers_are_values_that_compare_by_rates():
+    law = Layer(4, [0.5, 0.2, 0.5, 0.2])
+    wait, same = TrainingRun(law, 9).steps_until_all(), TrainingRun(Network(Layer(2, 0.2), Layer(2, 0.5)), 9)
+    assert wait == same.steps_until_all()
+    assert hash(wait) == hash(same.steps_until_all())
+    assert wait != same.steps_until_all("kept")
+    assert wait != TrainingRun(Layer(4, 0.5), 9).steps_until_all()
+    assert wait != 1
+    assert TrainingRun(law, 9).longest_run_of_any() == same.longest_run_of_any()
+    assert repr(wait) == "WaitingTime(rates=((0.2, 2), (0.5, 2)), what='dropped')"
+    many = TrainingRun(Layer(1000, np.linspace(0.1, 0.9, 1000)), 9)
+    assert repr(many.longest_run_of_any()) == "LongestRun(rates=(1000 rates of 1000 neurons), steps=9)"
+
+
+def test_sums_over_many_rates_against_sums_one_by_one():
+    p = np.linspace(0.01, 0.4, 4001)
+    run, few = TrainingRun(Layer(p.size, p), 20), [TrainingRun(Layer(1, rate), 20) for rate in p[::1000]]
+    assert run.never_dropped.mean() == pytest.approx(math.fsum((1 - p) ** 20), rel=1e-13)
+    assert run.never_kept.mean() == pytest.approx(math.fsum(p**20), rel=1e-13)
+    assert run.any_never_kept == pytest.approx(-math.expm1(math.fsum(np.log1p(-(p**20)))), rel=1e-13)
+    assert run.hamming.mean() == pytest.approx(math.fsum(2 * p * (1 - p)), rel=1e-14)
+    assert [each.any_never_dropped for each in few] == pytest.approx((1 - p[::1000]) ** 20, rel=1e-13)
+    assert run.law.log_prob_equal == pytest.approx(math.fsum(np.log1p(-2 * p * (1 - p))), rel=1e-13)
+    assert run.law.entropy_bits() == pytest.approx(math.fsum(stats.entropy([p, 1 - p], base=2)), rel=1e-13)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from dropstats.counts.coverage import squares
     from dropstats.counts.frozen import Count, Mirror
     from dropstats.counts.incomplete_beta import at_least, at_most, binomial_interval, binomial_tails
-    from dropstats.counts.odds import merged, nodes
-    from dropstats.counts.sums import PoissonBinomial, Sum, add, of_each, of_rates
+    from dropstats.counts.odds import nodes
+    from dropstats.counts.sums import PoissonBinomial, Sum, add, of_each, of_groups, of_rates
     from dropstats.counts.table import Scaled, Table, hypergeometric, point_mass
 
 __all__ = [
@@ -30,9 +30,9 @@ __all__ = [
     "binomial_interval",
     "binomial_tails",
     "hypergeometric",
-    "merged",
     "nodes",
     "of_each",
+    "of_groups",
     "of_rates",
     "point_mass",
     "squares",
@@ -43,8 +43,8 @@ _NAMES = {
     "coverage": ("squares",),
     "frozen": ("Count", "Mirror"),
     "incomplete_beta": ("at_least", "at_most", "binomial_interval", "binomial_tails"),
-    "odds": ("merged", "nodes"),
-    "sums": ("PoissonBinomial", "Sum", "add", "of_each", "of_rates"),
+    "odds": ("nodes",),
+    "sums": ("PoissonBinomial", "Sum", "add", "of_each", "of_groups", "of_rates"),
     "table": ("Scaled", "Table", "hypergeometric", "point_mass"),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}

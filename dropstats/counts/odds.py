@@ -1,9 +1,8 @@
 """Sums over many unlike rates: of tilted means, variances, and logs of characteristic functions."""
 
 import math
-from collections.abc import Iterable
 from functools import cached_property
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,10 @@ Floats = NDArray[np.float64]
 
 # Sums over more rates than this are had from nodes.
 _MANY = 400
-# Up to this many pairs (p, n) are merged one by one.
-_FEW_PAIRS = 16
 # Nodes for each unit of the log odds.
 _NODES = 16
+# Distance of log odds from 0 from which on nodes serve for all t: 1.9, and the width of a unit.
+_AWAY = 2.9
 # Rates, and entries of an array, at a time.
 _RATES, _ENTRIES = 2**16, 2**21
 
@@ -67,7 +66,7 @@ class Rates:
 
     def log_end(self, top: bool) -> float:
         """Return the log probability that none is dropped, or that all are."""
-        return math.fsum((self.number * (np.log(self.p) if top else np.log1p(-self.p))).tolist())
+        return exact_sum(self.number * (np.log(self.p) if top else np.log1p(-self.p)))
 
     def curvature(self, theta: Floats) -> Floats:
         """Return the variance under tilts."""
@@ -89,8 +88,9 @@ class Rates:
         x = p sin t / (1 - 2 p sin^2(t / 2)), and -p (t - sin t) + 2 p x sin^2(t / 2) - (x - atan x), where what is left
         of the leading terms is of their own order; for p > 1/2 it is that of 1 - p with its sign changed.
         """
-        # next to pi the function has singularities, and nodes do not serve
-        odds, weights = (self._nodes, self._weights) if series else (self.odds, self.number)
+        # next to t = pi the function has singularities about a log odds of 0, and nodes do not serve there
+        away = max(float(-self.largest - theta.max()), float(self.least + theta.min()))
+        odds, weights = (self._nodes, self._weights) if series or away > _AWAY else (self.odds, self.number)
         log, angle = np.zeros(t.shape), np.zeros(t.shape)
         half = 2 * np.sin(t / 2)[..., None] ** 2
         sine, excess = np.sin(t)[..., None], _less_sine(t)[..., None]
@@ -168,6 +168,11 @@ def compensated_sum(x: Floats) -> tuple[float, float]:
     return (float(x[0]) if x.size else 0.0), low
 
 
+def exact_sum(x: Floats) -> float:
+    """Return the sum, next to the double that is nearest to it."""
+    return math.fsum(x.tolist()) if x.size <= _MANY else sum(compensated_sum(x))
+
+
 def exact_dot(a: Floats, b: Floats) -> tuple[float, float]:
     """Return the sum of products as an unevaluated sum of two doubles."""
     products, errors = exact_products(a, b)
@@ -206,28 +211,10 @@ def _less_arctan(x: Floats) -> Floats:
     return x * square * series
 
 
-def merged(parts: Iterable[tuple[float, int]]) -> tuple[tuple[float, int], ...]:
-    """Return pairs (p, n) with each p once, rising, and without those of no neurons."""
-    pairs = list(parts)
-    if all(a < b for (a, _), (b, _) in pairwise(pairs)) and all(n for _, n in pairs):
-        return tuple(pairs)
-    if len(pairs) > _FEW_PAIRS:
-        p, number = gathered(*columns(pairs))
-        return tuple(zip(p.tolist(), number.astype(np.int64).tolist(), strict=True))
-    together: dict[float, int] = {}
-    for rate, n in pairs:
-        together[rate] = together.get(rate, 0) + n
-    return tuple(sorted((rate, n) for rate, n in together.items() if n))
-
-
-def columns(pairs: list[tuple[float, int]]) -> tuple[Floats, Floats]:
-    """Return the probabilities and the numbers of neurons of pairs (p, n), at least one."""
-    p, number = (np.array(x, dtype=np.float64) for x in zip(*pairs, strict=True))
-    return p, number
-
-
-def gathered(p: Floats, number: Floats) -> tuple[Floats, Floats]:
+def gathered(p: Floats, number: NDArray[Any]) -> tuple[Floats, Floats]:
     """Return the different probabilities, rising, and how many neurons have each; those of none are left out."""
+    if (p[1:] > p[:-1]).all() and (number > 0).all():
+        return p, np.asarray(number, dtype=np.float64)
     values, where = np.unique(p, return_inverse=True)
     together = np.bincount(where, number, minlength=values.size)
     some = together > 0

@@ -14,7 +14,7 @@ from dropstats.counts.binomial import Binomial
 from dropstats.counts.contour import LEAST_SD, Contour
 from dropstats.counts.convolution import Pmf, convolve, product, scaled, trim, work
 from dropstats.counts.frozen import Count
-from dropstats.counts.odds import Rates, columns, gathered, merged
+from dropstats.counts.odds import Rates, exact_sum, gathered
 from dropstats.counts.table import LOG_FLOOR, Logs, Scaled, Table, Tabulated, log_sums
 from dropstats.counts.terms import Binomials, Counted, Term, tilt
 from dropstats.counts.wide import wide
@@ -235,11 +235,11 @@ class PoissonBinomial(Sum):
         p, q = self.p, 1 - self.p
         each = self.number * p * q
         terms = self.number * p, each, each * (q - p), each * (1 - 6 * p * q)
-        first, second, third, fourth = (math.fsum(term.tolist()) for term in terms)
+        first, second, third, fourth = map(exact_sum, terms)
         return first, second, third, fourth
 
     def _mean_kept(self) -> float:
-        return math.fsum((self.number * (1 - self.p)).tolist())
+        return exact_sum(self.number * (1 - self.p))
 
     def entropy(self) -> Any:
         """Shannon entropy of the count, in nats.
@@ -315,28 +315,28 @@ def tabulate(count: Count) -> Table:
 def of_rates(parts: Iterable[tuple[float, int]]) -> Count:
     """Return the law of the number dropped, from pairs (p, n) of groups of neurons that share a probability."""
     pairs = list(parts)
-    if len(pairs) > _ADDED_VARIATES:
-        return of_groups(*gathered(*columns(pairs)))
-    groups = merged(pairs)
-    if len(groups) == 1:  # of any number of neurons, also beyond 2^53
-        return Binomial(groups[0][1], groups[0][0])
-    return of_groups(*np.array(groups).T) if groups else Binomial(0, pairs[0][0] if pairs else 0.0)
+    if len({p for p, _ in pairs}) <= 1:  # of any number of neurons, also beyond 2^53
+        return Binomial(sum(n for _, n in pairs), pairs[0][0] if pairs else 0.0)
+    return of_groups(*(np.array(column, dtype=np.float64) for column in zip(*pairs, strict=True)))
+
+
+def of_groups(p: Floats, number: NDArray[Any]) -> Count:
+    """Return the same from probabilities, some perhaps equal, and the numbers of neurons of each."""
+    each, numbers = gathered(p, number)
+    if each.size > 1:
+        return PoissonBinomial(each, numbers)
+    return Binomial(int(numbers.sum()), float(each[0]) if each.size else float(p[0]) if p.size else 0.0)
 
 
 def of_each(rates: Floats, times: int = 1) -> Count:
-    """Return the same from the drop probability of each neuron, of so many masks."""
+    """Return the same from the drop probability of each neuron, of so many masks; of a view of one by looking at it."""
+    if rates.strides == (0,):
+        return of_rates((float(p), rates.size * times) for p in rates[:1])
     p = np.sort(rates)
     if (p[1:] != p[:-1]).all():
         return of_groups(p, np.full(p.size, times))
     p, number = np.unique(p, return_counts=True)
     return of_groups(p, number * times)
-
-
-def of_groups(p: Floats, number: NDArray[Any]) -> Count:
-    """Return the same from probabilities that are all different and rise, and the numbers of neurons of each."""
-    if p.size == 1:
-        return Binomial(int(number[0]), float(p[0]))
-    return PoissonBinomial(p, number.astype(np.float64)) if p.size else Binomial(0, 0.0)
 
 
 def _groups(counts: "Iterable[Binomial | PoissonBinomial]") -> tuple[Floats, Floats]:

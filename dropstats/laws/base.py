@@ -1,8 +1,6 @@
 """Methods that every law of dropout masks has."""
 
 import dataclasses
-import math
-from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -291,12 +289,11 @@ class LawMethods:
     @cached_property
     def log_prob_equal(self) -> float:
         """Natural log of the probability that two independent masks are equal, or an upper bound."""
-        of = self._rate_counts() if self.apart is None else rate_counts(self.rates[self.apart])
-        # p^2 + q^2 = 1 - 2 p q
-        return math.fsum(number * math.log1p(-2 * p * (1 - p)) for p, number in of)
+        p, number = self._rate_counts() if self.apart is None else rate_counts(self.rates[self.apart])
+        return float(number @ np.log1p(-2 * p * (1 - p)))  # p^2 + q^2 = 1 - 2 p q
 
-    def _rate_counts(self) -> Iterator[tuple[float, int]]:
-        """Yield the rates that occur, each with its number of neurons."""
+    def _rate_counts(self) -> tuple[Floats, Ints]:
+        """Return the rates that occur, some perhaps twice, and how many neurons have each."""
         return rate_counts(self.rates)
 
     def total(self, masks: int) -> "Count | None":
@@ -311,9 +308,7 @@ class LawMethods:
         from dropstats import counts
 
         if self.independent:
-            if self.rates.strides != (0,):
-                return counts.of_each(self.rates, masks)
-            return counts.of_rates((p, number * masks) for p, number in self._rate_counts())
+            return counts.of_each(self.rates, masks)
         return self.dropped if masks == 1 and self.has_counts else None
 
     def shared(self, pairs: int = 1) -> "Count | None":
@@ -330,9 +325,8 @@ class LawMethods:
         from dropstats import counts
 
         if self.independent:
-            if self.rates.strides != (0,):
-                return counts.of_each(self.rates**2, pairs)
-            return counts.of_rates((p * p, number * pairs) for p, number in self._rate_counts())
+            square = self.rates[:1] ** 2 if self.rates.strides == (0,) else self.rates**2
+            return counts.of_each(np.broadcast_to(square, self.rates.shape), pairs)
         return None
 
     @cached_property
@@ -378,13 +372,11 @@ class LawMethods:
 Law = LawMethods
 
 
-def rate_counts(rates: Floats) -> Iterator[tuple[float, int]]:
-    """Yield the rates that occur, each with its number of neurons; of a view of one rate without looking at all."""
+def rate_counts(rates: Floats) -> tuple[Floats, Ints]:
+    """Return the different rates, rising, and how many neurons have each; of a view of one rate looking at that."""
     if rates.strides == (0,):
-        yield from ((rate, rates.shape[0]) for rate in rates[:1].tolist())
-    else:
-        values, occurrences = np.unique(rates, return_counts=True)
-        yield from zip(values.tolist(), occurrences.tolist(), strict=True)
+        return rates[:1], np.full(rates[:1].shape, rates.shape[0])
+    return np.unique(rates, return_counts=True)
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:

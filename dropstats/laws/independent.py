@@ -38,8 +38,7 @@ class Independent(LawMethods):
         """Number of dropped neurons, as a frozen scipy distribution."""
         from dropstats import counts
 
-        rates = self.rates
-        return counts.of_rates(self._rate_counts()) if rates.strides == (0,) else counts.of_each(rates)
+        return counts.of_each(self.rates)
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
         """Return independent masks.
@@ -68,12 +67,16 @@ class Independent(LawMethods):
 
     def entropy_bits(self) -> float:
         """Return the Shannon entropy of a mask, in bits: the sum of h(p) = -p log2 p - q log2 q over neurons."""
-        return float(sum(n * _neuron_entropy_bits(p) for p, n in self._rate_counts()))
+        p, number = self._rate_counts()
+        inside = (p > 0) & (p < 1)
+        p, number = p[inside], number[inside]
+        return 0.0 - float(number @ (p * np.log(p) + (1 - p) * np.log1p(-p))) / math.log(2)
 
     @property
     def log2_subnetworks(self) -> int:
         """Base-2 logarithm of the number of masks that can occur: the number of neurons with 0 < p < 1."""
-        return sum(n for p, n in self._rate_counts() if 0 < p < 1)
+        p, number = self._rate_counts()
+        return int(number[(p > 0) & (p < 1)].sum())
 
     def _covariance(self, i: Ints, j: Ints) -> Floats:
         p = self.rates[i]
@@ -87,7 +90,3 @@ def drop_counts(law: Any, size: int, generator: np.random.Generator) -> tuple[In
     """
     by_rates = getattr(type(law), "sample", None) is Independent.sample
     return bits.count_drops(law.rates, size, generator) if by_rates else None
-
-
-def _neuron_entropy_bits(p: float) -> float:
-    return 0.0 if p in (0.0, 1.0) else -(p * math.log(p) + (1 - p) * math.log1p(-p)) / math.log(2)

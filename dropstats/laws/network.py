@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dropstats import _validate
-from dropstats.laws.base import Floats, Ints, Law, LawMethods, Masks, frozen, sampling
+from dropstats.laws.base import Floats, Ints, Law, LawMethods, Masks, frozen, rate_counts, sampling
 from dropstats.laws.foreign import law_like
 
 if TYPE_CHECKING:
@@ -203,9 +203,10 @@ class Network(LawMethods):
             else:
                 yield law
 
-    def _rate_counts(self) -> Iterator[tuple[float, int]]:
-        for law in self.parts:
-            yield from law._rate_counts()
+    def _rate_counts(self) -> tuple[Floats, Ints]:
+        rates = [law._rate_counts() for law in self.parts] or [rate_counts(np.zeros(0))]
+        p, number = map(np.concatenate, zip(*rates, strict=True))
+        return p, number
 
     def _covariance(self, i: Ints, j: Ints) -> Floats:
         out = np.zeros(i.shape)

@@ -170,15 +170,14 @@ class Dispersion:
         self._words = -(-looked_at // WORD)
         looked_at = min(null.size, self._words * WORD)
         rates = null.rates[:looked_at]
-        known = list(rate_counts(rates))
-        self._mean = math.fsum(m * p for p, m in known)
-        self._variance = math.fsum(m * p * (1 - p) for p, m in known)
+        p, number = rate_counts(rates)
+        self._mean, self._variance = float(number @ p), float(number @ (p * (1 - p)))
         self.sums = np.zeros(3)  # masks, sum of z^2, sum of z^2 cut off
         self.rows = self.sums[None]
         if self._variance < _LEAST_VARIANCE:
             self._variance = 0.0
             return
-        law, sd = counts.of_rates(known), math.sqrt(self._variance)
+        law, sd = counts.of_each(rates), math.sqrt(self._variance)
         low, high = self._mean - _REACH * (sd + 1), self._mean + _REACH * (sd + 1)
         number = np.arange(max(0, math.floor(low)), min(looked_at, math.ceil(high)) + 1)
         square = (number - self._mean) ** 2 / self._variance

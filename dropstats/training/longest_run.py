@@ -13,7 +13,8 @@ from scipy.special import expit
 
 from dropstats import _numerics, _progress, counts
 from dropstats.training.interpolation import interpolant
-from dropstats.training.times import CHUNK, LOG_NOTHING, MANY_RATES, Pieces, Steps
+from dropstats.training.rate_counts import RateCounts
+from dropstats.training.times import CHUNK, LOG_NOTHING, MANY_RATES, Steps
 
 Array = NDArray[np.float64]
 Tails = Callable[[Array], tuple[Array, Array]]
@@ -42,26 +43,17 @@ class LongestRun(Steps):
     section XIII.7).
     """
 
-    pieces: Pieces
+    rates: RateCounts
     steps: int
     progress: Any = field(default=None, compare=False, repr=False)
 
     @cached_property
-    def _rates(self) -> tuple[Array, Array]:
-        """The drop probabilities in increasing order, and how many neurons have each."""
-        if not self.pieces:
-            return np.zeros(0), np.zeros(0)
-        p, number = (np.array(column, dtype=np.float64) for column in zip(*self.pieces, strict=True))
-        order = slice(None) if (p[1:] >= p[:-1]).all() else np.argsort(p)
-        return p[order], number[order]
-
-    @cached_property
     def _log_odds(self) -> Array:
         with np.errstate(divide="ignore"):
-            return np.asarray(np.log(self._rates[0]) - np.log1p(-self._rates[0]))
+            return np.asarray(np.log(self.rates.p) - np.log1p(-self.rates.p))
 
     def _end(self) -> float:
-        return float(self.steps) if self._rates[0].max(initial=0.0) > 0 else 0.0
+        return float(self.steps) if self.rates.p.max(initial=0.0) > 0 else 0.0
 
     def _tails(self, k: Array) -> tuple[Array, Array]:
         log_below = self._log_below(k)
@@ -70,7 +62,7 @@ class LongestRun(Steps):
     def _log_below(self, k: Array) -> Array:
         """log P(L < k), the sum over neurons, for k >= 0; some lengths and rates at a time."""
         result, order = np.zeros(k.shape), np.argsort(k)
-        start, p = 0, self._rates[0]
+        start, p = 0, self.rates.p
         while start < k.size:
             columns = max(1, CHUNK // max(p.size, 1))
             if p.size > MANY_RATES:  # of lengths up to twice the least the same nodes will do
@@ -96,7 +88,7 @@ class LongestRun(Steps):
         log odds, whose derivative of log p is q.
         """
         first = self._first_that_matters(float(k[0]))
-        p, number = (x[first:] for x in self._rates)
+        p, number = self.rates.p[first:], self.rates.number[first:]
         if p.size <= MANY_RATES or p[0] == 0 or p[-1] > _NEAR_1:
             return p, number
         odds = self._log_odds[first:]
@@ -111,21 +103,21 @@ class LongestRun(Steps):
 
         The largest rate r reaches k with probability r^k at least, all n neurons of rate p with n (T + 1) p^k at most.
         """
-        p, number = self._rates
+        p, number = self.rates.p, self.rates.number
         if k <= 0 or not p.size or p[-1] == 0:
             return 0
         behind = (math.log(float(number.sum()) * (self.steps + 1)) + 18 * math.log(10)) / k
         return int(np.searchsorted(p, p[-1] * math.exp(-behind)))
 
     def _moments(self) -> tuple[float, float]:
-        top, total = float(self._rates[0].max(initial=0.0)), float(self._rates[1].sum())
+        top, total = float(self.rates.p.max(initial=0.0)), float(self.rates.number.sum())
         if not total or top == 0:
             return 0.0, 0.0
         if top == 1:
             return float(self.steps), 0.0
         reach = (math.log(total) + math.log(self.steps + 1) + LOG_NOTHING) / -math.log(top)
         last = min(self.steps, math.ceil(reach) + 1)
-        tails = self._tails if len(self.pieces) <= _FEW_RATES else self._interpolated(last)
+        tails = self._tails if len(self.rates) <= _FEW_RATES else self._interpolated(last)
         mean = self._sum(tails, last, last, lambda k, below, reaching: reaching)
         centre = math.floor(mean)
 

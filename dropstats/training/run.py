@@ -15,7 +15,8 @@ from dropstats.laws import Law
 from dropstats.laws.foreign import independent_law
 from dropstats.training import subnetworks
 from dropstats.training.longest_run import LongestRun
-from dropstats.training.times import MANY_RATES, WaitingTime, log_rates
+from dropstats.training.rate_counts import RateCounts
+from dropstats.training.times import MANY_RATES, WaitingTime
 
 Array = NDArray[np.float64]
 
@@ -67,19 +68,17 @@ class TrainingRun:
         object.__setattr__(self, "steps", _validate.integer(steps, "steps", minimum=1, maximum=_validate.MAX_NEURONS))
 
     @cached_property
-    def _pieces(self) -> tuple[tuple[float, int], ...]:
-        """The different drop probabilities, in increasing order, and how many neurons have each."""
-        return counts.merged(self.law._rate_counts())
+    def _rates(self) -> RateCounts:
+        return RateCounts(*self.law._rate_counts())
 
     def _rate(self, neuron: int | None) -> float:
         """Drop probability of one neuron, or of any where all are equal."""
-        if not self._pieces:
+        if not len(self._rates):
             raise ValueError("the law has no neurons")
         if neuron is None:
-            if len(self._pieces) > 1:
-                rates = len(self._pieces)
+            if (rates := len(self._rates)) > 1:
                 raise ValueError(f"neuron= must say which one: the law's neurons have {rates} different rates")
-            return self._pieces[0][0]
+            return float(self._rates.p[0])
         return float(self.law.rates[_validate.integer(neuron, "neuron", minimum=0, maximum=self.law.n - 1)])
 
     # --- never dropped, never kept -------------------------------------------------------------------------------
@@ -119,12 +118,14 @@ class TrainingRun:
         """Number of neurons that are never kept, as a frozen scipy distribution."""
         return self._never(dropped=True)
 
-    def _log_never(self, *, dropped: bool) -> list[tuple[float, int]]:
+    def _log_always(self, *, dropped: bool) -> Array:
         """Log-probability of a neuron of each rate to be always dropped, or always kept."""
-        return [(self.steps * log_rates(p)[0 if dropped else 1], number) for p, number in self._pieces]
+        with np.errstate(divide="ignore"):
+            return np.asarray(self.steps * (np.log(self._rates.p) if dropped else np.log1p(-self._rates.p)))
 
     def _never(self, *, dropped: bool) -> counts.Count:
-        return counts.of_rates([(math.exp(log), number) for log, number in self._log_never(dropped=dropped)])
+        with np.errstate(under="ignore"):
+            return counts.of_groups(np.exp(self._log_always(dropped=dropped)), self._rates.number)
 
     @property
     def any_never_dropped(self) -> float:
@@ -137,8 +138,8 @@ class TrainingRun:
         return self._any_never(dropped=True)
 
     def _any_never(self, *, dropped: bool) -> float:
-        none = math.fsum(number * float(log1mexp(np.array(log))) for log, number in self._log_never(dropped=dropped))
-        return 0.0 - math.expm1(none)  # 0.0, not -0.0, where nothing is left
+        none = self._rates.number @ log1mexp(self._log_always(dropped=dropped))
+        return 0.0 - math.expm1(float(none))  # 0.0, not -0.0, where nothing is left
 
     def steps_until_all(self, what: Literal["dropped", "kept", "both"] = "dropped") -> WaitingTime:
         """Return the distribution of the first step by which every neuron has been dropped (or kept, or both).
@@ -166,7 +167,7 @@ class TrainingRun:
         """
         if what not in ("dropped", "kept", "both"):
             raise ValueError(f"what must be 'dropped', 'kept' or 'both'; got {what!r}")
-        return WaitingTime(self._pieces, what, self.progress)
+        return WaitingTime(self._rates, what, self.progress)
 
     # --- runs ----------------------------------------------------------------------------------------------------
 
@@ -185,7 +186,8 @@ class TrainingRun:
         >>> round(run.sf(19), 6)        # of a run of 20 or more
         0.379254
         """
-        return LongestRun(((self._rate(neuron), 1),), self.steps, self.progress)
+        rate = RateCounts(np.array([self._rate(neuron)]), np.array([1]))
+        return LongestRun(rate, self.steps, self.progress)
 
     def longest_run_of_any(self) -> LongestRun:
         """Return the distribution of the longest run of consecutive drops among all neurons.
@@ -196,7 +198,7 @@ class TrainingRun:
         >>> round(TrainingRun(Layer(1024, 0.5), 10_000).longest_run_of_any().mean(), 4)
         22.6174
         """
-        return LongestRun(self._pieces, self.steps, self.progress)
+        return LongestRun(self._rates, self.steps, self.progress)
 
     # --- subnetworks ---------------------------------------------------------------------------------------------
 
@@ -207,12 +209,12 @@ class TrainingRun:
         With many different rates it is available only if repeated masks are rare (T max P < 1e-3).
         """
         with _progress.asked(self.progress):
-            return subnetworks.expected_distinct(self._pieces, self.steps)
+            return subnetworks.expected_distinct(self._rates, self.steps)
 
     @property
     def prob_equal_pair(self) -> float:
         """Probability that the masks of two given steps are equal, prod (p^2 + q^2)."""
-        return math.exp(subnetworks.log_power_sum(self._pieces, 2))
+        return math.exp(subnetworks.log_power_sum(self._rates, 2))
 
     @property
     def expected_equal_pairs(self) -> float:
@@ -223,7 +225,7 @@ class TrainingRun:
     def any_repeat(self) -> float:
         """Exact probability that some mask occurs at least twice; see `prob_all_distinct`."""
         with _progress.asked(self.progress):
-            return subnetworks.any_repeat(self._pieces, self.steps)
+            return subnetworks.any_repeat(self._rates, self.steps)
 
     @property
     def prob_all_distinct(self) -> float:
@@ -240,7 +242,7 @@ class TrainingRun:
         (0.499381, 0.426696)
         """
         with _progress.asked(self.progress):
-            return math.exp(subnetworks.log_all_distinct(self._pieces, self.steps))
+            return math.exp(subnetworks.log_all_distinct(self._rates, self.steps))
 
     @property
     def steps_until_every_subnetwork(self) -> float:
@@ -249,7 +251,7 @@ class TrainingRun:
         For p = 1/2 it is N H_N with N = 2^n masks.
         """
         with _progress.asked(self.progress):
-            return subnetworks.steps_until_every(self._pieces)
+            return subnetworks.steps_until_every(self._rates)
 
     # --- two masks -----------------------------------------------------------------------------------------------
 
@@ -263,7 +265,8 @@ class TrainingRun:
         >>> TrainingRun(Layer(100, 0.5), steps=2).hamming.mean()
         np.float64(50.0)
         """
-        return counts.of_rates([(2 * p * (1 - p), number) for p, number in self._pieces])
+        p = self._rates.p
+        return counts.of_groups(2 * p * (1 - p), self._rates.number)
 
     @cached_property
     def jaccard_kept(self) -> Similarity:
@@ -277,20 +280,20 @@ class TrainingRun:
         >>> round(TrainingRun(Layer(100, 0.5), steps=2).jaccard_kept.mean, 6)
         0.333333
         """
-        return self._jaccard([(1 - p, number) for p, number in self._pieces])
+        return self._jaccard(1 - self._rates.p)
 
     @cached_property
     def jaccard_dropped(self) -> Similarity:
         """Jaccard similarity of the sets of neurons that two masks drop; its mean is p/(2-p) for equal rates."""
-        return self._jaccard([(p, number) for p, number in self._pieces])
+        return self._jaccard(self._rates.p)
 
-    def _jaccard(self, pieces: list[tuple[float, int]]) -> Similarity:
+    def _jaccard(self, r: Array) -> Similarity:
         """Mean and standard deviation of I/U for the intersection and the union of two random sets, given U > 0.
 
         With u_i = 1 - (1 - r_i)^2 and g_i = 1 - u_i (1 - s), prod g_i is the generating function of U, and
         1/(1 + V) = int_0^1 s^V ds, 1/(1 + V)^2 = int_0^1 -log(s) s^V ds, which turn both moments into one integral.
         """
-        r, m = np.array([piece for piece in pieces if piece[0] > 0], dtype=np.float64).reshape(-1, 2).T
+        r, m = r[r > 0], self._rates.number[r > 0]
         if not r.size:
             return Similarity(math.nan, math.nan)
         if r.min() == 1:  # the same neurons every time

@@ -6,7 +6,6 @@ number of masks in it, up to 2^n, is never needed itself.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 
 from dropstats import _numerics, _progress, counts
 from dropstats._numerics import log1mexp
+from dropstats.training.rate_counts import RateCounts
 
 Array = NDArray[np.float64]
-Pieces = tuple[tuple[float, int], ...]
 
 # Classes worked with at most: arrays of 32 MiB.
 _CLASSES = 2**22
@@ -28,20 +27,29 @@ _FEW_PAIRS = 1e-3
 _ENUMERATED = 12
 
 
-def log_power_sum(pieces: Pieces, k: int) -> float:
+def log_power_sum(rates: RateCounts, k: int) -> float:
     """Log of the sum of the k-th powers of all masks' probabilities: of the chance that k masks are all equal."""
-    return log_power_sums(pieces, [k])[0]
+    return log_power_sums(rates, range(k, k + 1))[0]
 
 
-def log_power_sums(pieces: Pieces, orders: Iterable[int]) -> list[float]:
-    """Logs of such sums of several powers."""
-    p, number = np.array(pieces, dtype=np.float64).reshape(-1, 2).T
-    free = (p > 0) & (p < 1)
-    p, number = p[free], number[free]
+def _free(rates: RateCounts) -> tuple[Array, Array]:
+    """The rates strictly between 0 and 1, and how many neurons have each."""
+    free = (rates.p > 0) & (rates.p < 1)
+    return rates.p[free], rates.number[free]
+
+
+def log_power_sums(rates: RateCounts, orders: range) -> list[float]:
+    """Logs of such sums of several powers, one after the other."""
+    p, number = _free(rates)
     log_large = np.where(p <= 0.5, np.log1p(-p), np.log(p))
     ratio = np.minimum(p, 1 - p) / np.maximum(p, 1 - p)
+    first, logs = float(number @ log_large), []
     with np.errstate(under="ignore"):
-        return [float(number @ (k * log_large + np.log1p(ratio**k))) for k in orders]
+        power = ratio**orders.start
+        for k in _progress.shown(orders, len(orders), "adding masks", "order", delay=1):
+            logs.append(k * first + float(number @ np.log1p(power)))
+            power *= ratio
+    return logs
 
 
 @dataclass(frozen=True)
@@ -58,13 +66,13 @@ class Classes:
             return np.exp(self.log_mask)
 
 
-def classes(pieces: Pieces, steps: float) -> Classes:
+def classes(rates: RateCounts, steps: float) -> Classes:
     """Return the classes that are met within `steps` steps, all of them if infinite; raise where they are too many."""
     mass, log_mask = np.ones(1), np.zeros(1)
-    for p, number in pieces:
+    for p, number in rates:
         if not 0 < p < 1:
             continue
-        law = counts.of_rates([(p, number)])
+        law = counts.Binomial(number, p)
         low, high = _window(p, number, steps)
         if (high - low + 1) * mass.size > _CLASSES:
             raise ValueError(
@@ -87,21 +95,21 @@ def _window(p: float, number: int, steps: float) -> tuple[int, int]:
     return max(0, math.floor(number * p - reach)), min(number, math.ceil(number * p + reach))
 
 
-def expected_distinct(pieces: Pieces, steps: int) -> float:
+def expected_distinct(rates: RateCounts, steps: int) -> float:
     """Sum over masks of 1 - (1 - P(mask))^steps."""
     if steps == 1:
         return 1.0
-    log_largest = sum(number * math.log(max(p, 1 - p)) for p, number in pieces)
+    log_largest = float(rates.number @ np.log(np.maximum(rates.p, 1 - rates.p)))
     # sum_k (-1)^(k+1) C(T, k) lambda_k, whose terms fall at least like (T max P)^k / k!
     if math.log(steps) + log_largest < math.log(1e-3):
         terms, log_choose = [], 0.0
         orders = range(1, min(steps, 8) + 1)
-        for k, log_sum in zip(orders, log_power_sums(pieces, orders), strict=True):
+        for k, log_sum in zip(orders, log_power_sums(rates, orders), strict=True):
             log_choose += math.log((steps - k + 1) / k)
             terms.append((-1) ** (k + 1) * math.exp(log_choose + log_sum))
         # the first term is the number of steps itself
         return float(steps) + math.fsum(terms[1:])
-    found = classes(pieces, steps)
+    found = classes(rates, steps)
     mask = found.mask
     tiny = mask == 0
     safe = np.where(tiny, 1.0, mask)
@@ -110,30 +118,31 @@ def expected_distinct(pieces: Pieces, steps: int) -> float:
     return float(np.sum(found.mass * ever))
 
 
-def log_all_distinct(pieces: Pieces, steps: int) -> float:
+def log_all_distinct(rates: RateCounts, steps: int) -> float:
     """Log of the probability that no mask comes twice."""
-    free = sum(number for p, number in pieces if 0 < p < 1)  # up to here 2^free masks
+    p, number = _free(rates)
+    free = int(number.sum())  # 2^free masks
     if free < 63 and steps > 2**free:
         return -math.inf
     if free <= _ENUMERATED:
-        return _log_distinct_enumerated(pieces, steps)
+        return _log_distinct_enumerated(rates, steps)
     if free < 63 and steps == 2**free:  # every mask once, in any order
-        log_masks = sum(number * (math.log(p) + math.log1p(-p)) for p, number in pieces if 0 < p < 1)
+        log_masks = float(number @ (np.log(p) + np.log1p(-p)))
         return math.lgamma(steps + 1) + float(2 ** (free - 1)) * log_masks
-    log_pairs = math.log(steps) * 2 + log_power_sum(pieces, 2)
+    log_pairs = math.log(steps) * 2 + log_power_sum(rates, 2)
     if log_pairs < math.log(_FEW_PAIRS):
-        return math.log1p(-_repeat_series(pieces, steps))
-    return _log_distinct_contour(classes(pieces, steps), steps)
+        return math.log1p(-_repeat_series(rates, steps))
+    return _log_distinct_contour(classes(rates, steps), steps)
 
 
-def any_repeat(pieces: Pieces, steps: int) -> float:
+def any_repeat(rates: RateCounts, steps: int) -> float:
     """Probability that some mask comes twice."""
-    if steps > 1 and 2 * math.log(steps) + log_power_sum(pieces, 2) < math.log(_FEW_PAIRS):
-        return _repeat_series(pieces, steps)
-    return -math.expm1(log_all_distinct(pieces, steps))
+    if steps > 1 and 2 * math.log(steps) + log_power_sum(rates, 2) < math.log(_FEW_PAIRS):
+        return _repeat_series(rates, steps)
+    return -math.expm1(log_all_distinct(rates, steps))
 
 
-def _repeat_series(pieces: Pieces, steps: int) -> float:
+def _repeat_series(rates: RateCounts, steps: int) -> float:
     """1 - P(all distinct) where equal pairs are rare.
 
     P = T! [x^T] exp(x) exp(sum_{k >= 2} (-1)^(k+1) lambda_k x^k / k) = sum_m c_m T (T-1) ... (T-m+1), with c the
@@ -141,7 +150,7 @@ def _repeat_series(pieces: Pieces, steps: int) -> float:
     """
     order = 12
     inner, orders = [0.0, 0.0], range(2, order + 1)
-    for k, log_sum in zip(orders, log_power_sums(pieces, orders), strict=True):
+    for k, log_sum in zip(orders, log_power_sums(rates, orders), strict=True):
         inner.append((-1) ** (k + 1) * math.exp(k * math.log(steps) + log_sum) / k)
     coefficients = [1.0]
     for m in range(1, order + 1):  # derivative of an exponential: m c_m = sum_k k a_k c_(m-k)
@@ -153,10 +162,10 @@ def _repeat_series(pieces: Pieces, steps: int) -> float:
     return math.fsum(terms)
 
 
-def _log_distinct_enumerated(pieces: Pieces, steps: int) -> float:
+def _log_distinct_enumerated(rates: RateCounts, steps: int) -> float:
     """Recursion over masks: a_k = P(k samples fall among the masks so far, all different), a_k += k P a_(k-1)."""
     masks = np.ones(1)
-    for p, number in pieces:
+    for p, number in rates:
         for _ in range(number if 0 < p < 1 else 0):
             masks = np.concatenate([masks * p, masks * (1 - p)])
     found = np.zeros(steps + 1)
@@ -234,23 +243,22 @@ def _saddle_radius(mass: Array, mask: Array, steps: int) -> float:
     return radius
 
 
-def steps_until_every(pieces: Pieces) -> float:
+def steps_until_every(rates: RateCounts) -> float:
     """Expected steps until every mask that can occur has occurred.
 
     In continuous time masks arrive independently of each other, so it is the integral of
     1 - prod_masks (1 - exp(-P x)) over x (Flajolet, Gardy, Thimonier 1992).
     """
-    free = [(p, number) for p, number in pieces if 0 < p < 1]
-    if not free:
+    p, number = _free(rates)
+    if not p.size:
         return 1.0
-    rarest = math.fsum(number * math.log(min(p, 1 - p)) for p, number in free)
-    masks = math.fsum(number * math.log(2) for _, number in free)
+    rarest, masks = float(number @ np.log(np.minimum(p, 1 - p))), float(number.sum()) * math.log(2)
     if -rarest + math.log(masks + 60) > 700:
         return math.inf  # beyond 1e304 steps
-    if (size := math.prod(number + 1 for _, number in free)) > _CLASSES:
+    if (size := math.prod(int(each) + 1 for each in number)) > _CLASSES:
         many = f"masks of this law fall into {size} classes of equal probability"
         raise ValueError(f"{many}; the limit is {_CLASSES}")
-    found = classes(pieces, math.inf)
+    found = classes(rates, math.inf)
     log_number = np.log(found.mass) - found.log_mask
     end = math.exp(-rarest) * (masks + 60)
     nodes, weights = _numerics.logarithmic(1e-3, end)

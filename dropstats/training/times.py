@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from dropstats import _numerics, _progress, _validate, counts
 from dropstats.counts import search
+from dropstats.training.rate_counts import RateCounts
 
 Array = NDArray[np.float64]
-# Rates that differ and how many neurons have each: (p, number).
-Pieces = tuple[tuple[float, int], ...]
 
 # A tail below exp(-50) = 2e-22 adds nothing to a sum of order 1 in doubles.
 LOG_NOTHING = 50.0
@@ -101,11 +100,6 @@ class Steps:
         return math.sqrt(self._moments()[1])
 
 
-def log_rates(p: float) -> tuple[float, float]:
-    """Logarithms of p and 1 - p."""
-    return (math.log(p) if p > 0 else -math.inf), (math.log1p(-p) if p < 1 else -math.inf)
-
-
 @dataclass(frozen=True)
 class WaitingTime(Steps):
     """Distribution of the first step by which every neuron has been dropped, or kept, or both.
@@ -114,16 +108,14 @@ class WaitingTime(Steps):
     from `TrainingRun.steps_until_all`. The mean is sum_t P(X > t), by the Euler-Maclaurin formula beyond 4096 terms.
     """
 
-    pieces: Pieces
+    rates: RateCounts
     what: Literal["dropped", "kept", "both"]
     progress: Any = field(default=None, compare=False, repr=False)
 
     @cached_property
     def _decays(self) -> tuple[Array, Array]:
         """Rates at which a neuron's chance to be still missing decays, rising, and how many neurons have each."""
-        if not self.pieces:
-            return np.zeros(0), np.zeros(0)
-        p, number = (np.array(column, dtype=np.float64) for column in zip(*self.pieces, strict=True))
+        p, number = self.rates.p, self.rates.number
         with np.errstate(divide="ignore"):
             log_p, log_q = np.log(p), np.log1p(-p)
         rate = 0.0 - {"dropped": log_q, "kept": log_p, "both": np.maximum(log_p, log_q)}[self.what]
@@ -151,7 +143,7 @@ class WaitingTime(Steps):
     def _log_missing(self, t: Array) -> Array:
         """log P(X <= t): the sum over neurons of log(1 - P(not yet)); some at a time."""
         total = np.zeros(t.shape)
-        if not self.pieces:
+        if not len(self.rates):
             return total
         # both cannot have been in one step
         late = t > (1 if self.what == "both" else 0)
@@ -183,11 +175,11 @@ class WaitingTime(Steps):
         return np.where(k <= 0, 0.0, np.exp(log_done)), np.where(k <= 0, 1.0, -np.expm1(log_done))
 
     def _count(self) -> int:
-        return int(self._decays[1].sum())
+        return self.rates.n
 
     def _end(self) -> float:
-        certain = {"dropped": (1.0,), "kept": (0.0,), "both": ()}[self.what]
-        return math.inf if any(p not in certain for p, _ in self.pieces) else float(self._count() > 0)
+        certain = {"dropped": 1.0, "kept": 0.0, "both": math.nan}[self.what]
+        return math.inf if (self.rates.p != certain).any() else float(self._count() > 0)
 
     def _moments(self) -> tuple[float, float]:
         if not self._count():
