@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from dropstats import Channels, DropBlock, FixedCount, Layer, Network
-from dropstats.counts import Binomial, Scaled, Sum, of_rates, point_mass, sums
+from dropstats.counts import Binomial, Scaled, Sum, of_rates, point_mass, sums, wide
 from dropstats.counts.multiples import MultiplesContour, SteppedRates
 from dropstats.counts.odds import Rates
 from dropstats.counts.parts import Core, part
@@ -206,7 +207,80 @@ def test_a_table_among_the_terms_is_tilted_by_its_step(theta):
     assert term.log_mode(theta)[0] == k[np.argmax(weights)]
 
 
+FOUR = [Scaled(Binomial(60, 0.3), step) for step in (107, 109, 131, 203)]
+
+
+def in_offsets(terms):
+    """A wide sum, the core of all its terms, and counts from 8 sd below to 8 sd above its mean that can occur."""
+    law = WideSum(terms)
+    mean, sd = law._cumulants[0], math.sqrt(law._cumulants[1])
+    offsets = np.random.default_rng(5).normal(size=60) * 3
+    possible = [int(mean + z * sd) for z in [*offsets, -8.0, 8.0]]
+    return law, law._core(0, len(terms)), [k for k in possible if 0 < k < law.n]
+
+
+def test_all_peaks_give_what_the_table_gives():
+    law, core, some = in_offsets(FOUR)
+    table, found = Sum(FOUR), 0
+    for k in some:
+        upward = k > law._cumulants[0]
+        tail = core.through_peaks(float(k), upward, 2**20, 1e-3)
+        assert tail == pytest.approx(table.logsf(k - 1) if upward else table.logcdf(k), rel=1e-13, abs=1e-13)
+        single = core.through_peaks(float(k), None, 2**20, 1e-3)
+        if single is not None:
+            found += 1
+            assert single == pytest.approx(table.logpmf(k), rel=1e-12)
+        assert core.through_peaks(float(k), None, 10, 1e-3) is None
+    assert found > 40
+
+
+def test_a_wrong_step_or_rate_shows_in_all_peaks():
+    _, core, some = in_offsets(FOUR)
+    others = [Scaled(Binomial(60, 0.3), 107), Scaled(Binomial(60, 0.3 + 1e-9), 109), *FOUR[2:]], [*FOUR[:3], FOUR[0]]
+    for other in others:
+        table = Sum(other)
+        tails = [
+            (core.through_peaks(float(k), True, 2**20, 1e-3) or math.nan, table.logsf(k - 1)) for k in some if k > 9900
+        ]
+        assert any(abs(mine - theirs) > 1e-10 for mine, theirs in tails)
+
+
+@pytest.mark.parametrize("terms", [FOUR, [BLOCKS, *FOUR[1:3]], [Binomial(40, 0.2), Scaled(BLOCKS, 9), FOUR[0]]])
+def test_halves_that_meet_give_what_the_table_gives(terms):
+    table, law = Sum(terms), WideSum(terms)
+    parts = law._lattice[2]
+    halves = wide._halves(parts, [each.window(0.0, 800.0) for each in parts])
+    assert sum(map(len, halves)) == len(terms)
+    for k in np.random.default_rng(6).integers(0, law.n, 100):
+        assert wide._met(halves, int(k)) == pytest.approx(table.logpmf(k), rel=1e-12)
+    assert wide._met(halves, 0) == pytest.approx(table.logpmf(0), rel=1e-12)
+
+
+@pytest.mark.parametrize("channels", [10**3, 3000, 10**4, 10**6])
+def test_multiples_that_have_nothing_in_common_are_answered(channels, monkeypatch):
+    law = Network(*(Channels(channels, size, 0.1) for size in (10007, 10009, 20016, 30011))).dropped
+    mean, sd = float(law.mean()), float(law.std())
+    skewness = float(law.stats("s"))
+    for z in (-3.0, -1.0, 0.5, 2.0):
+        edge = math.floor(mean + z * sd)
+        # Edgeworth's first term; its error is of the order of the next one, and of a step of 10,008, about which most
+        # multiples lie
+        normal = stats.norm.cdf(z) - skewness / 6 * (z * z - 1) * stats.norm.pdf(z)
+        assert law.cdf(edge) == pytest.approx(normal, abs=stats.norm.pdf(z) * 10008 / sd + 2 / channels)
+        assert law.cdf(edge) + law.sf(edge) == pytest.approx(1, abs=1e-12)
+    # a count that can be reached, by both ways
+    k = float(round(channels / 10) * (10007 + 10009 + 20016 + 30011))
+    peaks = law.logpmf(k)
+    monkeypatch.setattr("dropstats.counts.wide._FEW_NODES", 0)
+    assert law.logpmf(k) == pytest.approx(peaks, rel=1e-12)
+    assert law.logpmf(k + 2) == pytest.approx(peaks, abs=1e-3)
+    if channels in (10**3, 10**6):  # where the steps, odd, odd, even and odd, seldom add up
+        assert law.logpmf(k + 5) < peaks - 7
+
+
 def test_a_question_of_too_many_terms_is_refused(monkeypatch):
+    for limit in ("_MET", "_MOST_NODES", "_FEW_NODES"):
+        monkeypatch.setattr(f"dropstats.counts.wide.{limit}", 0)
     monkeypatch.setattr("dropstats.counts.wide._MOST", 0)
     with pytest.raises(ValueError, match=r"2 counts of different steps would need more than .* mean, var, std"):
         WideSum(SMALL[0]).pmf(500)

@@ -146,9 +146,7 @@ class Contour:
     def _integral(self, theta: Floats, residual: Floats, upward: bool | None) -> Floats:
         """Return P_theta(X = k), or the sum of P_theta(k + j) exp(-theta j) over j >= 0, or so downward."""
         variance = self._rates.curvature(theta)
-        size = 2 * np.ceil(9.5 * np.sqrt(variance) + 20 * self.largest_step) + 1
-        if upward is not None:
-            size = np.maximum(size, 2 * np.ceil(20 / np.abs(theta)) + 1)
+        size = self._size(theta, variance, upward)
         step = 2 * np.pi / size
         last = np.minimum((size - 1) / 2, np.floor(self._end(theta, variance) / step))
         m = np.arange(1, last.max() + 1)
@@ -158,12 +156,17 @@ class Contour:
         value = np.where(m <= last[:, None], np.exp(log), 0.0)
         if upward is None:
             return np.asarray((1 + 2 * np.sum(value * np.cos(angle), axis=1)) / size)
-        # 1 - exp(-(|theta| + i t)); downward t counts the other way
         away = np.abs(theta)[:, None]
-        real = -np.expm1(-away) + 2 * np.exp(-away) * np.sin(t / 2) ** 2
-        imaginary = np.exp(-away) * np.sin(t if upward else -t)
+        real, imaginary = beyond(away, t if upward else -t)
         terms = value * (np.cos(angle) * real + np.sin(angle) * imaginary) / (real**2 + imaginary**2)
         return np.asarray((-1 / np.expm1(-away[:, 0]) + 2 * np.sum(terms, axis=1)) / size)
+
+    def _size(self, theta: Floats, variance: Floats, upward: bool | None) -> Floats:
+        """Return how many nodes there are to the circle: an odd number, so large that what comes round is nothing."""
+        size = 2 * np.ceil(9.5 * np.sqrt(variance) + 20 * self.largest_step) + 1
+        if upward is not None:
+            size = np.maximum(size, 2 * np.ceil(20 / np.abs(theta)) + 1)
+        return np.asarray(size)
 
     def _end(self, theta: Floats, variance: Floats) -> Floats:
         """Return where the integrand has fallen to exp(-36), at most pi."""
@@ -236,6 +239,11 @@ class Contour:
                     first -= piece.size
             start = first
         return start, np.concatenate(pieces)
+
+
+def beyond(away: Floats, t: Floats) -> tuple[Floats, Floats]:
+    """Return real and imaginary part of 1 - exp(-(away + i t)); for a lower tail t counts the other way."""
+    return -np.expm1(-away) + 2 * np.exp(-away) * np.sin(t / 2) ** 2, np.exp(-away) * np.sin(t)
 
 
 def integrals(rates: Rates, theta: Floats) -> tuple[Floats, Floats]:

@@ -7,7 +7,8 @@ The characteristic function of s Y returns to 1 at all t = 2 pi j / s. The integ
 
 and it is followed peak by peak, from the smallest step to the largest, where all of these bounds are above -60: what is
 left out is then below exp(-60), 9e-27, everywhere. Where that fails the law is not smooth, and the caller has to go
-through the values of some of the multiples instead.
+through the values of some of the multiples instead; or, where these are too many, through all peaks (`through_peaks`),
+which are then few: the wider the Y_i, the narrower the peaks that they have to share.
 """
 
 import math
@@ -17,16 +18,20 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from dropstats import _progress
 from dropstats._numerics import log1mexp
-from dropstats.counts.contour import Contour, integrals
+from dropstats.counts.contour import Contour, beyond, integrals
 from dropstats.counts.odds import Rates, exact_dot
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 # |phi| is followed down to exp(-60) = 9e-27.
 _DEPTH = 60.0
 # Peaks of a characteristic function that are looked at.
 _PEAKS = 2**18
+# All peaks that are looked at, and nodes on them at a time.
+_MOST_PEAKS, _TOGETHER = 2**22, 2**16
 # Beyond this tilt, and its log odds, a rate is 0 or 1 to 1e-26.
 _SATURATED = 60.0
 # From this variance on, the first peak ends where s t < 1.2, where the series of phi converge.
@@ -145,29 +150,90 @@ class MultiplesContour(Contour):
 
     def smooth(self, theta: float) -> bool:
         """Return whether phi under a tilt has a single peak above exp(-60) in |t| <= pi."""
-        variances = [float(rates.curvature(np.array(step * theta))) for step, rates in self._rates]
-        widths = [float(_width(step, np.array(v))) for (step, _), v in zip(self._rates, variances, strict=True)]
-        first = min(widths)
+        variances = self._variances(theta)
+        first = min(float(_width(step, v)) for step, v in zip(self._rates.steps, variances, strict=True))
         if not first < math.pi / self.largest_step or max(variances) < _SERIES_FROM:
             return False
+        peaks = self._peaks(variances, first, _PEAKS)
+        return peaks is not None and not peaks[0].size
+
+    def _variances(self, theta: float) -> Floats:
+        return np.array([float(rates.curvature(np.array(step * theta))) for step, rates in self._rates])
+
+    def _peaks(self, variances: Floats, first: float, most: int) -> tuple[Floats, Floats] | None:
+        """Return where, from `first` to pi, all bounds on |phi| are above exp(-60); None where there are too many."""
         low, high = np.array([first]), np.array([math.pi])
-        for step, width in sorted(zip(self._rates.steps, widths, strict=True)):
+        for step, variance in sorted(zip(self._rates.steps, variances.tolist(), strict=True)):
+            width = float(_width(step, np.array(variance)))
             if width >= math.pi / step:
                 continue
             period = 2 * math.pi / step
             begin, end = np.ceil((low - width) / period), np.floor((high + width) / period)
             number = np.maximum(end - begin + 1, 0)
-            if number.sum() > _PEAKS:
-                return False
+            if number.sum() > most:
+                return None
             number = number.astype(np.intp)
             where = np.repeat(np.arange(low.size), number)
             centre = (begin[where] + np.arange(where.size) - np.repeat(np.cumsum(number) - number, number)) * period
             low, high = np.maximum(low[where], centre - width), np.minimum(high[where], centre + width)
             some = low < high
             low, high = low[some], high[some]
-            if not low.size:
-                return True
-        return False
+        return low, high
+
+    def through_peaks(self, k: int, upward: bool | None, most: int, share: float) -> float | None:
+        """Return log P(X = k), X >= k or X <= k from at most so many nodes on all peaks; None where that is not enough.
+
+        None too where the terms cancel so that less than `share` of their absolute sum is left: it is right to some
+        1e-15 of that. With t = 2 pi m / M the characteristic function of s Y stands at 2 pi (s m mod M) / M, and what
+        whole numbers add to the angle is taken mod M too, so that it keeps its digits far from 0.
+        """
+        theta = self._saddle(np.array([float(k)]))
+        if upward is not None:
+            least = 2 / math.sqrt(self._variance)
+            theta = np.maximum(theta, least) if upward else np.minimum(theta, -least)
+        scale, residual = self._tilt(np.array([float(k)]), theta)
+        size = int(self._size(theta, self._rates.curvature(theta), upward)[0])
+        peaks = self._peaks(self._variances(float(theta[0])), 0.0, _MOST_PEAKS)
+        if peaks is None or size * (sum(self._rates.steps) + abs(float(residual[0]))) >= 2**60:
+            return None
+        begin = np.maximum(np.ceil(peaks[0] * size / (2 * math.pi)), 1)
+        number = np.maximum(np.floor(np.minimum(peaks[1] / (2 * math.pi) * size, (size - 1) / 2)) - begin + 1, 0)
+        if number.sum() > most:
+            return None
+        total = -1 / math.expm1(-abs(float(theta[0]))) if upward is not None else 1.0
+        absolute, ends = total, np.cumsum(number)
+        starts = range(0, int(ends[-1]) if ends.size else 0, _TOGETHER)
+        for start in _progress.shown(starts, len(starts), "adding up", "block", delay=1) if starts else ():
+            at = np.arange(start, min(start + _TOGETHER, int(ends[-1])))
+            row = np.searchsorted(ends, at, side="right")
+            m = (begin[row] + (at - (ends - number)[row])).astype(np.int64)
+            terms, sizes = self._at_nodes(m, size, k, theta, upward)
+            total += 2 * float(terms.sum())
+            absolute += 2 * float(sizes.sum())
+        if not total > share * absolute:
+            return None
+        return float(scale[0]) + math.log(total / size)
+
+    def _at_nodes(self, m: Ints, size: int, k: int, theta: Floats, upward: bool | None) -> tuple[Floats, Floats]:
+        """Return the terms of the sum over nodes 2 pi m / size, and their absolute values."""
+        log, angle, whole = np.zeros(m.size), np.zeros(m.size), -k
+        for step, rates in self._rates:
+            turn = step * m % size
+            t = 2 * math.pi / size * np.where(turn > size // 2, turn - size, turn)
+            tilt = step * theta
+            wide = float(rates.curvature(tilt)[0]) >= _SERIES_FROM
+            one, two = rates.log_phi(tilt, np.clip(t, -1.2, 1.2)[None] if wide else t[None], wide)
+            mean = float(rates.mean_and_curvature(tilt, np.array([False]))[0][0])
+            log += one[0]
+            angle += two[0] + (mean - round(mean)) * t
+            whole += step * round(mean)
+        angle += 2 * math.pi / size * (m * whole % size)
+        value = np.exp(log)
+        if upward is None:
+            return value * np.cos(angle), value
+        real, imaginary = beyond(np.abs(theta), 2 * math.pi / size * (m if upward else -m).astype(np.float64))
+        square = real**2 + imaginary**2
+        return value * (np.cos(angle) * real + np.sin(angle) * imaginary) / square, value / np.sqrt(square)
 
 
 def _width(step: int, variance: Floats) -> Floats:

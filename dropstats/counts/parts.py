@@ -111,6 +111,13 @@ class Core:
         ends = ((low - self.first) / self.step, (high - self.first) / self.step)
         return contour.smooth(theta * self.step) and (low == high or all(contour.smooth_at(end) for end in ends))
 
+    def through_peaks(self, x: float, upward: bool | None, most: int, share: float) -> float | None:
+        """Return the log of one of these from all peaks of the characteristic function; None where that cannot be."""
+        if self._contour is None:
+            return None
+        k = (x - self.first) / self.step
+        return self._contour.through_peaks(math.ceil(k) if upward else math.floor(k), upward, most, share)
+
     def log(self, x: Floats, upward: bool | None) -> Floats:
         """Return log P(X = x), of X >= x or of X <= x."""
         if self._contour is None:

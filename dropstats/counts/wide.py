@@ -3,6 +3,8 @@
 The terms s_i Y_i are parted: the values of some are gone through, and for each of these the rest, the core, is asked
 once: a single term, or several ones whose sum is smooth and is had from the integral on a contour (`multiples`). For
 each question the parting of least work is chosen. All that is added is positive, so that tails keep their digits.
+Where the least work is much, all peaks of the characteristic function may be less, or, for one probability, to go
+through the values of either half of the terms and look up which of them add up to k.
 
 Under the tilt exp(theta (S - k)) with which S has mean k, a term is gone through only where it is likelier than exp(-D)
 (by Bernstein's inequality for sums of Bernoulli variables). What is left out is at most exp(-D) times the number of
@@ -13,7 +15,7 @@ Source: S. Boucheron, G. Lugosi, P. Massart (2013). Concentration Inequalities. 
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -32,6 +34,12 @@ Floats = NDArray[np.float64]
 _TABLE, _WORK = 2**24, 3e9
 # Values gone through for one question at most, and at a time.
 _MOST, _TOGETHER = 2e8, 2**20
+# Values below which nothing quicker is looked for; combinations of values of half the terms at most.
+_LITTLE, _MET = 2.0**16, 2**24
+# Nodes on the peaks of a characteristic function that are gone through first, and at most.
+_FEW_NODES, _MOST_NODES = 2**16, 2**22
+# Share of the terms' absolute sum that such a sum must keep, for 12 digits; that it may be left with, for 10.
+_KEPT, _LEFT = 1e-3, 1e-5
 # Depth of a first attempt, beyond the log of the standard deviation; digits asked of the answer, as a log.
 _DEPTH, _DIGITS = 42.0, 35.0
 # Fewer counts than this are asked one by one.
@@ -206,7 +214,11 @@ class WideSum(Count):
         around = windows if upward is None else [each.window(0.0, depth) for each in parts]
         lows = [each.step * min(a.low, b.low) for each, a, b in zip(parts, windows, around, strict=True)]
         highs = [each.step * max(a.high, b.high) for each, a, b in zip(parts, windows, around, strict=True)]
+        everything = all(each.whole(window) for each, window in zip(parts, windows, strict=True))
+        quicker = self._quicker(question, windows)
         for work, begin, end in self._partings(windows, lows, highs):
+            if work > _LITTLE and (log := next(quicker, None)) is not None:
+                return log, everything
             if work > _MOST:
                 break
             core = self._core(begin, end)
@@ -222,11 +234,23 @@ class WideSum(Count):
                 levels.append(Level(parts[i], windows[i], below, above))
                 below, above = below + lows[i], above + highs[i]
             value = _gone_through(levels[::-1], core, upward, np.array([k]), np.zeros(1))
-            return value, not others or all(each.whole(window) for each, window in zip(parts, windows, strict=True))
+            return value, not others or everything
         raise ValueError(
             f"a probability of this sum of {len(parts)} counts of different steps would need more than {_MOST:.0e} "
             "terms; its mean, var, std, stats and rvs are available"
         )
+
+    def _quicker(self, question: Question, windows: Sequence[Window]) -> Iterator[float]:
+        """Yield the answer at most, where it can be had without going through the values of all terms but the core."""
+        parts, (k, upward, _, _) = self._lattice[2], question
+        whole = self._core(0, len(parts)) if self._independent else None
+        log = whole.through_peaks(k, upward, _FEW_NODES, _KEPT) if whole else None
+        if log is None and upward is None:
+            log = _met(_halves(parts, windows), int(k))
+        if log is None and whole:
+            log = whole.through_peaks(k, upward, _MOST_NODES, _LEFT)
+        if log is not None:
+            yield log
 
     def _core(self, begin: int, end: int) -> Core:
         if (begin, end) not in self._cores:
@@ -318,6 +342,46 @@ def _gone_through(levels: Sequence[Level], core: Core, upward: bool | None, k: F
             rest = (k[row] - part.step * y)[some]
             total = float(np.logaddexp(total, _gone_through(levels[1:], core, upward, rest, weights[some])))
     return total
+
+
+def _halves(parts: Sequence[Part], windows: Sequence[Window]) -> list[list[tuple[Part, Window]]]:
+    """Return the terms in two groups with about as many combinations of values."""
+    halves: list[list[tuple[Part, Window]]] = [[], []]
+    sizes = [1.0, 1.0]
+    for one in sorted(zip(parts, windows, strict=True), key=lambda each: each[1].low - each[1].high):
+        less = sizes.index(min(sizes))
+        halves[less].append(one)
+        sizes[less] *= one[1].high - one[1].low + 1
+    return halves
+
+
+def _met(halves: Sequence[Sequence[tuple[Part, Window]]], k: int) -> float | None:
+    """Return the log probability that all terms add up to k, from all values of either half; None where too many."""
+    sizes = [math.prod(int(window.high - window.low) + 1 for _, window in half) for half in halves]
+    if max(sizes) > _MET:
+        return None
+    sums, logs = _combined(halves[0], np.arange(sizes[0]))
+    order = np.argsort(sums)
+    sums, logs = sums[order], logs[order]
+    total, starts = -math.inf, range(0, sizes[1], _TOGETHER)
+    for start in _progress.shown(starts, len(starts), "adding up", "block", delay=1):
+        others, other_logs = _combined(halves[1], np.arange(start, min(start + _TOGETHER, sizes[1])))
+        begin, end = (np.searchsorted(sums, k - others, side=side) for side in ("left", "right"))
+        while (some := begin < end).any():  # most have none, or one
+            total = float(np.logaddexp(total, _log_sum(logs[begin[some]] + other_logs[some])))
+            begin, end, other_logs = begin[some] + 1, end[some], other_logs[some]
+    return total
+
+
+def _combined(half: Sequence[tuple[Part, Window]], at: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
+    """Return the sums of some of the combinations of the terms' values, by their numbers, and their log pmf."""
+    sums, logs = np.zeros(at.size, dtype=np.int64), np.zeros(at.size)
+    for each, window in half:
+        values = np.arange(window.low, window.high + 1)
+        at, which = np.divmod(at, values.size)
+        sums += each.step * values.astype(np.int64)[which]
+        logs += each.count.logpmf(values)[which]
+    return sums, logs
 
 
 def _log_pmf(count: Count, y: Floats) -> Floats:
