@@ -49,8 +49,9 @@ def cells(law: Law, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.
     edges = np.append(np.arange(low, high + 1, width), high + 1)
     if width == 1:
         return edges, law.dropped.pmf(edges[:-1])
-    below, above = law.dropped.cdf(edges - 1), law.dropped.sf(edges - 1)
-    return edges, np.where(below[1:] < 0.5, np.diff(below), -np.diff(above))
+    left = int(np.count_nonzero(edges[1:] - 1 < law.dropped.mean()))
+    below, above = law.dropped.cdf(edges[: left + 1] - 1), law.dropped.sf(edges[left:] - 1)
+    return edges, np.append(np.diff(below), -np.diff(above))
 
 
 def trial_cells(law: Law, tally: Tally) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:

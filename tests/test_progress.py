@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import dropstats
 from dropstats import Channels, DropBlock, Layer, Network, PreActivation, TrainingRun, _progress
@@ -69,8 +70,21 @@ CALLS = {
     "pdf": (lambda progress: sums().pdf(0.1, progress=progress)[1], "saddlepoints"),
     "expectation": (lambda progress: sums().expect(np.abs, progress=progress)[1], "enumerating"),
     "mean_relu": (lambda progress: sums().mean_relu(progress=progress)[1], "enumerating"),
+    "a picture of huge unlike terms": (
+        lambda progress: drawn(Network(Layer(10**10, 0.1), Layer(10**10, 0.2), Channels(10**6, 10**5, 0.1)), progress),
+        "adding up",
+    ),
+    "sums of powers": (
+        lambda progress: TrainingRun(Layer(200, 0.3), 50, progress).expected_distinct,
+        "adding masks",
+    ),
     "mean_sigmoid": (lambda progress: sums().mean_sigmoid("normal", progress=progress)[1], "sigmoids"),
 }
+
+
+def drawn(law, progress):
+    (outline,) = dropstats.plots.pmf(law, Figure(), progress=progress).patches
+    return outline.get_data().values.tolist()
 
 
 def sums():

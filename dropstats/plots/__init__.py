@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
-from dropstats import _validate, comparison
+from dropstats import _progress, _validate, comparison
 from dropstats.laws import Law, Layer
 from dropstats.rendering.look import APPROXIMATE as APPROXIMATE
 from dropstats.rendering.look import EXACT as EXACT
@@ -129,7 +129,7 @@ def _residual_axes(ax: Axes, values: NDArray[np.float64]) -> float:
     return limit
 
 
-def pmf(law: Law, ax: Target = None, *, tally: Tally | None = None, **kwargs: Any) -> Axes:
+def pmf(law: Law, ax: Target = None, *, tally: Tally | None = None, progress: Any = None, **kwargs: Any) -> Axes:
     """Draw the exact probability mass function of the number of dropped neurons.
 
     If it spreads over more than 240 counts, adjacent counts are combined and drawn with their mean probability.
@@ -140,6 +140,9 @@ def pmf(law: Law, ax: Target = None, *, tally: Tally | None = None, **kwargs: An
         As for `overlay`.
     tally : Tally, optional
         Extend the drawn range to all counts that it contains.
+    progress : bool or callable, optional
+        True shows a progress bar if it takes more than a second, as sums of huge unlike parts may; a callable such as
+        ``tqdm.notebook.tqdm`` wraps what is gone through.
     **kwargs
         Properties of the ``matplotlib.patches.StepPatch``.
 
@@ -150,11 +153,12 @@ def pmf(law: Law, ax: Target = None, *, tally: Tally | None = None, **kwargs: An
     >>> pmf(layer, Figure()).get_ylabel()
     'probability'
     """
-    if tally is None:
-        edges, probability = comparison.cells(law, *comparison.window(law, None, 1e-4))
-    else:
-        comparison.check(law, tally)
-        edges, probability, _ = comparison.trial_cells(law, tally)
+    with _progress.asked(progress):
+        if tally is None:
+            edges, probability = comparison.cells(law, *comparison.window(law, None, 1e-4))
+        else:
+            comparison.check(law, tally)
+            edges, probability, _ = comparison.trial_cells(law, tally)
     widths = np.diff(edges)
     with _canvas(ax) as (axes, *_):
         label = "exact law" if widths[0] == 1 else f"exact law, cells of {widths[0]:,}"
