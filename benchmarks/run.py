@@ -106,6 +106,12 @@ def sampling(masks: int) -> Iterator[Line]:
                 "numpy": (lambda p=p: rng.random((slow, NEURONS)) >= p, slow * NEURONS),
             },
         )
+    fixed = np.tile(np.arange(NEURONS) >= 102, (slow, 1))
+    contenders = {
+        "dropstats": (partial(ds.FixedCount(NEURONS, 102).sample, slow, 1), slow * NEURONS),
+        "numpy": (lambda: rng.permuted(fixed, axis=1), slow * NEURONS),
+    }
+    yield Line("sampling", "masks that drop 102 of 1,024 neurons, as booleans", "ns/neuron", contenders)
     own = ds.Layer(NEURONS, rates("own")).rates
     what = "packed words, not counted; own p for each neuron"
     yield Line("sampling", what, "ns/neuron", {"dropstats": (partial(drawn, own, masks), neurons)})
@@ -209,6 +215,7 @@ def many_rates(size: int) -> Iterator[Line]:
     calls = {
         "the longest run of any, its mean": lambda run: run.longest_run_of_any().mean(),
         "steps until all are dropped, the mean": lambda run: run.steps_until_all().mean(),
+        "how many are never dropped, the mean": lambda run: run.never_dropped.mean(),
         "whether a mask comes twice": lambda run: run.any_repeat,
     }
     for what, call in calls.items():
@@ -234,6 +241,14 @@ def growth(largest: float) -> Iterator[Line]:
         law = partial(ds.Network, ds.Layer(int(n), 0.1), ds.Layer(int(n), 0.2))
         contenders = {"dropstats": (lambda law=law, n=n: law().prob(dropped=int(0.3 * n)), 1e3)}
         yield Line("growth", f"one probability of two layers of n neurons, n = {n:.0e}", "us", contenders)
+    for n in (n for n in (10**4, 10**6, 10**8) if n <= largest**2):
+        parts = [ds.Channels(n, size, 0.1) for size in (10007, 10009, 20016, 30011)]
+        tail = partial(lambda parts, n: ds.Network(*parts).prob(dropped=(7100 * n, None)), parts, n)
+        contenders = {"dropstats": (tail, 1e6)}
+        yield Line("growth", f"one tail of n channels of each of four unlike sizes, n = {n:.0e}", "ms", contenders)
+    for shift in (shift for shift in (1e-3, 1e-4, 1e-5, 1e-6) if shift >= 1 / largest):
+        contenders = {"dropstats": (partial(ds.neurons_needed, 0.1, shift), 1e6)}
+        yield Line("growth", f"neurons needed for a shift of 1 / n, n = {1 / shift:.0e}", "ms", contenders)
     for size in (size for size in (200, 2000, 20_000, 200_000, 10**6) if size <= largest):
         own = np.random.default_rng(0).random(size)
         every = np.arange(size + 1)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from dropstats import Channels, DropBlock, FixedCount, Layer, Network
-from dropstats.counts import Binomial, Scaled, Sum, of_rates, point_mass, sums, wide
+from dropstats.counts import Binomial, Scaled, Sum, halves, of_rates, point_mass, sums
 from dropstats.counts.multiples import MultiplesContour, SteppedRates
 from dropstats.counts.odds import Rates
 from dropstats.counts.parts import Core, part
@@ -249,11 +249,11 @@ def test_a_wrong_step_or_rate_shows_in_all_peaks():
 def test_halves_that_meet_give_what_the_table_gives(terms):
     table, law = Sum(terms), WideSum(terms)
     parts = law._lattice[2]
-    halves = wide._halves(parts, [each.window(0.0, 800.0) for each in parts])
-    assert sum(map(len, halves)) == len(terms)
+    windows = [each.window(0.0, 800.0) for each in parts]
+    assert sum(map(len, halves._halves(parts, windows))) == len(terms)
     for k in np.random.default_rng(6).integers(0, law.n, 100):
-        assert wide._met(halves, int(k)) == pytest.approx(table.logpmf(k), rel=1e-12)
-    assert wide._met(halves, 0) == pytest.approx(table.logpmf(0), rel=1e-12)
+        assert halves.met(parts, windows, int(k)) == pytest.approx(table.logpmf(k), rel=1e-12)
+    assert halves.met(parts, windows, 0) == pytest.approx(table.logpmf(0), rel=1e-12)
 
 
 @pytest.mark.parametrize("channels", [10**3, 3000, 10**4, 10**6])
@@ -279,8 +279,8 @@ def test_multiples_that_have_nothing_in_common_are_answered(channels, monkeypatc
 
 
 def test_a_question_of_too_many_terms_is_refused(monkeypatch):
-    for limit in ("_MET", "_MOST_NODES", "_FEW_NODES"):
-        monkeypatch.setattr(f"dropstats.counts.wide.{limit}", 0)
+    for limit in ("wide._MOST_NODES", "wide._FEW_NODES", "halves._MOST"):
+        monkeypatch.setattr(f"dropstats.counts.{limit}", 0)
     monkeypatch.setattr("dropstats.counts.wide._MOST", 0)
     with pytest.raises(ValueError, match=r"2 counts of different steps would need more than .* mean, var, std"):
         WideSum(SMALL[0]).pmf(500)

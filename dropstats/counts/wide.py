@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from dropstats import _progress
 from dropstats._numerics import log1mexp
 from dropstats.counts.frozen import Count
+from dropstats.counts.halves import log_sum, met
 from dropstats.counts.parts import Core, Part, Window, part
 from dropstats.counts.table import Scaled, Table
 
@@ -34,12 +35,13 @@ Floats = NDArray[np.float64]
 _TABLE, _WORK = 2**24, 3e9
 # Values gone through for one question at most, and at a time.
 _MOST, _TOGETHER = 2e8, 2**20
-# Values below which nothing quicker is looked for; combinations of values of half the terms at most.
-_LITTLE, _MET = 2.0**16, 2**24
+# Values below which nothing quicker is looked for.
+_LITTLE = 2.0**16
 # Nodes on the peaks of a characteristic function that are gone through first, and at most.
 _FEW_NODES, _MOST_NODES = 2**16, 2**22
-# Share of the terms' absolute sum that such a sum must keep, for 12 digits; that it may be left with, for 10.
-_KEPT, _LEFT = 1e-3, 1e-5
+# Share of the terms' absolute sum that such a sum must keep, for 12 digits; that it may be left with, for 10, where
+# nothing else answers.
+_KEPT, _LEFT = 1e-2, 1e-5
 # Depth of a first attempt, beyond the log of the standard deviation; digits asked of the answer, as a log.
 _DEPTH, _DIGITS = 42.0, 35.0
 # Fewer counts than this are asked one by one.
@@ -235,6 +237,10 @@ class WideSum(Count):
                 below, above = below + lows[i], above + highs[i]
             value = _gone_through(levels[::-1], core, upward, np.array([k]), np.zeros(1))
             return value, not others or everything
+        if self._independent:
+            log = self._core(0, len(parts)).through_peaks(k, upward, _MOST_NODES, _LEFT)
+            if log is not None:
+                return log, True
         raise ValueError(
             f"a probability of this sum of {len(parts)} counts of different steps would need more than {_MOST:.0e} "
             "terms; its mean, var, std, stats and rvs are available"
@@ -246,9 +252,9 @@ class WideSum(Count):
         whole = self._core(0, len(parts)) if self._independent else None
         log = whole.through_peaks(k, upward, _FEW_NODES, _KEPT) if whole else None
         if log is None and upward is None:
-            log = _met(_halves(parts, windows), int(k))
+            log = met(parts, windows, int(k))
         if log is None and whole:
-            log = whole.through_peaks(k, upward, _MOST_NODES, _LEFT)
+            log = whole.through_peaks(k, upward, _MOST_NODES, _KEPT)
         if log is not None:
             yield log
 
@@ -321,13 +327,13 @@ def _gone_through(levels: Sequence[Level], core: Core, upward: bool | None, k: F
     Where a tail is asked for they add up to at least, or at most, k.
     """
     if not levels:
-        return _log_sum(logs + core.log(k, upward))
+        return log_sum(logs + core.log(k, upward))
     (part, window, below, above), count = levels[0], levels[0].part.count
     least, most = np.ceil((k - above) / part.step), np.floor((k - below) / part.step)
     low, high = np.maximum(least, window.low), np.minimum(most, window.high)
     total = -math.inf
     if upward is not None:  # what lies beyond, the rest reaches for certain
-        total = _log_sum(logs + (count.logsf(most) if upward else count.logcdf(least - 1)))
+        total = log_sum(logs + (count.logsf(most) if upward else count.logcdf(least - 1)))
     number = np.maximum(high - low + 1, 0).astype(np.int64)
     ends = np.cumsum(number)
     starts = range(0, int(ends[-1]), _TOGETHER)
@@ -344,57 +350,12 @@ def _gone_through(levels: Sequence[Level], core: Core, upward: bool | None, k: F
     return total
 
 
-def _halves(parts: Sequence[Part], windows: Sequence[Window]) -> list[list[tuple[Part, Window]]]:
-    """Return the terms in two groups with about as many combinations of values."""
-    halves: list[list[tuple[Part, Window]]] = [[], []]
-    sizes = [1.0, 1.0]
-    for one in sorted(zip(parts, windows, strict=True), key=lambda each: each[1].low - each[1].high):
-        less = sizes.index(min(sizes))
-        halves[less].append(one)
-        sizes[less] *= one[1].high - one[1].low + 1
-    return halves
-
-
-def _met(halves: Sequence[Sequence[tuple[Part, Window]]], k: int) -> float | None:
-    """Return the log probability that all terms add up to k, from all values of either half; None where too many."""
-    sizes = [math.prod(int(window.high - window.low) + 1 for _, window in half) for half in halves]
-    if max(sizes) > _MET:
-        return None
-    sums, logs = _combined(halves[0], np.arange(sizes[0]))
-    order = np.argsort(sums)
-    sums, logs = sums[order], logs[order]
-    total, starts = -math.inf, range(0, sizes[1], _TOGETHER)
-    for start in _progress.shown(starts, len(starts), "adding up", "block", delay=1):
-        others, other_logs = _combined(halves[1], np.arange(start, min(start + _TOGETHER, sizes[1])))
-        begin, end = (np.searchsorted(sums, k - others, side=side) for side in ("left", "right"))
-        while (some := begin < end).any():  # most have none, or one
-            total = float(np.logaddexp(total, _log_sum(logs[begin[some]] + other_logs[some])))
-            begin, end, other_logs = begin[some] + 1, end[some], other_logs[some]
-    return total
-
-
-def _combined(half: Sequence[tuple[Part, Window]], at: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
-    """Return the sums of some of the combinations of the terms' values, by their numbers, and their log pmf."""
-    sums, logs = np.zeros(at.size, dtype=np.int64), np.zeros(at.size)
-    for each, window in half:
-        values = np.arange(window.low, window.high + 1)
-        at, which = np.divmod(at, values.size)
-        sums += each.step * values.astype(np.int64)[which]
-        logs += each.count.logpmf(values)[which]
-    return sums, logs
-
-
 def _log_pmf(count: Count, y: Floats) -> Floats:
     """Return the log pmf of integers, most of which come again."""
     low, high = float(y.min()), float(y.max())
     if high - low >= y.size:
         return np.asarray(count.logpmf(y))
     return np.asarray(count.logpmf(np.arange(low, high + 1))[(y - low).astype(np.intp)])
-
-
-def _log_sum(logs: Floats) -> float:
-    top = float(logs.max())
-    return top if top == -math.inf else top + math.log(math.fsum(np.exp(logs - top).tolist()))
 
 
 def wide(counts: Sequence[Count]) -> WideSum | None:

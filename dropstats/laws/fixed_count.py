@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dropstats import _validate
+from dropstats import _validate, bits
 from dropstats.laws.base import Floats, Ints, LawMethods, Masks, sampling
 
 if TYPE_CHECKING:
     from dropstats.counts import Count
+
+
+# Masks of so few neurons are permuted.
+_NARROW = 16
+# Masks drop so many standard deviations too few at first: one of 700 then has to be drawn again.
+_FEWER = 3.0
+# Beyond this many masks each chooses one place at a time, else all that it still lacks.
+_ONE_BY_ONE = 2**10
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,10 +106,17 @@ class FixedCount(LawMethods):
         return counts.hypergeometric(self.n, self.k, m)
 
     def sample(self, size: int = 1, rng: _validate.RNG = None) -> Masks:
-        """Return bool masks of shape (size, n), True = kept; see `Layer.sample`."""
+        """Return bool masks of shape (size, n), True = kept; see `Layer.sample`.
+
+        Masks of independent neurons that drop a few too few, and then drop one after the other at random.
+        """
         size, generator = sampling(self.n, size, rng)
-        masks = np.tile(np.arange(self.n) >= self.k, (size, 1))
-        return generator.permuted(masks, axis=1, out=masks)
+        if self.n <= _NARROW:
+            masks = np.tile(np.arange(self.n) >= self.k, (size, 1))
+            return generator.permuted(masks, axis=1, out=masks)
+        rarer = min(self.k, self.n - self.k)
+        masks = _chosen(size, self.n, rarer, generator) if rarer else np.ones((size, self.n), dtype=np.bool_)
+        return masks if rarer == self.k else np.logical_not(masks, out=masks)
 
     def _covariance(self, i: Ints, j: Ints) -> Floats:
         variance = self.k * (self.n - self.k) / self.n**2
@@ -137,3 +152,29 @@ class FixedCount(LawMethods):
         rate = self.k / self.n
         log_mass = self.k * math.log(rate) + (self.n - self.k) * math.log1p(-rate)
         return float(Binomial(self.n, rate).logpmf(self.k) - log_mass) / math.log(2)
+
+
+def _chosen(size: int, n: int, k: int, generator: np.random.Generator) -> Masks:
+    """Return masks with k places False, every choice of k equally probable.
+
+    Given how many independent draws chose, all choices of that many are equally probable; so they stay when more places
+    are chosen among the others, each with the same chance.
+    """
+    rate = np.broadcast_to(np.float64(max(k - _FEWER * math.sqrt(k * (1 - k / n)), 0.0) / n), (n,))
+    masks = bits.kept_masks(rate, size, generator)
+    missing = k - n + np.count_nonzero(masks, axis=1)
+    while (rows := np.flatnonzero(missing < 0)).size:  # those that have chosen more than k draw again
+        masks[rows] = again = bits.kept_masks(rate, rows.size, generator)
+        missing[rows] = k - n + np.count_nonzero(again, axis=1)
+    flat, rows = masks.reshape(-1), np.flatnonzero(missing)
+    while rows.size:
+        if rows.size > _ONE_BY_ONE:
+            places = rows * n + generator.integers(n, size=rows.size)
+        else:  # a place that comes twice counts once
+            each = np.repeat(rows, missing[rows])
+            places = np.unique(each * n + generator.integers(n, size=each.size))
+        fresh = places[flat[places]]
+        flat[fresh] = False
+        missing -= np.bincount(fresh // n, minlength=size)
+        rows = rows[missing[rows] > 0]
+    return masks
