@@ -843,6 +843,9 @@ def test_answers_are_values_that_compare_by_rates():
     assert wait != 1
     assert TrainingRun(law, 9).longest_run_of_any() == same.longest_run_of_any()
     assert repr(wait) == "WaitingTime(rates=((0.2, 2), (0.5, 2)), what='dropped')"
+    three = TrainingRun(Network(Layer(3, 0.2), Layer(1, 0.5)), 9)
+    assert wait != three.steps_until_all()  # of the same rates, not as many neurons each
+    assert wait.rates != 1
     many = TrainingRun(Layer(1000, np.linspace(0.1, 0.9, 1000)), 9)
     assert repr(many.longest_run_of_any()) == "LongestRun(rates=(1000 rates of 1000 neurons), steps=9)"
 
