@@ -57,7 +57,7 @@ def test_the_section_of_the_models_runs():
 def test_the_section_of_growth_runs():
     command = [sys.executable, str(SCRIPT), "--quick", "--section", "growth"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert result.stdout.count("'dropstats':") == 12
+    assert result.stdout.count("'dropstats':") == 17
 
 
 def test_the_table_gives_times_and_ratios():
