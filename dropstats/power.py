@@ -60,9 +60,11 @@ def neurons_needed(p: float, shift: float, false_alarm: float = 0.01, power: flo
     """
     p, other = _shifted(p, shift)
     tail, power = _errors(false_alarm, power)
-    if p > 0.5:  # count the kept instead: 1 - p is then not rounded
-        p, other = 1 - p, 1 - other
-    return _last_short(p, other, tail, power) + 1
+    # of the larger p count the kept instead: 1 - p is then not rounded
+    last = _last_short(1 - p, 1 - other, tail, power) if p > 0.5 else _last_short(p, other, tail, power)
+    if last is None:
+        raise ValueError(f"a shift of {shift:.3g} needs more than 2^52 neurons at p = {p!r} to be detected")
+    return last + 1
 
 
 def detectable_shift(p: float, neurons: int, false_alarm: float = 0.01, power: float = 0.9, sign: int = 1) -> float:
@@ -148,8 +150,10 @@ def _critical(n: int, p: float, tail: float, sign: int) -> int:
     return k if law.cdf(k) <= tail else k - 1
 
 
-def _last_short(p: float, other: float, tail: float, power: float) -> int:
+def _last_short(p: float, other: float, tail: float, power: float) -> int | None:
     """Return the last size that lacks the power, or the size before a tooth that has it; for p of at most 1/2.
+
+    None where it is beyond 2^52.
 
     The power is a sawtooth: a tooth is made of the sizes that have one critical count. Along it the power rises where
     alarms are from that count on, and falls where they are up to it.
@@ -182,6 +186,8 @@ def _last_short(p: float, other: float, tail: float, power: float) -> int:
         return bisect_left(range(high), True, lo=low + 1, key=reached)
 
     following = _surely_enough(p, other, tail, power)
+    if following is None:
+        return None
     width = 1 / p if p else math.inf
     for _ in range(_TEETH):
         if following == 1:
@@ -196,8 +202,8 @@ def _last_short(p: float, other: float, tail: float, power: float) -> int:
     return following - 1
 
 
-def _surely_enough(p: float, other: float, tail: float, power: float) -> int:
-    """Return a size from which on the power is reached, not far above the smallest.
+def _surely_enough(p: float, other: float, tail: float, power: float) -> int | None:
+    """Return a size from which on the power is reached, not far above the smallest; None where it is beyond 2^52.
 
     Let x(n) be the real number at which the tail, continued to real counts, is `tail`. The test alarms from
     ceil(x) <= x + 1 on, and the power of alarming from x + 1 on grows with n without teeth. So where that has the
@@ -222,5 +228,5 @@ def _surely_enough(p: float, other: float, tail: float, power: float) -> int:
     while short(high):
         low, high = high, 2 * high
         if high > _MAX_NEURONS:
-            raise ValueError(f"a shift of {other - p:.3g} needs more than 2^52 neurons at p = {p!r} to be detected")
+            return None
     return low + 1 + bisect_left(range(low + 1, high), True, key=lambda n: not short(n))

@@ -158,6 +158,11 @@ def test_beyond_1e11_neurons_the_answer_is_not_far_above_the_smallest(sign, monk
             ValueError,
             r"a shift of 1e-08 needs more than 2\^52 neurons at p = 0.5",
         ),
+        (
+            lambda: ds.neurons_needed(0.75, -2e-9),
+            ValueError,
+            r"a shift of -2e-09 needs more than 2\^52 neurons at p = 0.75",
+        ),
         (lambda: ds.detectable_shift(0.5, 0), ValueError, "neurons must be at least 1; got 0"),
         (lambda: ds.detectable_shift(0.5, 1.5), ValueError, "neurons must be an integer; got 1.5"),
         (lambda: ds.detectable_shift(0.5, 10, sign=0), ValueError, "sign must be 1 or -1; got 0"),
