@@ -1,5 +1,6 @@
 """One style of message for every bad argument: what was expected, what came and where."""
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterable
@@ -27,6 +28,12 @@ def show(value: object) -> str:
         return f"an array of shape {value.shape}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def fields(value: Any) -> str:
+    """Return the repr of a dataclass, in which an array of more than 8 numbers is its shape."""
+    shown = (f"{each.name}={show(getattr(value, each.name))}" for each in dataclasses.fields(value))
+    return f"{type(value).__name__}({', '.join(shown)})"
 
 
 def integer(value: Any, name: str, *, minimum: int, maximum: int) -> int:

@@ -784,3 +784,13 @@ def test_lattice_shows_its_progress():
     np.testing.assert_array_equal(law.masses, pre.training.lattice().masses)
     with pytest.raises(TypeError, match="progress must be"):
         pre.training.lattice(progress="yes")
+
+
+def test_a_repr_gives_shapes_of_large_arrays():
+    large = PreActivation(np.ones((1000, 50)), np.ones(1000), Layer(1000, 0.5))
+    assert repr(large) == (
+        "PreActivation(weights=an array of shape (1000, 50), inputs=an array of shape (1000,), "
+        "law=Layer(1000, 0.5), scaling='inverted')"
+    )
+    assert repr(large.training).startswith("MaskedSum(weights=an array of shape (1000, 50), inputs=an array")
+    assert "weights=array([1., 1.])" in repr(PreActivation(np.ones(2), np.ones(2), Layer(2, 0.5)))

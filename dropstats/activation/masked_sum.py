@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtr
 
-from dropstats import _progress
+from dropstats import _progress, _validate
 from dropstats._numerics import panels, scalar
 from dropstats.activation import lattice, saddlepoint
 
@@ -45,6 +45,9 @@ class MaskedSum:
     inputs: Array
     rates: Array
     factor: Array
+
+    def __repr__(self) -> str:
+        return _validate.fields(self)
 
     @property
     def n(self) -> int:

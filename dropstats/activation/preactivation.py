@@ -101,6 +101,9 @@ class PreActivation:
         for name, value in (("weights", w), ("inputs", x), ("law", law), ("scaling", scaling)):
             object.__setattr__(self, name, value)
 
+    def __repr__(self) -> str:
+        return _validate.fields(self)
+
     @property
     def _rates(self) -> Array:
         """Drop probabilities, in the shape of the weights where these are masked."""
