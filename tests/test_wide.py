@@ -14,7 +14,7 @@ from dropstats.counts import Binomial, Scaled, Sum, halves, of_rates, point_mass
 from dropstats.counts.multiples import MultiplesContour, SteppedRates
 from dropstats.counts.odds import Rates
 from dropstats.counts.parts import Core, part
-from dropstats.counts.wide import WideSum
+from dropstats.counts.wide import Question, WideSum
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "sum_multiples.json").read_text())["cases"]
 NAMES = ["pmf", "cdf", "sf", "logpmf", "logcdf", "logsf"]
@@ -276,6 +276,25 @@ def test_multiples_that_have_nothing_in_common_are_answered(channels, monkeypatc
     assert law.logpmf(k + 2) == pytest.approx(peaks, abs=1e-3)
     if channels in (10**3, 10**6):  # where the steps, odd, odd, even and odd, seldom add up
         assert law.logpmf(k + 5) < peaks - 7
+
+
+@pytest.mark.parametrize("terms", [[BLOCKS, *FOUR], [Binomial(40, 0.2), Scaled(BLOCKS, 9), FOUR[0], FOUR[3]]])
+def test_all_peaks_for_each_value_of_a_table(terms):
+    table, law, found = Sum(terms), WideSum(terms), 0
+    windows = [each.window(0.0, 800.0) for each in law._lattice[2]]
+    mean, sd = law._cumulants[0], math.sqrt(law._cumulants[1])
+    for z in (-3.0, -0.4, 0.0, 1.3, 4.0):
+        k = float(round(mean + z * sd))
+        for upward, known in ((True, table.logsf(k - 1)), (False, table.logcdf(k)), (None, table.logpmf(k))):
+            log = law._through_peaks(Question(k, upward, 0.0, 800.0), windows, 2**22, 1e-3)
+            found += log is not None
+            assert log is None or log == pytest.approx(known, rel=1e-12, abs=1e-12)
+    assert found >= 8
+    assert law._through_peaks(Question(mean, True, 0.0, 800.0), windows, 100, 1e-3) is None
+    # beyond the ends of what the others reach
+    for k, upward, known in ((0.0, True, 0.0), (law.n + 1.0, True, -np.inf), (float(law.n), False, 0.0)):
+        log = law._through_peaks(Question(k, upward, 0.0, 800.0), windows, 2**22, 1e-3)
+        assert log == pytest.approx(known, abs=1e-12)
 
 
 def test_a_question_of_too_many_terms_is_refused(monkeypatch):

@@ -27,7 +27,7 @@ def met(parts: Sequence[Part], windows: Sequence[Window], k: int) -> float | Non
     sizes = [math.prod(int(window.high - window.low) + 1 for _, window in half) for half in halves]
     if max(sizes) > _MOST:
         return None
-    tables = [[_table(each, window) for each, window in half] for half in halves]
+    tables = [_tables(half) for half in halves]
     sums, logs = _gathered(*_combined(tables[0], np.arange(sizes[0])))
     total, starts = -math.inf, range(0, sizes[1], _TOGETHER)
     for start in _progress.shown(starts, len(starts), "adding up", "block", delay=1):
@@ -39,9 +39,17 @@ def met(parts: Sequence[Part], windows: Sequence[Window], k: int) -> float | Non
     return total
 
 
-def _table(part: Part, window: Window) -> tuple[Ints, Floats]:
-    values = np.arange(window.low, window.high + 1)
-    return part.step * values.astype(np.int64), part.count.logpmf(values)
+def combined(terms: Sequence[tuple[Part, Window]], at: Ints) -> tuple[Ints, Floats]:
+    """Return the sums of some combinations of the values that terms have in windows, by number, and their log pmf."""
+    return _combined(_tables(terms), at)
+
+
+def _tables(terms: Sequence[tuple[Part, Window]]) -> list[tuple[Ints, Floats]]:
+    tables = []
+    for term, window in terms:
+        values = np.arange(window.low, window.high + 1)
+        tables.append((term.step * values.astype(np.int64), np.asarray(term.count.logpmf(values))))
+    return tables
 
 
 def _combined(tables: Sequence[tuple[Ints, Floats]], at: Ints) -> tuple[Ints, Floats]:

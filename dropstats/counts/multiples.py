@@ -238,6 +238,6 @@ class MultiplesContour(Contour):
 
 def _width(step: int, variance: Floats) -> Floats:
     """Return how far from the middle of a peak the bound on |phi| has come down; the whole way where it never does."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         share = np.sqrt(_DEPTH / (2 * variance))
     return np.asarray(2 / step * np.arcsin(np.minimum(share, 1.0)))

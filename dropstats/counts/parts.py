@@ -115,8 +115,10 @@ class Core:
         """Return the log of one of these from all peaks of the characteristic function; None where that cannot be."""
         if self._contour is None:
             return None
-        k = (x - self.first) / self.step
-        return self._contour.through_peaks(math.ceil(k) if upward else math.floor(k), upward, most, share)
+        k = math.ceil((x - self.first) / self.step) if upward else math.floor((x - self.first) / self.step)
+        if 0 < k < self._contour.n and (upward is not None or k * self.step == x - self.first):
+            return self._contour.through_peaks(k, upward, most, share)
+        return float(self.log(np.array([x]), upward)[0])  # at the ends, beyond them, or between what is possible
 
     def log(self, x: Floats, upward: bool | None) -> Floats:
         """Return log P(X = x), of X >= x or of X <= x."""

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from dropstats import _progress
 from dropstats._numerics import log1mexp
 from dropstats.counts.frozen import Count
-from dropstats.counts.halves import log_sum, met
+from dropstats.counts.halves import combined, log_sum, met
 from dropstats.counts.parts import Core, Part, Window, part
 from dropstats.counts.table import Scaled, Table
 
@@ -39,6 +39,8 @@ _MOST, _TOGETHER = 2e8, 2**20
 _LITTLE = 2.0**16
 # Nodes on the peaks of a characteristic function that are gone through first, and at most.
 _FEW_NODES, _MOST_NODES = 2**16, 2**22
+# Values of terms that are known by tables for each of which these are gone through, at most.
+_FEW_VALUES = 2**9
 # Share of the terms' absolute sum that such a sum must keep, for 12 digits; that it may be left with, for 10, where
 # nothing else answers.
 _KEPT, _LEFT = 1e-2, 1e-5
@@ -237,10 +239,8 @@ class WideSum(Count):
                 below, above = below + lows[i], above + highs[i]
             value = _gone_through(levels[::-1], core, upward, np.array([k]), np.zeros(1))
             return value, not others or everything
-        if self._independent:
-            log = self._core(0, len(parts)).through_peaks(k, upward, _MOST_NODES, _LEFT)
-            if log is not None:
-                return log, True
+        if (log := self._through_peaks(question, windows, _MOST_NODES, _LEFT)) is not None:
+            return log, everything or self._independent
         raise ValueError(
             f"a probability of this sum of {len(parts)} counts of different steps would need more than {_MOST:.0e} "
             "terms; its mean, var, std, stats and rvs are available"
@@ -248,15 +248,33 @@ class WideSum(Count):
 
     def _quicker(self, question: Question, windows: Sequence[Window]) -> Iterator[float]:
         """Yield the answer at most, where it can be had without going through the values of all terms but the core."""
-        parts, (k, upward, _, _) = self._lattice[2], question
-        whole = self._core(0, len(parts)) if self._independent else None
-        log = whole.through_peaks(k, upward, _FEW_NODES, _KEPT) if whole else None
-        if log is None and upward is None:
-            log = met(parts, windows, int(k))
-        if log is None and whole:
-            log = whole.through_peaks(k, upward, _MOST_NODES, _KEPT)
+        log = self._through_peaks(question, windows, _FEW_NODES, _KEPT)
+        if log is None and question.upward is None:
+            log = met(self._lattice[2], windows, int(question.k))
+        if log is None:
+            log = self._through_peaks(question, windows, _MOST_NODES, _KEPT)
         if log is not None:
             yield log
+
+    @cached_property
+    def _stepped(self) -> Core | None:
+        """The sum of all terms that are independent neurons, where there are several."""
+        stepped = [each for each in self._lattice[2] if each.rates is not None]
+        return Core(stepped) if len(stepped) > 1 else None
+
+    def _through_peaks(self, question: Question, windows: Sequence[Window], most: int, share: float) -> float | None:
+        """Return the log of the answer from the peaks of independent neurons, for each value of all other terms."""
+        tables = [(each, window) for each, window in zip(self._lattice[2], windows, strict=True) if each.rates is None]
+        number = math.prod(int(window.high - window.low) + 1 for _, window in tables)
+        if self._stepped is None or number > _FEW_VALUES:
+            return None
+        sums, logs = combined(tables, np.arange(number))
+        for i in range(number):
+            log = self._stepped.through_peaks(question.k - float(sums[i]), question.upward, most // number, share)
+            if log is None:
+                return None
+            logs[i] += log
+        return log_sum(logs)
 
     def _core(self, begin: int, end: int) -> Core:
         if (begin, end) not in self._cores:
